@@ -1,0 +1,3 @@
+"""The reference benchmark for black-box prompt tuning of vision-language models."""
+
+__version__ = "0.1.0"
