@@ -1,0 +1,91 @@
+"""Random resized crop and horizontal flip, as tensors.
+
+Bicubic resampling is linear and separable, so a crop, its resize and its flip are two small matrices:
+out = R @ image @ C^T. Batched, that is two matrix products for any number of images of one size.
+The matrices hold the antialiased bicubic filter of Pillow and of `F.interpolate(antialias=True)`.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+SCALE = (0.08, 1.0)  # share of the image's area
+RATIO = (3 / 4, 4 / 3)  # width / height
+TRIES = 10
+DRAWS = 2 * TRIES + 3
+
+
+def draw(n: int, generator: torch.Generator) -> Tensor:
+    """The random numbers of n crops, float64 [n, DRAWS] on the generator's device.
+
+    A fixed number for each image, whatever its size, so a stream of crops is a function of the generator
+    alone. Use a CPU generator to get the same stream on every machine.
+    """
+    return torch.rand(n, DRAWS, generator=generator, dtype=torch.float64, device=generator.device).cpu()
+
+
+def rectangles(draws: Tensor, height: int, width: int) -> Tensor:
+    """Crops (top, left, height, width) in pixels, int64 [n, 4], of images of one size.
+
+    torchvision's RandomResizedCrop: an area share and a log-uniform aspect ratio are tried up to TRIES
+    times until the rectangle fits; if none does, the largest central crop of a permitted ratio is taken.
+    """
+    area = height * width * (SCALE[0] + (SCALE[1] - SCALE[0]) * draws[:, :TRIES])  # [n, TRIES]
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    ratio = torch.exp(low + (high - low) * draws[:, TRIES : 2 * TRIES])
+    w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.int().argmax(1, keepdim=True)  # 0 when none fits
+    some = fits.any(1)
+    wide, tall = _fallback(height, width)
+    w = torch.where(some, w.gather(1, first)[:, 0], torch.tensor(float(wide), dtype=w.dtype))
+    h = torch.where(some, h.gather(1, first)[:, 0], torch.tensor(float(tall), dtype=h.dtype))
+    top = torch.where(some, (draws[:, -3] * (height - h + 1)).floor(), (height - h).div(2).floor())
+    left = torch.where(some, (draws[:, -2] * (width - w + 1)).floor(), (width - w).div(2).floor())
+    return torch.stack([top, left, h, w], 1).long()
+
+
+def flips(draws: Tensor) -> Tensor:
+    """Which images are mirrored: bool [n]."""
+    return draws[:, -1] < 0.5
+
+
+def _fallback(height: int, width: int) -> tuple[int, int]:
+    """Width and height of the largest crop of a permitted ratio."""
+    if width / height < RATIO[0]:
+        return width, round(width / RATIO[0])
+    if width / height > RATIO[1]:
+        return round(height * RATIO[1]), height
+    return width, height
+
+
+def resample(images: Tensor, boxes: Tensor, mirrored: Tensor, size: int) -> Tensor:
+    """Crops [b, 3, size, size] float32 in [0, 1] of uint8 images [b, 3, H, W]; boxes [b, 4], mirrored [b]."""
+    boxes, mirrored = boxes.to(images.device), mirrored.to(images.device)
+    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], size)  # [b, size, H]
+    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], size)  # [b, size, W]
+    columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
+    out = rows[:, None] @ (images.float() / 255) @ columns[:, None].mT  # [b, 3, size, size]
+    return out.clamp_(0, 1)  # bicubic overshoots at edges
+
+
+def _filter(start: Tensor, length: Tensor, extent: int, size: int) -> Tensor:
+    """Resampling weights [b, size, extent] of the stretch [start, start + length) onto `size` pixels."""
+    scale = (
+        length.double()[:, None, None] / size
+    )  # [b, 1, 1]; in float64: positions must not be off by a pixel
+    grid = torch.arange(extent, device=start.device, dtype=torch.float64)
+    centre = (torch.arange(size, device=start.device, dtype=torch.float64)[:, None] + 0.5) * scale
+    inside = grid + 0.5 - start[:, None, None]  # [b, 1, extent], pixel centres seen from the crop's edge
+    weight = _cubic((inside - centre) / scale.clamp(min=1))
+    weight = weight * ((inside > 0) & (inside < length[:, None, None]))
+    return (weight / weight.sum(2, keepdim=True)).float()
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' cubic kernel with a = -0.5 (Keys 1981), as in Pillow."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))

@@ -1,0 +1,75 @@
+"""A source: one data set opened for reading, its split and its images."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from bench.data.card import Card
+from bench.data.images import ImageSet, MemoryImages
+from bench.data.split import Item, Split
+from bench.errors import UserError
+
+
+class Source(Protocol):
+    split: Split
+
+    def images(
+        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+    ) -> ImageSet:
+        """An image set of these items. `keep`: they will be read often, so keep them decoded."""
+
+
+class RenderedSource:
+    """A data set of the mini suite, rendered by bench.mini.world."""
+
+    def __init__(self, card: Card) -> None:
+        world = import_module("bench.mini.world")  # only now: it needs matplotlib
+        assert not isinstance(card.classes, int)  # the card's own check
+        parts = world.render(card.name)
+        unknown = set(parts) - {"train", "val", "test"}
+        if unknown:
+            raise UserError(f"{card.name}: rendered splits {sorted(unknown)} are none of train, val, test.")
+        self._images = {
+            name: torch.as_tensor(images).permute(0, 3, 1, 2) for name, (images, _) in parts.items()
+        }
+        items = {
+            name: tuple(Item(f"{name}/{i}", int(label)) for i, label in enumerate(labels))
+            for name, (_, labels) in parts.items()
+        }
+        self.split = Split(card.classes, items.get("train", ()), items.get("val", ()), items.get("test", ()))
+        _check_rendered(card, self.split)
+
+    def images(
+        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+    ) -> ImageSet:
+        labels = torch.tensor([item.label for item in items], dtype=torch.int64)
+        if not items:
+            return MemoryImages(
+                torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8), labels, image_size, device
+            )
+        part = items[0].image.split("/")[0]
+        rows = torch.tensor([int(item.image.split("/")[1]) for item in items])
+        return MemoryImages(self._images[part][rows], labels, image_size, device)
+
+
+def _check_rendered(card: Card, split: Split) -> None:
+    for name in ("train", "val", "test"):
+        items, expected = getattr(split, name), getattr(card.images, name)
+        if len(items) != expected:
+            raise UserError(
+                f"{card.name}: the card promises {expected} {name} images, the world renders {len(items)}: "
+                f"correct [images] in datasets/{card.name}.toml or the world."
+            )
+        wrong = {item.label for item in items} - set(range(card.n_classes))
+        if wrong:
+            raise UserError(f"{card.name}: labels {sorted(wrong)} in {name} have no class name on the card.")
+
+
+def open_source(card: Card, root: Path) -> Source:
+    """The data set of this card under this data root. Raises UserError if it is missing or inconsistent."""
+    if card.reader == "mini":
+        return RenderedSource(card)
+    raise UserError(f"{card.name}: reader {card.reader!r} is not available in this version.")

@@ -1,0 +1,70 @@
+"""Which images belong to train, val and test; CoOp's few-shot sampling; base and new classes."""
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Item(NamedTuple):
+    """One labelled image of a split."""
+
+    image: str  # path inside the data set's image folder, or "train/17" in a rendered data set
+    label: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set's fixed division. Labels are 0 .. C-1 without gaps; `classes` is in label order."""
+
+    classes: tuple[str, ...]
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+
+    @property
+    def hash(self) -> str:
+        """sha256 of class names, image names, labels and their order."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for part in (self.train, self.val, self.test):
+            digest.update(repr([tuple(item) for item in part]).encode())
+        return digest.hexdigest()
+
+
+def few_shot(
+    train: Sequence[Item], val: Sequence[Item], shots: int, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """CoOp's few-shot draw: `shots` training images a class, then min(shots, 4) validation images a class.
+
+    Repeats Dassl's `generate_fewshot_dataset` (`repeat=False`, as in its current version) called by CoOp's
+    data sets after `random.seed(seed)`: one generator for both splits, classes in order of first
+    appearance, `sample` for a class with enough images, all of them (and no draw) for a smaller one.
+    Releases of Dassl before that default drew with replacement for classes smaller than `shots`, so those
+    classes alone can differ from runs made with them.
+    """
+    rng = random.Random(seed)
+    drawn = _sample(train, shots, rng)  # train before val: the order decides what the generator yields
+    return drawn, _sample(val, min(shots, 4), rng)
+
+
+def _sample(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Item, ...]:
+    by_class: dict[int, list[Item]] = {}  # insertion order = order of first appearance
+    for item in items:
+        by_class.setdefault(item.label, []).append(item)
+    chosen: list[Item] = []
+    for group in by_class.values():
+        chosen += rng.sample(group, shots) if len(group) >= shots else group
+    return tuple(chosen)
+
+
+def base_and_new(n_classes: int) -> tuple[range, range]:
+    """Labels of the base half (the first ceil(C / 2)) and of the new half (CoCoOp, sec. 4.1)."""
+    middle = math.ceil(n_classes / 2)
+    return range(middle), range(middle, n_classes)
+
+
+def only(items: Sequence[Item], labels: range) -> tuple[Item, ...]:
+    """The items of these classes, relabelled from 0."""
+    return tuple(Item(image, label - labels.start) for image, label in items if label in labels)

@@ -1,0 +1,140 @@
+"""load_task: what one cell trains on and is scored on, under each of the four protocols."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.data.card import Card, load_card
+from bench.data.images import ImageSet
+from bench.data.source import Source, open_source
+from bench.data.split import Item, base_and_new, few_shot, only
+from bench.errors import UserError, did_you_mean
+from bench.paths import data_root
+
+PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What a prompt is scored on. Labels index `classes`."""
+
+    __test__ = False  # no pytest class, whatever its name says
+
+    name: str
+    classes: tuple[str, ...]
+    template: str
+    images: ImageSet
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method trains on, and the test sets it must not see. Labels index `classes`."""
+
+    name: str
+    classes: tuple[str, ...]  # in words: underscores are spaces
+    template: str
+    train: ImageSet  # `shots` a class
+    val: ImageSet  # min(shots, 4) a class; empty where the data set has no validation split
+    tests: dict[str, TestSet]  # "test" | "base", "new" | the target data sets' names
+    split_hash: str
+    card_hash: str
+
+
+def load_task(
+    dataset: str,
+    protocol: str,
+    seed: int,
+    shots: int,
+    image_size: int,
+    root: Path | str | None = None,
+    score: str = "test",
+    targets: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> Task:
+    """The task of one cell.
+
+    dataset: what is tuned on. protocol: one of PROTOCOLS. seed: of the few-shot draw. root: the data root
+    (default: BENCH_DATA, else ./data). score: "test", or "val" to score on the validation split. targets:
+    data sets to score on, for "cross-dataset" and "ood"; the source may be among them.
+
+    Raises UserError for unknown names, data that is missing or contradicts its card, or a validation
+    split that does not exist.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"no protocol {protocol!r}. {did_you_mean(protocol, PROTOCOLS)}")
+    if score not in ("test", "val"):
+        raise UserError(f"score is {score!r}, but must be 'test' or 'val'.")
+    if shots < 1:
+        raise UserError(f"shots is {shots}, but must be at least 1.")
+    elsewhere = protocol in ("cross-dataset", "ood")
+    if elsewhere != bool(targets):
+        need = "needs at least one target data set" if elsewhere else "takes no target data sets"
+        raise UserError(f"protocol {protocol!r} {need}.")
+
+    loader = _Loader(image_size, Path(root) if root else data_root(), score, device)
+    card, source = loader.open(dataset)
+    train, val = few_shot(
+        source.split.train, source.split.val, shots, seed
+    )  # drawn before halving, as CoOp does
+    if not train:
+        raise UserError(
+            f"{dataset} has no training images, so nothing can be tuned on it: use it as a target."
+        )
+    classes = source.split.classes
+    if elsewhere:
+        tests = {name: loader.test(name) for name in targets}
+    elif protocol == "few-shot":
+        tests = {"test": loader.test(dataset)}
+    else:
+        base, new = base_and_new(len(classes))
+        tests = {"base": loader.test(dataset, base), "new": loader.test(dataset, new)}
+        train, val, classes = only(train, base), only(val, base), classes[: base.stop]
+    return Task(
+        name=dataset,
+        classes=words(classes),
+        template=card.template,
+        train=source.images(train, image_size, keep=True, device=device),
+        val=source.images(val, image_size, keep=True, device=device),
+        tests=tests,
+        split_hash=_joint(source.split.hash for _, source in loader.opened.values()),
+        card_hash=_joint(card.hash for card, _ in loader.opened.values()),
+    )
+
+
+class _Loader:
+    """Opens each data set of a task once."""
+
+    def __init__(self, image_size: int, root: Path, score: str, device: torch.device | str) -> None:
+        self.image_size, self.root, self.score, self.device = image_size, root, score, device
+        self.opened: dict[str, tuple[Card, Source]] = {}
+
+    def open(self, name: str) -> tuple[Card, Source]:
+        if name not in self.opened:
+            card = load_card(name)
+            self.opened[name] = card, open_source(card, self.root)
+        return self.opened[name]
+
+    def test(self, name: str, labels: range | None = None) -> TestSet:
+        """The test set (or, under score="val", the whole validation split) of `labels`, relabelled from 0."""
+        card, source = self.open(name)
+        split = source.split
+        items: tuple[Item, ...] = split.test if self.score == "test" else split.val
+        if not items:
+            raise UserError(f"{name} has no validation images: score it on the test split.")
+        labels = range(len(split.classes)) if labels is None else labels
+        images = source.images(only(items, labels), self.image_size, keep=False, device=self.device)
+        return TestSet(name, words(split.classes[labels.start : labels.stop]), card.template, images)
+
+
+def words(classes: Sequence[str]) -> tuple[str, ...]:
+    """Class names as a text tower reads them: underscores become spaces."""
+    return tuple(name.replace("_", " ") for name in classes)
+
+
+def _joint(hashes: Iterable[str]) -> str:
+    """One hash for one or several; a single one is passed through."""
+    parts = list(hashes)
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

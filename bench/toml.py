@@ -1,0 +1,93 @@
+"""A TOML file read into a frozen dataclass, strictly: nothing missing, nothing unknown, every type right."""
+
+import dataclasses
+import sys
+import types
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bench.errors import UserError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path, into: type[T], **given: Any) -> T:
+    """The dataclass `into` filled from the file; `given` fields come from the caller and may not be in it.
+
+    Raises UserError, naming file and key, for a file that is not TOML, a missing or unknown key or a
+    wrong type; ValueErrors raised by `into.__post_init__` are passed on with the file's name before them.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}. Correct that line.") from error
+    return fill(into, table, str(path), **given)
+
+
+def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
+    """`into` built from one table; `where` names the place in messages."""
+    fields = {f.name: f for f in dataclasses.fields(into) if f.name not in given}  # type: ignore[arg-type]
+    hints = get_type_hints(into)
+    for key in table:
+        if key not in fields:
+            raise UserError(f"{where}: unknown key {key!r}. {did_you_mean(key, fields)}")
+    for key, field in fields.items():
+        optional = (
+            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        )
+        if key not in table and not optional:
+            raise UserError(f"{where}: the key {key!r} is missing: add it ({_words(hints[key])}).")
+    values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
+    try:
+        return into(**values, **given)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`; lists become tuples, tables become dataclasses."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        for option in args:
+            if option is not type(None) and _plausible(value, option):
+                return _convert(value, option, where)
+    elif origin is tuple and isinstance(value, list):
+        return tuple(_convert(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
+    elif origin is dict and isinstance(value, dict):
+        return {key: _convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
+    elif dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return fill(hint, value, where)  # type: ignore[arg-type]
+    elif hint is Any or (isinstance(hint, type) and type(value) is hint):  # bool is no int here
+        return value
+    raise UserError(f"{where} is {value!r}, but must be {_words(hint)}.")
+
+
+def _plausible(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin is tuple:
+        return isinstance(value, list)
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return isinstance(value, dict)
+    return type(value) is hint
+
+
+def _words(hint: Any) -> str:
+    """A type in a user's words."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(option) for option in args if option is not type(None))
+    if origin is tuple:
+        return f"a list, each item {_words(args[0])}"
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return "a table"
+    names = {str: "a string", int: "a whole number", bool: "true or false", float: "a decimal number"}
+    return names.get(hint, str(hint))
