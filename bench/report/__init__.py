@@ -1,0 +1,1 @@
+"""Reports from records alone: tables, plots, statistics, the leaderboard. Imports neither torch nor ray."""

@@ -1,0 +1,123 @@
+"""The report's commands, added to `bench` by the command line: table, plot, audit, leaderboard, results."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.errors import UserError
+from bench.report.frame import Results, load
+from bench.report.render import FORMS, render
+from bench.report.schema import PROTOCOLS
+
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
+
+
+def warn(message: str) -> None:
+    """Say it on standard error, so that a table on standard output stays clean."""
+    click.echo(f"warning: {message}", err=True)
+
+
+def results_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--results, the folder every report reads."""
+    kind = click.Path(path_type=Path)
+    return click.option(
+        "--results", type=kind, default=Path("results"), show_default=True, help="Folder of records."
+    )(command)
+
+
+def conditions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose which records may share a table or plot."""
+    options = [
+        click.option("--suite", help="mini, zip, craft, ..."),
+        click.option("--backbone", help="As in the records; needed where they hold several."),
+        click.option("--shots", type=int, help="Images a class."),
+        click.option("--budget", type=int, help="Queries."),
+        click.option("--batch-size", type=int, help="Images a query."),
+        click.option("--score", type=click.Choice(["test", "val"]), default="test", show_default=True),
+        click.option("--methods", type=Names(), help="Comma-separated; default all."),
+        click.option("--datasets", type=Names(), help="Comma-separated; default all."),
+        click.option("--seeds", type=Names(int), help="Comma-separated; default all."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return results_option(command)
+
+
+class Names(click.ParamType):
+    """a,b,c -> ('a', 'b', 'c')"""
+
+    name = "names"
+
+    def __init__(self, kind: Callable[[str], Any] = str) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.kind(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is no comma-separated list of {self.kind.__name__}", param, ctx)
+
+
+def records(folder: Path) -> Results:
+    """The folder's records, damaged ones named on standard error."""
+    return load(folder, warn)
+
+
+def write(text: str, output: Path | None) -> None:
+    """To standard output, or to a file whose path is then named on standard error."""
+    if output is None:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; choose another place with -o") from error
+    click.echo(f"wrote {output}", err=True)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(PROTOCOLS))
+@conditions
+@click.option(
+    "--source", type=click.Choice(["measured", "published", "both"]), default="measured", show_default=True
+)
+@click.option(
+    "--format", "form", type=click.Choice([*FORMS, "terminal"]), help="Default: by the ending of -o."
+)
+@click.option("--partial", is_flag=True, help="Print a table with holes, n beside each incomplete mean.")
+@click.option("--spread", type=click.Choice(["sd", "ci", "none"]), default="sd", show_default=True)
+@click.option(
+    "--harmonic", type=click.Choice(["of-averages", "mean"]), default="of-averages", show_default=True
+)
+@click.option("--digits", type=click.IntRange(0, 6), default=1, show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
+)
+def table(
+    kind: str,
+    results: Path,
+    source: str,
+    form: str | None,
+    partial: bool,
+    spread: Any,
+    harmonic: Any,
+    digits: int,
+    output: Path | None,
+    **wanted: Any,
+) -> None:
+    """The papers' tables, from records, from the papers, or both."""
+    from bench.report.tables import Form, tables
+
+    form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
+    asked = Form(partial, spread, harmonic, digits)
+    made = tables(None if source == "published" else records(results), kind, source, asked, **wanted)
+    screen = output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if screen else None
+    write("\n".join(render(one, form, width, colour=screen) for one in made), output)

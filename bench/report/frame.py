@@ -1,0 +1,278 @@
+"""Records (one JSON file a cell) -> long pandas frames. Damaged files are named, failed cells are holes."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UserError, did_you_mean
+from bench.report.schema import problems
+
+CELL = (
+    "suite",
+    "protocol",
+    "method",
+    "dataset",
+    "backbone",
+    "seed",
+    "shots",
+    "budget",
+    "batch_size",
+    "augment",
+    "score",
+)
+# What must be the same in all records of one table: never mixed, chosen or an error.
+CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment")
+LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
+ROW = (*CELL, "variant", "row", "label")
+HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
+RUN = ("seconds", "hardware", "started", "versions")
+FACTS = ("path", "access", "white_box", "n_params", "queries", "image_queries", *RUN, *HASHES)
+CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
+TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
+FAILED = (*ROW, "path", "error")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder of records holds.
+
+    cells: one row a finished cell and test set; trace: one row a trace point and test set (`at` is the
+    checkpoint in queries); failed: one row a failed cell; damaged: (path, why) of every file skipped.
+    """
+
+    cells: pd.DataFrame
+    trace: pd.DataFrame
+    failed: pd.DataFrame
+    damaged: tuple[tuple[str, str], ...] = ()
+
+
+def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> Results:
+    """All records under `folder`, recursively. Every file skipped is handed to `warn` by name.
+
+    Raises UserError when `folder` does not exist.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f"no results folder '{folder}': run `bench run` first, or name one with --results")
+    cells, trace, failed, damaged = [], [], [], []
+    seen: dict[tuple[Any, ...], Path] = {}
+    for path in record_files(folder):
+        record, why = read(path)
+        if record is not None:
+            identity = (*(record["cell"][name] for name in CELL), variant_of(record))
+            why = f"holds the same cell as {seen[identity]}" if identity in seen else None
+            seen.setdefault(identity, path)
+        if record is None or why:
+            damaged.append((str(path), why or "damaged"))
+            warn(f"skipped {path}: {why}")
+        elif record["status"] == "failed":
+            failed.append(_row(record) | {"path": str(path), "error": _last_line(record["error"])})
+        else:
+            cells += _cell_rows(record, str(path))
+            trace += _trace_rows(record)
+    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), tuple(damaged))
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The JSON files at or under `folder`, in name order, hidden ones left out."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
+    return [path for path in files if not path.name.startswith(".")]
+
+
+def read(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """(record, None), or (None, what is wrong with the file)."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return None, f"damaged: {error}"
+    wrong = problems(record)
+    return (None, "damaged: " + "; ".join(wrong[:3])) if wrong else (record, None)
+
+
+def variant_of(record: dict[str, Any]) -> str:
+    """'rank=1, clip=none'; '' for a method as its file declares it."""
+    given = record.get("variant")
+    return (
+        given if given is not None else ", ".join(f"{k}={v}" for k, v in record["cell"]["overrides"].items())
+    )
+
+
+def named(name: str, variant: str) -> str:
+    """'ZIP (rank=1)'."""
+    return f"{name} ({variant})" if variant else name
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    cell, variant = record["cell"], variant_of(record)
+    label = named(record.get("title") or cell["method"], variant)
+    return {name: cell[name] for name in CELL} | {
+        "variant": variant,
+        "row": named(cell["method"], variant),
+        "label": label,
+    }
+
+
+def _cell_rows(record: dict[str, Any], path: str) -> list[dict[str, Any]]:
+    run, hashes = record["run"], record["hashes"]
+    facts = {name: record[name] for name in ("white_box", "n_params", "queries", "image_queries")} | {
+        "path": path,
+        "access": " + ".join(record["access"]),
+        "seconds": run.get("seconds"),
+        "hardware": run.get("hardware") or run.get("device") or "",
+        "started": str(run.get("started") or ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in sorted((run.get("versions") or {}).items())),
+        **{f"hash_{name}": hashes.get(name) or "" for name in ("method", "card", "split", "weights")},
+    }
+    row = _row(record)
+    return [
+        row | facts | {"test": test, "accuracy": float(accuracy), "n_test": record["n_test"].get(test)}
+        for test, accuracy in record["accuracy"].items()
+    ]
+
+
+def _trace_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    row = _row(record) | {"white_box": record["white_box"], "n_params": record["n_params"]}
+    return [
+        row
+        | {
+            "test": test,
+            "at": point["queries"],
+            "spent": point["spent"],
+            "at_image_queries": point["image_queries"],
+            "train_loss": point.get("train_loss"),
+            "accuracy": float(accuracy),
+        }
+        for point in record["trace"]
+        for test, accuracy in point["accuracy"].items()
+    ]
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
+
+
+def select(results: Results, **wanted: Any) -> Results:
+    """The records that may stand in one table.
+
+    `wanted` names conditions (suite=, protocol=, score=, backbone=, shots=, budget=, batch_size=) and lists
+    (methods=, datasets=, seeds=); None means any. Raises UserError when nothing is left, when a condition
+    still has two values, or when the records left were not made from the same weights and splits.
+    """
+    wanted = {"score": "test"} | {
+        name: value for name, value in wanted.items() if value is not None and value != ()
+    }
+    kept = results
+    for name, value in wanted.items():
+        column = LISTS.get(name, name)
+        values = list(value) if name in LISTS else [value]
+        _known(kept, column, values)
+        kept = _where(kept, column, values)
+    if kept.cells.empty:
+        raise UserError(f"no finished records{_asked(wanted)}: run them with `bench run`, or ask for others")
+    for name in CONDITIONS:
+        values = sorted(kept.cells[name].unique())
+        if len(values) > 1:
+            listed = ", ".join(str(v) for v in values)
+            raise UserError(
+                f"the records mix {name} {listed}, which never share a table: choose one with {flag(name)}"
+            )
+        kept = replace(kept, failed=kept.failed[kept.failed[name] == values[0]])
+    _comparable(kept.cells)
+    return kept
+
+
+def flag(name: str) -> str:
+    """The command line's name of a condition."""
+    return "--" + name.replace("_", "-")
+
+
+def _known(results: Results, column: str, values: Iterable[Any]) -> None:
+    known = set(results.cells[column]) | set(results.failed[column])
+    for value in values:
+        if known and value not in known:
+            raise UserError(
+                f"no records with {column} {value!r}. {did_you_mean(str(value), map(str, known))}"
+            )
+
+
+def _where(results: Results, column: str, values: Sequence[Any]) -> Results:
+    cells, trace, failed = (f[f[column].isin(values)] for f in (results.cells, results.trace, results.failed))
+    return replace(results, cells=cells, trace=trace, failed=failed)
+
+
+def _asked(wanted: dict[str, Any]) -> str:
+    said = [f"{name} {value}" for name, value in wanted.items() if name != "score" or value != "test"]
+    return f" with {', '.join(said)}" if said else ""
+
+
+def _comparable(cells: pd.DataFrame) -> None:
+    """Methods compare only on the same weights, and on the same split of each data set and seed."""
+    for column, keys, what in (
+        ("hash_weights", ["backbone"], "weights"),
+        ("hash_split", ["dataset", "seed"], "splits"),
+    ):
+        stated = cells[cells[column] != ""]
+        several = stated.groupby(keys)[column].nunique()
+        if (several > 1).any():
+            where = ", ".join(
+                " seed ".join(map(str, np.atleast_1d(k))) for k in several.index[several > 1][:3]
+            )
+            raise UserError(f"the records of {where} come from different {what}: run the older ones again")
+
+
+def holes(results: Results) -> list[str]:
+    """The cells a full grid of the rows, data sets and seeds at hand would have and these records lack.
+
+    A row that neither tunes nor asks (the hand template) is the same for every seed: one record a data set
+    is enough for it.
+    """
+    done, failed = results.cells, results.failed
+    rows = list(dict.fromkeys([*done["row"], *failed["row"]]))
+    datasets = list(dict.fromkeys([*done["dataset"], *failed["dataset"]]))
+    seeds = sorted({*done["seed"], *failed["seed"]})
+    have = set(zip(done["row"], done["dataset"], done["seed"], strict=True))
+    why = {(f.row, f.dataset, f.seed): f" (failed: {f.error})" for f in failed.itertuples()}
+    seedless = set(done.loc[(done["n_params"] == 0) & (done["queries"] == 0), "row"])
+    missing = []
+    for row in rows:
+        for dataset in datasets:
+            lacks = [s for s in seeds if (row, dataset, s) not in have]
+            if row in seedless and len(lacks) < len(seeds):
+                lacks = [s for s in lacks if (row, dataset, s) in why]
+            missing += [f"{row} / {dataset} / seed {s}{why.get((row, dataset, s), '')}" for s in lacks]
+    return missing
+
+
+def points(results: Results) -> pd.DataFrame:
+    """One accuracy a run and checkpoint, in columns row, label, method, ..., dataset, seed, at, accuracy.
+
+    few-shot: the test set; base-to-new: the harmonic mean of base and new; cross-dataset and ood: each
+    target counts as a data set, the source is left out.
+    """
+    trace = results.trace
+    keys = ["row", "label", "method", "variant", "white_box", "n_params", "dataset", "seed", "at"]
+    if trace.empty:
+        return trace[[*keys, "accuracy"]]
+    protocol = trace["protocol"].iloc[0]
+    if protocol == "base-to-new":
+        wide = trace.pivot_table(index=keys, columns="test", values="accuracy").reset_index()
+        return wide.assign(accuracy=harmonic(wide["base"], wide["new"]))[[*keys, "accuracy"]]
+    if protocol in ("cross-dataset", "ood"):
+        trace = trace[trace["test"] != trace["dataset"]].assign(dataset=lambda f: f["test"])
+    return trace[[*keys, "accuracy"]].reset_index(drop=True)
+
+
+def harmonic(a: Any, b: Any) -> Any:
+    """2ab / (a + b), 0 where both are 0."""
+    total = np.asarray(a) + np.asarray(b)
+    return np.where(total > 0, 2 * np.asarray(a) * np.asarray(b) / np.where(total > 0, total, 1.0), 0.0)

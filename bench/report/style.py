@@ -1,0 +1,62 @@
+"""One home for how a method looks: its title, its place in a table, its colour, marker and line."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+SERIES = ("#CC79A7", "#882255", "#999933", "#44AA99", "#AA4499", "#332288", "#661100", "#117733")
+DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5))
+MARKERS = "osD^vPX*"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method (with its variant) is drawn and called."""
+
+    title: str
+    colour: str
+    marker: str
+    dash: tuple[float, ...] = ()
+
+
+# In the papers' order of rows. Colours: Okabe and Ito's, told apart with any colour vision.
+KNOWN = {
+    "manual": Look("Manual Prompt", "#777777", "x"),
+    "vp": Look("VP", "#8C6D31", "v"),
+    "bar": Look("BAR", "#E69F00", "^"),
+    "blackvip": Look("BlackVIP", "#009E73", "s"),
+    "bptvlm": Look("BPTVLM", "#56B4E9", "D"),
+    "bbt": Look("BBT", "#B3A100", "P"),
+    "craft": Look("CraFT", "#0072B2", "X"),
+    "cbbt": Look("CBBT", "#6A3D9A", "<"),
+    "llm": Look("LLM", "#CC79A7", ">"),
+    "zip": Look("ZIP", "#D55E00", "o"),
+    "coop": Look("CoOp", "#000000", "*", (1, 1.5)),
+}
+
+
+def look(method: str, variant: str = "") -> Look:
+    """A known method's fixed look; an unknown one's follows from its name. A variant has its own line."""
+    base = KNOWN.get(method) or Look(method, SERIES[_hash(method) % len(SERIES)], MARKERS[_hash(method) % 8])
+    if not variant:
+        return base
+    turn = _hash(variant)
+    return Look(f"{base.title} ({variant})", base.colour, MARKERS[turn % 8], DASHES[1 + turn % 3])
+
+
+def rank_of(method: str, variant: str = "") -> tuple[int, str, str]:
+    """Where a row stands in a table: in the order of KNOWN, then the others by name."""
+    known = list(KNOWN)
+    return (known.index(method) if method in known else len(known), method, variant)
+
+
+def params_text(low: int, high: int | None = None) -> str:
+    """417 -> '0.4k', 0 -> '0k', as the papers print it; a range where it differs by data set."""
+    if high is not None and high != low:
+        return f"{params_text(low)}–{params_text(high)}"
+    if low >= 999_950:
+        return f"{low / 1e6:.1f}M"
+    return "0k" if low == 0 else f"{low / 1e3:.1f}k"
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
