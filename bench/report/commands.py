@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.errors import UserError
-from bench.report.frame import Results, load
+from bench.report.frame import Results, load, select
 from bench.report.render import FORMS, render
 from bench.report.schema import PROTOCOLS
 
@@ -121,3 +121,46 @@ def table(
     screen = output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if screen else None
     write("\n".join(render(one, form, width, colour=screen) for one in made), output)
+
+
+@click.group()
+def plot() -> None:
+    """Pictures from records: curves, efficiency, ablation, cd, params."""
+
+
+def picture(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every plot has."""
+    wide = click.option(
+        "--width", type=click.FloatRange(2, 20), default=7.0, show_default=True, help="Inches."
+    )
+    out = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help=".png, .svg or .pdf; repeatable.",
+    )
+    protocol = click.option("--protocol", type=click.Choice(PROTOCOLS), default="few-shot", show_default=True)
+    return protocol(conditions(wide(out(command))))
+
+
+def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
+    """Into every file asked for, or PNG and SVG under the plot's own name."""
+    from bench.report.plots import save
+
+    for path in output or (Path(f"{default}.png"), Path(f"{default}.svg")):
+        save(figure, path)
+        click.echo(f"wrote {path}", err=True)
+
+
+@plot.command("curves")
+@picture
+@click.option("--linear", is_flag=True, help="Linear query axis instead of a logarithmic one.")
+@click.option("--marks", type=Names(int), default=(), help="Budgets to mark, e.g. 500,5000.")
+def plot_curves(
+    results: Path, output: tuple[Path, ...], width: float, linear: bool, marks: tuple[int, ...], **wanted: Any
+) -> None:
+    """Accuracy against queries, a panel a data set and their average."""
+    from bench.report.plots import curves
+
+    save_all(curves(select(records(results), **wanted), not linear, width, marks), output, "curves")

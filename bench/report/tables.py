@@ -201,10 +201,11 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     cells = results.cells
     first = cells.iloc[0]
     seeds = sorted(int(s) for s in cells["seed"].unique())
+    listed = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
     said = [
-        f"Budget {first['budget']:,} queries (a query: one prompt on one batch of at most {first['batch_size']}"
-        f" images; up to {int(cells['image_queries'].max()):,} image-queries), {first['shots']} shots, "
-        f"backbone {first['backbone']}, {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})."
+        f"Budget {first['budget']:,} queries (a query: one prompt on one batch of at most "
+        f"{first['batch_size']} images; up to {int(cells['image_queries'].max()):,} image-queries), "
+        f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
     ]
     if first["score"] != "test":
         said.append(f"Scored on the {first['score']} split, not on the test split.")
