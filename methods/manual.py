@@ -1,4 +1,4 @@
-"""Manual prompt: the data set's hand template. No parameters, no queries; the row every other is read against.
+"""Manual prompt: the data set's hand template. No parameters, no queries; the row to beat.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.
 """

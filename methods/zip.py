@@ -12,12 +12,12 @@ from torch import Tensor
 
 from bench.blackbox import cross_entropy
 from bench.method import Method
-from bench.optim import SPSA
+from bench.optim import SPSA, SPSASettings
 from bench.prompt import Prompt
 
 
 @dataclass(frozen=True)
-class Params:
+class Params(SPSASettings):
     """The paper's values for ViT-B/16 (its section 5.1 and appendix)."""
 
     m: int = 8  # context tokens
@@ -27,13 +27,7 @@ class Params:
     projection: str = "fastfood"  # or "gaussian"
     scale: float = 1.0  # on the projections; 1 in the paper
     init: str = "random"  # theta0 ~ N(0, 0.02^2), or the words to start from (they set m)
-    a: float = 0.01  # SPSA's step, a_k = a / (k + 1)^0.4
-    c: float = 0.01  # SPSA's difference, c_k = c / k^0.1
-    alpha: float = 0.4
-    gamma: float = 0.1
-    directions: int = 5  # N: 2 N queries a step
-    momentum: float = 0.0  # above 0: SPSA-GC
-    clip: str = "sqrt"  # the norm of a step at most: sqrt (of delta), none, or a number
+    clip: str = "sqrt"  # of delta
 
 
 class Zip(Method):
@@ -72,7 +66,7 @@ class Zip(Method):
         return state
 
     def context(self, states: Tensor) -> Tensor:
-        """[K, delta] -> [K, m, d]: theta0_i + M_i w_i with [w_1 .. w_m] = U diag(s) V^T + u 1^T (eq. 5, 6)."""
+        """[K, delta] -> [K, m, d]: theta0_i + M_i w_i with [w_1 .. w_m] = U diag(s) V^T + u 1^T."""
         k, q, m, r = len(states), self.q, self.m, self.params.rank
         parts = states.split(self.sizes, dim=1)
         if r:
@@ -88,18 +82,7 @@ class Zip(Method):
         return Prompt(context=self.context(state[None])[0], state=state)
 
     def tune(self) -> None:
-        p = self.params
-        optimiser = SPSA(
-            self.start(),
-            self.rng,
-            a=p.a,
-            c=p.c,
-            alpha=p.alpha,
-            gamma=p.gamma,
-            directions=p.directions,
-            momentum=p.momentum,
-            clip=p.clip,
-        )
+        optimiser = SPSA(self.x0, self.rng, self.params)
         for batch in self.box.batches():
             prompts = [Prompt(context=context) for context in self.context(optimiser.ask())]
             optimiser.tell(cross_entropy(self.box.logits(batch, prompts), batch.labels))

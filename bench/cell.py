@@ -1,0 +1,104 @@
+"""A cell: one method on one data set with one seed and one budget. Everything a run depends on is in it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import PurePosixPath
+from typing import Any
+
+PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
+SCORES = ("test", "val")
+
+Value = bool | int | float | str | tuple[float, ...] | tuple[int, ...]
+
+# What each random stream depends on besides its purpose. All methods of one (data set, seed, shots) see the
+# same images in the same order; a method's own stream leaves out the budget, so that a run of 500 queries is
+# the beginning of the run of 5,000, and the overrides, so that the rows of an ablation share their noise.
+_DATA = ("dataset", "seed", "shots", "protocol")
+_STREAMS: dict[str, tuple[str, ...]] = {
+    "batches": (*_DATA, "batch_size"),
+    "augment": (*_DATA, "batch_size"),
+    "method": (*_DATA, "method", "backbone", "batch_size"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The coordinates of one run. Frozen and hashable; `path` names it by what it contains."""
+
+    suite: str
+    protocol: str
+    method: str
+    dataset: str
+    backbone: str
+    seed: int
+    shots: int
+    budget: int  # queries
+    batch_size: int  # images a query carries at most
+    augment: bool = False  # random crops and flips of the training images
+    score: str = "test"  # the split the checkpoints are scored on; "val" to choose step sizes
+    overrides: tuple[tuple[str, Value], ...] = ()  # sorted (name, value): parameters unlike the suite's
+
+    @property
+    def variant(self) -> str:
+        """What sets this cell's method apart from the method as published, e.g. 'clip=none, rank=1'."""
+        return ", ".join(f"{name}={show(value)}" for name, value in self.overrides)
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The record's place below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
+        row = f"{self.method}[{self.variant}]" if self.overrides else self.method
+        leaf = f"{self.backbone}-shots{self.shots}-batch{self.batch_size}-budget{self.budget}-seed{self.seed}"
+        flags = ("-augment" if self.augment else "") + ("" if self.score == "test" else f"-{self.score}")
+        parts = (self.suite, self.protocol, self.dataset, row, f"{leaf}{flags}.json")
+        return PurePosixPath(*map(_file_name, parts))
+
+    def seed_for(self, purpose: str) -> int:
+        """A 63-bit seed for one purpose: 'batches', 'augment' or 'method' (or 'method/anything')."""
+        fields = {name: getattr(self, name) for name in _STREAMS[purpose.split("/")[0]]}
+        digest = hashlib.sha256(json.dumps([purpose, fields], sort_keys=True).encode()).digest()
+        return int.from_bytes(digest[:8], "little") >> 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the record; `from_dict` is its inverse."""
+        return asdict(self) | {"overrides": dict(self.overrides)}
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Cell":
+        """The cell that `as_dict` described. Raises TypeError when fields are missing or unknown."""
+        overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("overrides", {}).items()}
+        return Cell(**{**data, "overrides": tuple(sorted(overrides.items()))})
+
+
+def show(value: Value) -> str:
+    """A parameter's value as people write it: 0.01, none, 64x32."""
+    if isinstance(value, tuple):
+        return "x".join(map(show, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def grid(
+    methods: Iterable[str],
+    datasets: Iterable[str],
+    seeds: Iterable[int],
+    budgets: Iterable[int],
+    variants: dict[str, list[tuple[tuple[str, Value], ...]]],
+    **common: Any,
+) -> Iterator[Cell]:
+    """All cells, a data set at a time so that workers keep what they loaded.
+
+    `variants` maps a method to its list of override sets (a method that is not in it runs as it is);
+    `common` holds the fields that all cells share.
+    """
+    rows = [(method, overrides) for method in methods for overrides in variants.get(method, [()])]
+    for dataset, seed, budget, (method, overrides) in product(datasets, seeds, budgets, rows):
+        where = {"method": method, "dataset": dataset, "seed": seed, "budget": budget}
+        yield Cell(**where, overrides=tuple(sorted(overrides)), **common)
+
+
+def _file_name(part: str) -> str:
+    """`part` as a file name on every system: letters, digits and a few marks, the rest as '_'."""
+    return re.sub(r"[^\w.,=\[\]+-]+", "_", part.replace(", ", ",")).strip(".") or "_"

@@ -1,0 +1,68 @@
+"""What a method is: one class in one file of methods/."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.blackbox import BlackBox
+from bench.prompt import WHITE_BOX, Prompt
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """For methods with nothing to set."""
+
+
+class Method(ABC):
+    """A tuning algorithm.
+
+    A subclass names its `title` (the papers' row), its `paper`, its `access` (see bench.prompt.ACCESS) and
+    its `Params`, a frozen dataclass whose defaults are the paper's values. It is built once a cell: `setup`
+    draws what is fixed for the run, `start` the first state, and `tune` runs until the budget ends it.
+
+    self.box: the black box. self.params: parameters in force. self.rng: the cell's own stream, on the CPU;
+    self.seed: its seed, for generators of another kind. self.x0: what `start` gave.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""
+    access: ClassVar[tuple[str, ...]]
+    Params: ClassVar[type] = NoParams
+
+    def __init__(self, box: BlackBox, params: Any, seed: int) -> None:
+        self.box, self.params, self.seed = box, params, seed
+        self.rng = torch.Generator().manual_seed(seed)
+        self.setup()
+        self.x0 = self.start()
+
+    def setup(self) -> None:  # noqa: B027  (nothing to set up is a fine setup)
+        """Draw what stays fixed, e.g. projections. Called once, before anything else; spends nothing."""
+
+    @property
+    @abstractmethod
+    def n_params(self) -> int:
+        """Number of tuned parameters (delta), as the papers count it."""
+
+    @abstractmethod
+    def start(self) -> Tensor | None:
+        """The untuned state: flat float32, as `prompt` takes it; None where nothing is tuned. Called once."""
+
+    @abstractmethod
+    def prompt(self, state: Tensor | None) -> Prompt:
+        """The deployable prompt of a state. Carries the state, so that a record can rebuild it."""
+
+    @abstractmethod
+    def tune(self) -> None:
+        """Spend the budget: ask `self.box` for logits, report prompts. May return early; may run for ever."""
+
+    @property
+    def white_box(self) -> bool:
+        """True for reference rows that see gradients; these are never ranked."""
+        return WHITE_BOX in self.access
+
+    def normal(self, *shape: int, std: float = 1.0) -> Tensor:
+        """Gaussian numbers of the method's own stream, on the box's device."""
+        return (std * torch.randn(*shape, generator=self.rng)).to(self.box.device)

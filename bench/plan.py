@@ -1,0 +1,134 @@
+"""From flags to cells: what is asked for, checked before any query is spent, and what of it is done."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from bench.cell import Cell, Value, grid
+from bench.errors import UserError, did_you_mean
+from bench.methods import make_params, method_files, parse_value
+from bench.run import Lab, Settings, expected
+from bench.store import Store
+from bench.suites import Suite
+
+Override = tuple[str, Value]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells asked for, and where each one stands: done, failed, stale, damaged or missing."""
+
+    cells: tuple[Cell, ...]
+    status: Mapping[Cell, str]
+
+    def todo(self, retry_stale: bool) -> list[Cell]:
+        """The cells to run: not done, and not stale unless asked for."""
+        kept = {"done"} if retry_stale else {"done", "stale"}
+        return [cell for cell in self.cells if self.status[cell] not in kept]
+
+    def rows(self) -> list[tuple[str, int, int, Counter[str]]]:
+        """(method with its variant, cells, queries, cells by status) for each row of the plan."""
+        rows: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            rows.setdefault(f"{cell.method} ({cell.variant})" if cell.variant else cell.method, []).append(
+                cell
+            )
+        return [
+            (name, len(cells), sum(cell.budget for cell in cells), Counter(self.status[c] for c in cells))
+            for name, cells in rows.items()
+        ]
+
+
+def make_plan(cells: Sequence[Cell], store: Store) -> Plan:
+    """Look up each cell's record in the store."""
+    return Plan(tuple(cells), {cell: store.status(cell, expected(cell)) for cell in cells})
+
+
+def make_cells(
+    suite: Suite,
+    methods: Sequence[str],
+    *,
+    protocol: str = "few-shot",
+    datasets: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    budgets: Sequence[int] | None = None,
+    shots: Sequence[int] | None = None,
+    backbone: str | None = None,
+    score: str = "test",
+    settings: Sequence[str] = (),
+) -> list[Cell]:
+    """The grid, the suite's values where nothing is asked for. Raises UserError for what cannot be."""
+    names = list(method_files()) if tuple(methods) == ("all",) else list(methods)
+    for label, values in (("budget", budgets), ("shots", shots)):
+        if values and min(values) < 1:
+            raise UserError(f"--{label} {min(values)}: must be at least 1.")
+    source = suite.source(protocol)
+    if source and datasets:
+        raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
+    variants = parse_variants(suite, names, settings)
+    return [
+        cell
+        for n in shots or (suite.shots,)
+        for cell in grid(
+            names,
+            datasets or ((source,) if source else suite.datasets),
+            seeds or suite.seeds[:1],
+            budgets or (suite.budget,),
+            variants,
+            suite=suite.name,
+            protocol=protocol,
+            backbone=backbone or suite.backbone,
+            shots=n,
+            batch_size=suite.batch_size,
+            augment=suite.augment,
+            score=score,
+        )
+    ]
+
+
+def parse_variants(
+    suite: Suite, methods: Sequence[str], settings: Sequence[str]
+) -> dict[str, list[tuple[Override, ...]]]:
+    """['zip.rank=1,5', 'zip.clip=none'] -> {'zip': [((rank, 1), (clip, none)), ((rank, 5), (clip, none))]}.
+
+    A value that the suite has in force anyway is no override: that row is the method itself.
+    """
+    choices: dict[str, dict[str, list[Value]]] = {}
+    for setting in settings:
+        left, equals, values = setting.partition("=")
+        method, dot, name = left.partition(".")
+        if not (equals and dot and method and name and values):
+            raise UserError(f"--set {setting}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
+        if method not in methods:
+            raise UserError(
+                f"--set {setting}: {method!r} is not among the methods. {did_you_mean(method, methods)}"
+            )
+        parsed = [parse_value(method, name, value) for value in values.split(",")]
+        choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
+    variants: dict[str, list[tuple[Override, ...]]] = {}
+    for method in methods:
+        in_force = make_params(method, suite.methods.get(method, {}))  # raises for an unknown method
+        sets = choices.get(method, {})
+        rows = [
+            tuple((n, v) for n, v in zip(sets, row, strict=True) if v != getattr(in_force, n))
+            for row in product(*sets.values())
+        ]
+        variants[method] = list(dict.fromkeys(rows))
+        for row in rows:
+            make_params(method, suite.methods.get(method, {}), dict(row))
+    return variants
+
+
+def check_inputs(cells: Sequence[Cell], settings: Settings) -> None:
+    """Load every backbone and open every data set once, in this process. Raises UserError before any query.
+
+    It also fills the caches on disk that the workers share.
+    """
+    lab = Lab(settings)
+    seen: set[tuple[object, ...]] = set()
+    for cell in cells:
+        key = (cell.dataset, cell.seed, cell.shots, cell.protocol, cell.backbone)
+        if key not in seen:
+            seen.add(key)
+            lab.task(cell)

@@ -1,0 +1,216 @@
+"""One cell from start to record. Read this first: the way of the data in one page."""
+
+import base64
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import __version__
+from bench.blackbox import BlackBox, BudgetSpent, Images
+from bench.cell import Cell
+from bench.data.card import load_card
+from bench.data.task import Task, load_task
+from bench.method import Method
+from bench.methods import load_method, make_params, method_hash
+from bench.models import load_backbone, load_encoder
+from bench.models.features import features
+from bench.prompt import Prompt
+from bench.store import SCHEMA
+from bench.suites import load_suite
+
+TABLES = 32  # feature tables a process keeps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, not what to run: only the precision may move a record's numbers, and it is recorded."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    data_root: str | None = None
+    offline: bool = False
+
+
+class Lab:
+    """What one process has loaded: models, tasks, features. Kept, so that the next cell starts at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.backbone = lru_cache(2)(self._backbone)
+        self.encoder = lru_cache(2)(self._encoder)
+        self._tasks = lru_cache(4)(self._task)
+        self._tables: dict[tuple[str, str], Tensor] = {}
+
+    def task(self, cell: Cell) -> Task:
+        """Training images and test sets, the same for every method and budget."""
+        size = self.backbone(cell.backbone).image_size
+        return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()), size)
+
+    def features(self, model: Any, images: Images) -> Tensor:
+        """[N, width] features of a whole set of plain images: worked out once, kept on disk and here."""
+        key = (model.name, images.key)
+        if key not in self._tables:
+            if len(self._tables) >= TABLES:
+                self._tables.pop(next(iter(self._tables)))
+            self._tables[key] = features(model, images)
+        return self._tables[key]
+
+    def _backbone(self, name: str) -> Any:
+        s = self.settings
+        return load_backbone(name, device=s.device, precision=s.precision, offline=s.offline)
+
+    def _encoder(self, name: str) -> Any:
+        return load_encoder(name, device=self.settings.device)
+
+    def _task(self, cell: Cell, image_size: int) -> Task:
+        targets = load_suite(cell.suite).targets(cell.protocol)
+        return load_task(
+            cell.dataset,
+            protocol=cell.protocol,
+            seed=cell.seed,
+            shots=cell.shots,
+            image_size=image_size,
+            root=self.settings.data_root,
+            score=cell.score,
+            targets=(cell.dataset, *targets) if targets else (),
+        )
+
+
+def prepare(cell: Cell, lab: Lab) -> tuple[Method, BlackBox, Any]:
+    """The method, its black box and its parameters, with nothing spent yet. Raises UserError."""
+    params = params_in_force(cell)
+    cls = load_method(cell.method)
+    box = BlackBox(lab.backbone(cell.backbone), lab.task(cell), cell, cls.access, lab)
+    return cls(box, params, cell.seed_for("method")), box, params
+
+
+def params_in_force(cell: Cell) -> Any:
+    """The method's defaults, the suite's values over them, the cell's overrides on top."""
+    suite = load_suite(cell.suite)
+    known = {f.name for f in fields(load_method(cell.method).Params)}
+    encoder = {"encoder": suite.encoder} if "encoder" in known else {}
+    return make_params(cell.method, encoder, suite.methods.get(cell.method, {}), dict(cell.overrides))
+
+
+def run_cell(cell: Cell, settings: Settings, lab: Lab | None = None) -> dict[str, Any]:
+    """Run one cell and return its record, ready for JSON.
+
+    A method's exception becomes a record with status "failed" and its traceback; UserError (bad input) and
+    KeyboardInterrupt pass through.
+    """
+    lab = lab or _lab(settings)
+    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    torch.set_num_threads(1)  # one thread a worker: faster in sum, and the same sums everywhere
+    method, box, params = prepare(cell, lab)
+    error = None
+    try:
+        box.report(method.prompt(method.x0))
+        with suppress(BudgetSpent):
+            method.tune()
+        box.finish()
+    except Exception:
+        error = traceback.format_exc()
+    return {
+        "schema": SCHEMA,
+        "status": "failed" if error else "ok",
+        "error": error,
+        "cell": cell.as_dict(),
+        "title": method.title,
+        "variant": cell.variant,
+        "access": list(method.access),
+        "white_box": method.white_box,
+        "n_params": method.n_params,
+        "params": asdict(params),
+        "queries": box.spent,
+        "image_queries": box.image_queries,
+        "accuracy": box.trace[-1].accuracy if not error else {},
+        "n_test": box.n_test,
+        "trace": [asdict(point) for point in box.trace],
+        "prompt": pack(box.deployed),
+        "hashes": hashes(cell, lab),
+        "run": {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 3),
+            **machine(settings.device),
+        },
+    }
+
+
+def expected(cell: Cell) -> dict[str, Any]:
+    """What a record of this cell has to agree with to be current; cheap: loads no model and no image."""
+    return {
+        "params": json.loads(json.dumps(asdict(params_in_force(cell)))),
+        "hashes": {"method": method_hash(cell.method), "card": load_card(cell.dataset).hash},
+    }
+
+
+def hashes(cell: Cell, lab: Lab) -> dict[str, str]:
+    """sha256 of everything the numbers came from: method file, card, split, weights."""
+    weights = lab.backbone(cell.backbone).weights_hash
+    return expected(cell)["hashes"] | {"split": lab.task(cell).split_hash, "weights": weights}
+
+
+def pack(prompt: Prompt | None) -> dict[str, str | None]:
+    """A deployed prompt as data: its state (base64 of little-endian float32) or its words."""
+    if prompt is None:
+        return {"state": None, "template": None}
+    state = None
+    if prompt.state is not None:
+        state = base64.b64encode(prompt.state.detach().cpu().numpy().astype("<f4").tobytes()).decode()
+    return {"state": state, "template": prompt.template}
+
+
+def rebuild(record: dict[str, Any], lab: Lab) -> tuple[Prompt, BlackBox]:
+    """The deployed prompt of a record, and a fresh black box to send it through."""
+    method, box, _ = prepare(Cell.from_dict(record["cell"]), lab)
+    stored = record["prompt"]
+    if stored["state"] is None:
+        return replace(method.prompt(None), template=stored["template"]), box
+    state = np.frombuffer(base64.b64decode(stored["state"]), dtype="<f4").copy()
+    return method.prompt(torch.from_numpy(state).to(box.device)), box
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Where and with what a record was made."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    packages = ("torch", "open_clip_torch", "timm", "ray", "numpy", "cma")
+    return {
+        "peak_memory_mib": round(peak, 1),
+        "device": device,
+        "hardware": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
+        "pid": os.getpid(),
+        "versions": {
+            "bench": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@lru_cache(1)
+def _lab(settings: Settings) -> Lab:
+    """This process's lab: loading is what costs, so it outlives a cell."""
+    return Lab(settings)

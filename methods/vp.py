@@ -1,0 +1,64 @@
+"""VP with SPSA-GC: a tuned border added to the image, without gradients.
+
+The prompt of Bahng et al. (Exploring Visual Prompts, 2022, https://arxiv.org/abs/2203.17274) under the
+optimiser of BlackVIP (Oh et al., CVPR 2023, https://arxiv.org/abs/2303.14773), where it is the baseline
+"VP w/ SPSA-GC".
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.blackbox import Batch, cross_entropy
+from bench.method import Method
+from bench.optim import SPSA, SPSASettings
+from bench.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Params(SPSASettings):
+    """At 224 pixels a border of 30: 3 (224^2 - 164^2) = 69,840 entries."""
+
+    border: int = 30  # pixels
+    momentum: float = 0.9
+
+
+class VP(Method):
+    title = "VP (SPSA-GC)"
+    paper = "Oh et al., CVPR 2023"
+    access = ("pixels",)
+    Params = Params
+
+    def setup(self) -> None:
+        side, border = self.box.spec.image_size, self.params.border
+        if not 0 < 2 * border < side:
+            raise ValueError(f"a border of {border} pixels does not fit an image of {side}")
+        self.std = torch.tensor(self.box.spec.pixel_std, device=self.box.device).view(3, 1, 1)
+        self.frame = torch.ones(3, side, side, dtype=torch.bool, device=self.box.device)
+        self.frame[:, border:-border, border:-border] = False
+
+    @property
+    def n_params(self) -> int:
+        return int(self.frame.sum())
+
+    def start(self) -> Tensor:
+        """N(0, 1), in normalised pixels."""
+        return self.normal(self.n_params)
+
+    def prompt(self, state: Tensor) -> Prompt:
+        """clip(image + border), the border in normalised pixels, the image in [0, 1]."""
+
+        def pixels(batch: Batch) -> Tensor:
+            border = torch.zeros_like(batch.images[0])
+            border[self.frame] = state
+            return (batch.images + self.std * border).clamp(0, 1)
+
+        return Prompt(pixels=pixels, state=state)
+
+    def tune(self) -> None:
+        optimiser = SPSA(self.x0, self.rng, self.params)
+        for batch in self.box.batches():
+            prompts = [self.prompt(x) for x in optimiser.ask()]
+            optimiser.tell(cross_entropy(self.box.logits(batch, prompts), batch.labels))
+            self.box.report(self.prompt(optimiser.x))
