@@ -11,6 +11,7 @@ from bench.datasets import card_files
 from bench.errors import UserError, did_you_mean
 from bench.toml import read_toml
 
+SPLITS = ("train", "val", "test")
 READERS = ("mini", "json", "fgvc", "imagenet", "folder")
 
 
@@ -21,10 +22,14 @@ class Counts:
     test: int
     train: int = 0
     val: int = 0
+    unconfirmed: tuple[str, ...] = ()  # counts that no published source confirms: shown, not enforced
 
     def __post_init__(self) -> None:
         if min(self.train, self.val) < 0 or self.test < 1:
             raise ValueError("image counts cannot be negative, and `test` must be at least 1")
+        for name in self.unconfirmed:
+            if name not in SPLITS:
+                raise ValueError(f"images.unconfirmed names {name!r}. {did_you_mean(name, SPLITS)}")
 
 
 @dataclass(frozen=True)
@@ -32,32 +37,54 @@ class Layout:
     """Where a data set lies under the data root, as in CoOp's DATASETS.md."""
 
     folder: str  # under the data root
-    images: str = ""  # under `folder`; paths in the split start here
-    split: str = ""  # the split file, under `folder`
+    split: str = ""  # under `folder`: the split file, or classnames.txt (reader "imagenet")
     sha256: str = ""  # of the split file; empty where nobody has published one
-    train: str = ""  # reader "imagenet" and "folder": sub-folder of `images` for each split, empty: none
+    images: str = ""  # under `folder`: where the paths in a split file start
+    train: str = ""  # under `folder`: readers "imagenet" and "folder" find each split's class folders here
     val: str = ""
-    test: str = ""
-    ignore: tuple[str, ...] = ()  # names in a class folder's parent that are no classes (README.txt, ...)
+    test: str = ""  # reader "json" too, for a split file that lists no test images
+    ignore: tuple[str, ...] = ()  # entries beside the class folders that are no classes
 
     def __post_init__(self) -> None:
-        for name in ("folder", "images", "split", "train", "val", "test"):
-            part = Path(getattr(self, name))
-            if part.is_absolute() or ".." in part.parts:
-                raise ValueError(f"layout.{name} is {str(part)!r}, but must stay inside the data root")
+        for name in ("folder", "images", "split", *SPLITS):
+            if not inside(getattr(self, name)):
+                raise ValueError(
+                    f"layout.{name} is {getattr(self, name)!r}, but must stay inside the data root"
+                )
         if self.sha256 and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ValueError("layout.sha256 must be 64 hexadecimal digits")
 
 
+def inside(path: str) -> bool:
+    """Whether a relative path, taken literally, stays inside the folder it starts from."""
+    parts = path.replace("\\", "/").split("/")
+    return not path.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0]
+
+
 @dataclass(frozen=True)
 class Download:
-    """One file to fetch: `bench data get` does it where `sha256` is known, else it prints what to do."""
+    """One file of the data set. `bench data get` fetches it where `sha256` is known and `manual` is empty."""
 
     what: str  # "images", "split file", ...
     url: str
-    to: str = ""  # folder under the data root to unpack into, or to put a plain file into
-    sha256: str = ""  # empty: not verified by us, so fetched by hand
-    manual: str = ""  # words for what a script cannot do (log in, accept a licence, rename)
+    to: str  # folder under the data root to unpack it into (or to put it into, if `unpack` is false)
+    sha256: str = ""  # as published; empty: nobody has published one
+    unpack: bool = True
+    strip: str = ""  # unpack only what lies under this folder of the archive, without it
+    manual: str = ""  # what a person has to do, where a script cannot
+
+    def __post_init__(self) -> None:
+        for name in ("to", "strip"):
+            if not inside(getattr(self, name)):
+                raise ValueError(
+                    f"download.{name} is {getattr(self, name)!r}, but must stay inside its folder"
+                )
+        if self.sha256 and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"the sha256 of {self.url} must be 64 hexadecimal digits")
+
+    @property
+    def automatic(self) -> bool:
+        return bool(self.sha256) and not self.manual
 
 
 @dataclass(frozen=True)
@@ -100,6 +127,7 @@ class Card:
 
     @property
     def n_classes(self) -> int:
+        """How many classes, C."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
     @property

@@ -1,8 +1,11 @@
 """Image sets: labelled images as clean pixels or as augmented crops."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -10,6 +13,13 @@ from torch import Tensor
 from torchvision.transforms import functional as F
 
 from bench.data import crop
+from bench.data.split import Item
+from bench.errors import UserError
+
+KEEP_BYTES = (
+    4 * 2**30
+)  # of decoded images held by one image set; what is over is decoded again when asked for
+THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 Index = Sequence[int] | Tensor
 
@@ -68,6 +78,96 @@ class MemoryImages(ImageSet):
         draws = crop.draw(len(raw), generator)
         boxes = crop.rectangles(draws, *raw.shape[-2:])
         return crop.resample(raw, boxes, crop.flips(draws), self.image_size)
+
+
+class FileImages(ImageSet):
+    """Images in files. Raises UserError, naming the file, if one is missing or cannot be decoded.
+
+    keep: decode each image once and hold it as uint8 (few-shot sets); otherwise stream (test sets).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        items: Sequence[Item],
+        image_size: int,
+        keep: bool,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        digest = hashlib.sha256(f"files {image_size}".encode())
+        for item in items:
+            digest.update(f"{item.image}\0{item.label}\0{file_size(folder / item.image)}\n".encode())
+        labels = torch.tensor([item.label for item in items], dtype=torch.int64)
+        super().__init__(labels, digest.hexdigest(), image_size, device)
+        self._paths = [folder / item.image for item in items]
+        self._keep = keep
+        self._held: dict[tuple[str, int], Tensor] = {}
+        self._bytes = 0
+
+    def pixels(self, index: Index) -> Tensor:
+        ready = _parallel(self._clean, as_tensor(index).tolist())
+        if not ready:
+            return torch.zeros(0, 3, self.image_size, self.image_size, device=self.device)
+        return torch.stack(ready).to(self.device).float() / 255
+
+    def crops(self, index: Index, generator: torch.Generator) -> Tensor:
+        rows = as_tensor(index).tolist()
+        draws = crop.draw(len(rows), generator)
+        out = torch.empty(len(rows), 3, self.image_size, self.image_size, device=self.device)
+        for i, image in enumerate(_parallel(self._whole, rows)):
+            box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2])
+            top, left, height, width = box[0].tolist()
+            part = image[None, :, top : top + height, left : left + width].to(self.device)
+            box[:, :2] = 0  # only the crop is resampled, not the image around it
+            out[i] = crop.resample(part, box, crop.flips(draws[i : i + 1]), self.image_size)[0]
+        return out
+
+    def _clean(self, i: int) -> Tensor:
+        return self._hold("clean", i, lambda: clean(decode(self._paths[i]), self.image_size))
+
+    def _whole(self, i: int) -> Tensor:
+        return self._hold("whole", i, lambda: F.pil_to_tensor(decode(self._paths[i]).convert("RGB")))
+
+    def _hold(self, kind: str, i: int, make: Callable[[], Tensor]) -> Tensor:
+        """uint8 [3, H, W], kept if it fits."""
+        if (kind, i) in self._held:
+            return self._held[kind, i]
+        image = make()
+        if self._keep and self._bytes + image.nbytes <= KEEP_BYTES:
+            self._held[kind, i] = image
+            self._bytes += image.nbytes
+        return image
+
+
+def decode(path: Path) -> Image.Image:
+    """The whole picture, in its own mode. Raises UserError if it is missing, truncated or no image."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except FileNotFoundError as error:
+        raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is damaged or no image ({error}): restore it from the archive.") from error
+
+
+def file_size(path: Path) -> int:
+    """Bytes in the file. Raises UserError if it is missing or empty."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
+    if size == 0 or not path.is_file():
+        raise UserError(f"the image {path} is empty or no file: restore it from the data set's archive.")
+    return size
+
+
+def _parallel(task: Callable[[int], Tensor], rows: Iterable[int]) -> list[Tensor]:
+    """The task on every row, in order. Pillow decodes outside the interpreter lock, so threads help."""
+    if THREADS == 1:
+        return [task(i) for i in rows]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(task, rows))
 
 
 def as_tensor(index: Index) -> Tensor:

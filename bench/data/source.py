@@ -7,8 +7,10 @@ from typing import Protocol
 
 import torch
 
-from bench.data.card import Card
-from bench.data.images import ImageSet, MemoryImages
+from bench.data.card import SPLITS, Card
+from bench.data.check import make_split
+from bench.data.images import FileImages, ImageSet, MemoryImages
+from bench.data.readers import read
 from bench.data.split import Item, Split
 from bench.errors import UserError
 
@@ -29,7 +31,7 @@ class RenderedSource:
         world = import_module("bench.mini.world")  # only now: it needs matplotlib
         assert not isinstance(card.classes, int)  # the card's own check
         parts = world.render(card.name)
-        unknown = set(parts) - {"train", "val", "test"}
+        unknown = set(parts) - set(SPLITS)
         if unknown:
             raise UserError(f"{card.name}: rendered splits {sorted(unknown)} are none of train, val, test.")
         self._images = {
@@ -55,8 +57,21 @@ class RenderedSource:
         return MemoryImages(self._images[part][rows], labels, image_size, device)
 
 
+class FileSource:
+    """A data set on disk."""
+
+    def __init__(self, card: Card, root: Path) -> None:
+        self.folder, listing = read(card, root)
+        self.split = make_split(card, listing)
+
+    def images(
+        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+    ) -> ImageSet:
+        return FileImages(self.folder, items, image_size, keep, device)
+
+
 def _check_rendered(card: Card, split: Split) -> None:
-    for name in ("train", "val", "test"):
+    for name in SPLITS:
         items, expected = getattr(split, name), getattr(card.images, name)
         if len(items) != expected:
             raise UserError(
@@ -70,6 +85,4 @@ def _check_rendered(card: Card, split: Split) -> None:
 
 def open_source(card: Card, root: Path) -> Source:
     """The data set of this card under this data root. Raises UserError if it is missing or inconsistent."""
-    if card.reader == "mini":
-        return RenderedSource(card)
-    raise UserError(f"{card.name}: reader {card.reader!r} is not available in this version.")
+    return RenderedSource(card) if card.reader == "mini" else FileSource(card, root)

@@ -1,0 +1,80 @@
+"""Does a listing make sense, and is it the data set its card describes?"""
+
+from collections.abc import Iterator
+
+from bench.data.card import SPLITS, Card, inside
+from bench.data.readers import Listing
+from bench.data.split import Item, Split
+from bench.errors import UserError
+
+
+def make_split(card: Card, listing: Listing) -> Split:
+    """The split a listing describes. Raises UserError for its first contradiction."""
+    for problem in contradictions(card, listing):
+        raise UserError(problem)
+    names = {entry.label: entry.name for entries in listing.values() for entry in entries}
+    parts = {split: tuple(Item(e.path, e.label) for e in listing[split]) for split in SPLITS}
+    return Split(classes=tuple(names[label] for label in sorted(names)), **parts)
+
+
+def contradictions(card: Card, listing: Listing) -> Iterator[str]:
+    """Everything that is wrong with a listing, each with its remedy."""
+    yield from _paths(card, listing)
+    yield from _labels(card, listing)
+    yield from _overlaps(card, listing)
+    for split in SPLITS:
+        count, promised = len(listing[split]), getattr(card.images, split)
+        if count != promised and split not in card.images.unconfirmed:
+            yield (
+                f"{card.name}: {count} {split} images, but the card says {promised}: complete the data set, "
+                f"or correct [images] in datasets/{card.name}.toml if this is another version."
+            )
+
+
+def _paths(card: Card, listing: Listing) -> Iterator[str]:
+    for split in SPLITS:
+        for entry in listing[split]:
+            if not entry.path or not inside(entry.path):
+                yield (
+                    f"{card.name}: the path {entry.path!r} in {split} leaves the data set's folder: "
+                    "fetch the split file from its source again."
+                )
+
+
+def _labels(card: Card, listing: Listing) -> Iterator[str]:
+    names: dict[int, set[str]] = {}
+    for entries in listing.values():
+        for entry in entries:
+            names.setdefault(entry.label, set()).add(entry.name)
+    again = f"Fetch the split of {card.title} from its source again."
+    gaps = sorted(set(range(max(names, default=-1) + 1)) - set(names)) + sorted(l for l in names if l < 0)
+    if gaps:
+        yield f"{card.name}: labels must run from 0 without gaps, but {gaps[0]} breaks that. {again}"
+    for label, given in sorted(names.items()):
+        if len(given) > 1:
+            yield f"{card.name}: label {label} has several class names: {', '.join(sorted(given))}. {again}"
+    owner: dict[str, int] = {}
+    for label, given in sorted(names.items()):
+        for name in given:
+            spoken = name.replace("_", " ")
+            if spoken in owner and spoken not in card.shared_names and owner[spoken] != label:
+                both = f"{owner[spoken]} and {label}"
+                yield f"{card.name}: labels {both} share the class name {spoken!r}. {again}"
+            owner[spoken] = label
+    if len(names) != card.n_classes:
+        yield f"{card.name}: {len(names)} classes, but the card says {card.n_classes}. {again}"
+    elif not isinstance(card.classes, int):
+        for label, name in enumerate(card.classes):
+            if names.get(label) != {name}:
+                yield f"{card.name}: label {label} is {names.get(label)}, but the card says {name!r}. {again}"
+
+
+def _overlaps(card: Card, listing: Listing) -> Iterator[str]:
+    paths = {split: {entry.path for entry in listing[split]} for split in SPLITS}
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+        common = sorted(paths[one] & paths[other])
+        if common:
+            yield (
+                f"{card.name}: {len(common)} images are in {one} and in {other}, {common[0]} for one: "
+                "fetch the split file from its source again."
+            )

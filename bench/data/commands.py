@@ -1,0 +1,133 @@
+"""`bench data list | verify | get`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from bench.data.card import SPLITS, Card, Download, card_names, load_card
+from bench.errors import UserError
+from bench.paths import data_root
+
+_root = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data folder (default: $BENCH_DATA, else ./data).",
+)
+
+
+@click.group()
+def data() -> None:
+    """The data sets: what is here, whether it is right, how to get it."""
+
+
+@data.command("list")
+@_root
+def list_(root: Path | None) -> None:
+    """Show every data set, what is ready and what is missing."""
+    from bench.data.verify import missing
+
+    root = root or data_root()
+    table = Table(
+        "data set", "title", "classes", "train", "val", "test", "state", title=f"Data sets ({root})"
+    )
+    for name in card_names():
+        card = load_card(name)
+        lacking = missing(card, root)
+        state = f"missing {lacking}" if lacking else "built in" if card.layout is None else "ready"
+        counts = [f"{getattr(card.images, split):,}" for split in SPLITS]
+        table.add_row(name, card.title, str(card.n_classes), *counts, state)
+    Console().print(table)
+
+
+@data.command()
+@click.argument("name")
+@_root
+def verify(name: str, root: Path | None) -> None:
+    """Check counts and checksums of a data set and decode every image of it."""
+    from bench.data.verify import verify as check
+
+    card, console = load_card(name), Console()
+    if card.layout is None:
+        _verify_rendered(card)
+        return
+    with Progress(
+        TextColumn(card.title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+        report = check(
+            card, root or data_root(), lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for split, count in report.counts.items():
+        unconfirmed = " (no published count to compare with)" if split in card.images.unconfirmed else ""
+        console.print(f"{split:5} {count:9,} images{unconfirmed}")
+    console.print(f"{report.classes} classes, {report.decoded:,} images decoded", highlight=False)
+    for problem in report.problems[:50]:
+        console.print(f"- {problem}", highlight=False, markup=False, soft_wrap=True)
+    if report.problems:
+        raise click.ClickException(f"{card.title}: {len(report.problems)} problems.")
+    console.print(f"{card.title} is as its card says.")
+
+
+def _verify_rendered(card: Card) -> None:
+    """Rendering raises UserError if it contradicts the card."""
+    from bench.data.source import open_source
+
+    split = open_source(card, Path()).split
+    counts = ", ".join(f"{len(getattr(split, part)):,} {part}" for part in SPLITS)
+    Console().print(f"{card.title} is built in and as its card says: {counts} images.", highlight=False)
+
+
+@data.command()
+@click.argument("name")
+@_root
+def get(name: str, root: Path | None) -> None:
+    """Download what can be downloaded; print what is to be done by hand."""
+    card, root, console = load_card(name), root or data_root(), Console()
+    if card.layout is None:
+        console.print(f"{card.title} is built in: there is nothing to get.")
+        return
+    console.print(f"{card.title}: {card.licence}", highlight=False, soft_wrap=True)
+    for download in card.download:
+        if download.automatic:
+            _fetch(download, root, console)
+    by_hand = [download for download in card.download if not download.automatic]
+    if by_hand:
+        console.print("By hand:")
+    for number, download in enumerate(by_hand, 1):
+        console.print(
+            f"{number}. {_instruction(download, root)}", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(f"Then: bench data verify {name}", highlight=False)
+
+
+def _instruction(download: Download, root: Path) -> str:
+    act = f"Unpack it into {root / download.to}" if download.unpack else f"Put it into {root / download.to}"
+    check = f" Its sha256 is {download.sha256}." if download.sha256 else ""
+    return f"Get the {download.what} from {download.url}. {download.manual or act + '.'}{check}"
+
+
+def _fetch(download: Download, root: Path, console: Console) -> None:
+    from bench.data.download import fetch
+
+    with Progress(
+        TextColumn(download.what), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+        try:
+            into = fetch(
+                download, root, lambda done, total: bar.update(task, completed=done, total=total or None)
+            )
+        except UserError as error:
+            console.print(f"- {error}", highlight=False, markup=False, soft_wrap=True)
+            return
+    console.print(f"{download.what}: in {into}", highlight=False)

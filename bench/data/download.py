@@ -1,0 +1,163 @@
+"""Fetching a data set's archives, resumable and checked, and unpacking them safely."""
+
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import pooch
+import requests
+
+from bench.data.card import Download, inside
+from bench.errors import UserError
+
+LIMIT = 200 * 2**30  # bytes an archive may unpack to: above ImageNet's, below a bomb's
+CHUNK = 2**20
+Progress = Callable[[int, int], None]  # bytes done, bytes in all (0: unknown)
+
+
+def fetch(download: Download, root: Path, progress: Progress = lambda done, total: None) -> Path:
+    """Download one file (unless it is there already), check its sha256, unpack it; returns its folder.
+
+    An interrupted download goes on where it stopped. Raises UserError if it cannot be had or is not the
+    published file.
+    """
+    store = root / ".downloads"
+    name = download.url.rsplit("/", 1)[-1]
+    try:
+        kept = pooch.retrieve(
+            download.url,
+            f"sha256:{download.sha256}",
+            name,
+            store,
+            downloader=_Resuming(store / f"{name}.part", progress),
+        )
+    except (requests.RequestException, OSError) as error:
+        raise UserError(
+            f"cannot download {download.url}: {error}. Run the command again to go on."
+        ) from error
+    except ValueError as error:  # pooch's word for a wrong checksum
+        (store / f"{name}.part").unlink(missing_ok=True)
+        raise UserError(
+            f"{download.url} is not the published file ({error}). Nothing was unpacked."
+        ) from error
+    target = root / download.to
+    if download.unpack:
+        unpack(Path(kept), target, download.strip)
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        os.replace(kept, target / name)
+    return target
+
+
+class _Resuming:
+    """A pooch downloader that keeps what has arrived in `part` and asks for the rest only."""
+
+    def __init__(self, part: Path, progress: Progress) -> None:
+        self.part, self.progress = part, progress
+
+    def __call__(self, url: str, output_file: str, pooch_: object, check_only: bool = False) -> None:
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
+        with requests.get(url, headers=headers, stream=True, timeout=60) as answer:
+            if answer.status_code != 416:  # 416: nothing is left to fetch
+                answer.raise_for_status()
+                have = have if answer.status_code == 206 else 0  # 200: the server sends all of it again
+                total = have + int(answer.headers.get("Content-Length", 0))
+                with open(self.part, "ab" if have else "wb") as file:
+                    for chunk in answer.iter_content(CHUNK):
+                        file.write(chunk)
+                        have += len(chunk)
+                        self.progress(have, total)
+                if have < total:
+                    raise requests.ConnectionError(f"only {have} of {total} bytes arrived")
+        os.replace(self.part, output_file)
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, into: Path, strip: str = "", limit: int = LIMIT) -> None:
+    """Unpack a .tar, .tar.gz or .zip: regular files only, inside `into` only, at most `limit` bytes.
+
+    The whole archive is checked before the first byte is written. A file already there in the right size is
+    left alone, so an interrupted unpacking can be repeated. `strip`: see Download. Raises UserError.
+    """
+    prefix = f"{strip.strip('/')}/" if strip else ""
+    with _members(archive) as members:
+        chosen = [member for member in members if member.name.startswith(prefix)]
+        if not chosen:
+            raise UserError(
+                f"{archive} holds no files under {strip!r}: it is not the archive the card means."
+            )
+        total = sum(member.size for member in chosen)
+        if total > limit:
+            raise UserError(f"{archive} would unpack to {total:,} bytes, more than {limit:,}: not unpacked.")
+        for member in chosen:
+            _write(member, into / member.name[len(prefix) :])
+
+
+def _write(member: _Member, path: Path) -> None:
+    if path.is_file() and path.stat().st_size == member.size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    left = member.size
+    with member.open() as source, open(part, "wb") as file:
+        while chunk := source.read(min(CHUNK, left)):
+            left -= len(chunk)
+            file.write(chunk)
+        if left or source.read(1):
+            raise UserError(f"{member.name} is not as long as its archive says: fetch the archive again.")
+    os.replace(part, path)
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[list[_Member]]:
+    """The regular files of an archive. Raises UserError for anything that is neither file nor folder."""
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as z:
+                files = [info for info in z.infolist() if not info.is_dir()]
+                for info in files:  # zip keeps Unix modes in the upper half, if at all
+                    _refuse_unless(
+                        stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG), info.filename, archive
+                    )
+                yield [_Member(_safe(i.filename, archive), i.file_size, partial(z.open, i)) for i in files]
+        else:
+            with tarfile.open(archive) as t:
+                members = [member for member in t.getmembers() if not member.isdir()]
+                for member in members:
+                    _refuse_unless(member.isreg() and not member.issparse(), member.name, archive)
+                yield [_Member(_safe(m.name, archive), m.size, partial(_open, t, m)) for m in members]
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{archive} is damaged ({error}): delete it and fetch it again.") from error
+
+
+def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(member)
+    assert file is not None  # it is a regular file
+    return file
+
+
+def _refuse_unless(regular: bool, name: str, archive: Path) -> None:
+    if not regular:
+        raise UserError(f"{archive} holds {name!r}, a link or device: refused, nothing was unpacked.")
+
+
+def _safe(name: str, archive: Path) -> str:
+    clean = name.removeprefix("./")
+    if not clean or not inside(clean):
+        raise UserError(
+            f"{archive} holds {name!r}, a path that leaves its folder: refused, nothing was unpacked."
+        )
+    return clean

@@ -1,0 +1,220 @@
+"""Readers: the split of a data set as its files on disk state it, one function a file format.
+
+Each takes a card and the data set's folder and returns, for train, val and test, the images with path
+(relative to the folder), label and class name, in the order the official loaders see them. Whether
+they make sense is check.py's business. None of them ever invents a split.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data.card import SPLITS, Card, Layout
+from bench.errors import UserError
+
+
+class Entry(NamedTuple):
+    """One image as a split file states it."""
+
+    path: str  # relative to the data set's folder, "/" between parts
+    label: int
+    name: str  # of the class
+
+
+Listing = dict[str, list[Entry]]  # by split
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def read(card: Card, root: Path) -> tuple[Path, Listing]:
+    """The data set's folder and its listing. Raises UserError for missing or malformed files."""
+    layout = _layout(card)
+    folder = root / layout.folder
+    if not folder.is_dir():
+        raise UserError(
+            f"{card.title}: no folder {folder}: set --root or BENCH_DATA to your data folder, "
+            f"or see `bench data get {card.name}`."
+        )
+    return folder, _READERS[card.reader](card, folder)
+
+
+def split_file(card: Card, folder: Path) -> Path:
+    """The path of the file that defines the split or the class names. Raises UserError if it is missing."""
+    layout = _layout(card)
+    path = folder / layout.split
+    if not layout.split:
+        raise UserError(
+            f"{card.name}: reader {card.reader!r} needs layout.split in datasets/{card.name}.toml."
+        )
+    if not path.is_file():
+        links = [d.url for d in card.download if d.url.endswith(layout.split) or "split" in d.what + d.manual]
+        where = links[0] if links else (card.sources or ("see the card",))[0]
+        raise UserError(
+            f"{card.title}: {layout.split} is missing. It belongs at {path}; get it from {where} "
+            f"(`bench data get {card.name}` prints every step). No other split is ever made up."
+        )
+    if layout.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != layout.sha256:
+        raise UserError(
+            f"{path} is not the published file: its sha256 differs from the card's. Fetch it again."
+        )
+    return path
+
+
+def _json(card: Card, folder: Path) -> Listing:
+    """`split_zhou_*.json`, `split_mlai_*.json`: train, val, test: lists of [path, label, class name]."""
+    path, layout = split_file(card, folder), _layout(card)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
+    wanted = [split for split in SPLITS if getattr(card.images, split)]
+    if not isinstance(content, dict) or not set(content) <= set(SPLITS):
+        raise UserError(f"{path} must be a table of train, val and test: fetch it again.")
+    listing = {
+        split: _rows(path, split, content[split], layout.images) for split in SPLITS if split in content
+    }
+    if layout.test and "test" not in listing and listing.get("train"):
+        names = {entry.name: entry.label for entry in listing["train"]}
+        listing["test"] = _class_folders(card, folder, layout.test, names, {})
+    for split in wanted:
+        if split not in listing:
+            raise UserError(
+                f"{path} has no key {split!r}: it is not the split file of {card.title}. Fetch it again."
+            )
+    return {split: listing.get(split, []) for split in SPLITS}
+
+
+def _rows(path: Path, split: str, rows: object, prefix: str) -> list[Entry]:
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: {split!r} must be a list: fetch the file again.")
+    entries = []
+    for i, row in enumerate(rows):
+        ok = isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str)
+        if not ok or type(row[1]) is not int:
+            raise UserError(f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name].")
+        entries.append(Entry(f"{prefix}/{row[0]}" if prefix else row[0], row[1], row[2]))
+    return entries
+
+
+def _fgvc(card: Card, folder: Path) -> Listing:
+    """FGVC-Aircraft: variants.txt names the classes, images_variant_{train,val,test}.txt the images."""
+    variants = split_file(card, folder)
+    names = [line.strip() for line in variants.read_text(encoding="utf-8").splitlines() if line.strip()]
+    label = {name: i for i, name in enumerate(names)}
+    listing: Listing = {}
+    for split in SPLITS:
+        path = folder / f"images_variant_{split}.txt"
+        if not path.is_file():
+            raise UserError(
+                f"{card.title}: {path} is missing: it comes with the images, unpack the archive again."
+            )
+        listing[split] = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            image, _, name = line.strip().partition(" ")
+            if name not in label:
+                raise UserError(
+                    f"{path}, line {number}: {name!r} is no class of {variants.name}: unpack it again."
+                )
+            listing[split].append(Entry(f"{_layout(card).images}/{image}.jpg", label[name], name))
+    return listing
+
+
+def _imagenet(card: Card, folder: Path) -> Listing:
+    """Class folders named by WordNet id (or, as in ImageNetV2, by class number), names in classnames.txt.
+
+    Labels follow the sorted folder names, as in CoOp. Images are sorted: CoOp takes the file system's
+    order, which differs between machines, so its few-shot draws of ImageNet cannot be repeated.
+    """
+    path = split_file(card, folder)
+    lines = [
+        line.strip().partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    names = {wordnet: name.strip() for wordnet, _, name in lines}
+    if not all(names.values()):
+        raise UserError(f"{path}: a line has no class name after its folder name. Fetch the file again.")
+    layout = _layout(card)
+    where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
+    found = {name for part in where.values() for name in _folders(folder / part, layout.ignore, card)}
+    if all(name.isdigit() for name in found):
+        names = {str(i): name for i, name in enumerate(names.values())}
+        order = sorted(found, key=int)
+    else:
+        order = sorted(found)
+    nameless = sorted(found - set(names))
+    if nameless:
+        raise UserError(
+            f"{path} has no class name for the folder {nameless[0]!r}: fetch the file again, "
+            f"or remove the folder if it is no class."
+        )
+    label = {name: i for i, name in enumerate(order)}
+    return {s: _class_folders(card, folder, where[s], label, names) if s in where else [] for s in SPLITS}
+
+
+def _folder(card: Card, folder: Path) -> Listing:
+    """Plain folders: layout.{train,val,test}/<class>/<image>; [names] may rename a folder's class.
+
+    Labels follow the card's list of classes if it has one, else the sorted folder names of all splits.
+    """
+    layout = _layout(card)
+    where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
+    found = sorted({name for part in where.values() for name in _folders(folder / part, layout.ignore, card)})
+    names = {name: card.names.get(name, name) for name in found}
+    order = list(names.values()) if isinstance(card.classes, int) else list(card.classes)
+    unknown = [name for name, title in names.items() if title not in order]
+    if unknown:
+        raise UserError(
+            f"{card.name}: the folder {unknown[0]!r} is no class of the card: rename it, "
+            f"name it in [names], or list it under layout.ignore."
+        )
+    label = {name: order.index(title) for name, title in names.items()}
+    return {s: _class_folders(card, folder, where[s], label, names) if s in where else [] for s in SPLITS}
+
+
+def _class_folders(
+    card: Card, folder: Path, where: str, label: dict[str, int], names: dict[str, str]
+) -> list[Entry]:
+    """The images under folder/where/<class folder>, sorted by class folder and name."""
+    present = _folders(folder / where, _layout(card).ignore, card)
+    strangers = sorted(set(present) - set(label))
+    if strangers:
+        raise UserError(
+            f"{card.title}: {folder / where / strangers[0]} is no class: remove it or correct the card."
+        )
+    return [
+        Entry(f"{where}/{name}/{image}", label[name], names.get(name, name))
+        for name in sorted(present, key=lambda name: label[name])
+        for image in _images(folder / where / name)
+    ]
+
+
+def _folders(path: Path, ignore: Iterable[str], card: Card) -> list[str]:
+    if not path.is_dir():
+        raise UserError(
+            f"{card.title}: no folder {path}: see `bench data get {card.name}` for what goes there."
+        )
+    with os.scandir(path) as entries:
+        return sorted(
+            e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in ignore
+        )
+
+
+def _images(path: Path) -> list[str]:
+    with os.scandir(path) as entries:
+        return sorted(
+            e.name for e in entries if e.name.lower().endswith(IMAGES) and not e.name.startswith(".")
+        )
+
+
+def _layout(card: Card) -> Layout:
+    assert card.layout is not None  # the card's own check, for every reader but "mini"
+    return card.layout
+
+
+_READERS: dict[str, Callable[[Card, Path], Listing]] = {
+    "json": _json,
+    "fgvc": _fgvc,
+    "imagenet": _imagenet,
+    "folder": _folder,
+}

@@ -1,0 +1,71 @@
+"""Is what lies on disk what the card says? Counts, checksums, and every image decoded."""
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.card import SPLITS, Card
+from bench.data.check import contradictions
+from bench.data.images import THREADS, decode
+from bench.data.readers import read
+from bench.errors import UserError
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, and everything that is wrong with it."""
+
+    counts: dict[str, int]  # images by split
+    classes: int
+    decoded: int
+    problems: tuple[str, ...]
+
+
+def verify(card: Card, root: Path, progress: Progress = lambda done, total: None) -> Report:
+    """Check a data set on disk, decoding every image in parallel. Never raises for what it finds."""
+    try:
+        folder, listing = read(card, root)
+    except UserError as error:
+        return Report({}, 0, 0, (str(error),))
+    problems = list(contradictions(card, listing))
+    entries = [entry for split in SPLITS for entry in listing[split]]
+    paths = sorted({folder / entry.path for entry in entries})
+
+    def broken(path: Path) -> str:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd EXIF data harms no pixel
+                decode(path).convert("RGB")
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done, problem in enumerate(pool.map(broken, paths), 1):
+            if problem:
+                problems.append(problem)
+            progress(done, len(paths))
+    counts = {split: len(listing[split]) for split in SPLITS}
+    return Report(counts, len({entry.label for entry in entries}), len(paths), tuple(problems))
+
+
+def missing(card: Card, root: Path) -> str:
+    """The first path a data set lacks, at a glance (folder, split file, image folders); "" if none."""
+    layout = card.layout
+    if layout is None:
+        return ""
+    folder = root / layout.folder
+    wanted = [folder, *(folder / part for part in (layout.split, layout.images, *_parts(card)) if part)]
+    for path in wanted:
+        if not path.exists():
+            return str(path)
+    return ""
+
+
+def _parts(card: Card) -> tuple[str, ...]:
+    layout = card.layout
+    return (layout.train, layout.val, layout.test) if layout else ()
