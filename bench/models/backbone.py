@@ -1,0 +1,200 @@
+"""A frozen vision-language model behind a small interface: images, texts and contexts to features."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from open_clip.transform import PreprocessCfg
+from torch import Tensor, nn
+
+from bench.errors import UserError, did_you_mean
+from bench.models.block import OpenClip
+from bench.models.fast import Weights
+from bench.models.text import TextTower, encode_tokens, eot_positions, is_causal_clip, pack, text_module
+from bench.models.vision import Tower, image_tower, patch_statistics, unit
+from bench.models.weights import load_model
+
+# what a precision's name says about (the model, the text layers, the image layers)
+PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
+    "float32": (torch.float32, torch.float32, torch.float32),
+    "float64": (torch.float64, torch.float64, torch.float64),
+    "fp16-text": (torch.float32, torch.float16, torch.float32),
+    "bf16-images": (torch.float32, torch.float32, torch.bfloat16),
+    "fp16-text+bf16-images": (torch.float32, torch.float16, torch.bfloat16),
+}
+TEXTS_AT_ONCE = 256
+
+
+class Backbone:
+    """An open_clip model in evaluation mode, frozen.
+
+    name, precision, device, dtype   what it is; dtype is that of all features (float32, or float64 in tests)
+    image_size, interpolation, resize_mode, pixel_mean, pixel_std [3, 1, 1]   how it wants its images
+    embed_dim (e), text_width (d), vision_width (w, None: no visual tokens), context_length, logit_scale
+    token_std   standard deviation of the token embedding table; patch_mean, patch_std: see patch_statistics
+    model, tokenizer   the open_clip model and texts -> token ids [N, context_length]
+
+    A model with a logit bias (SigLIP) keeps it to itself: a constant on all logits changes neither a softmax
+    nor a prediction.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: OpenClip,
+        tokenizer: Callable[[list[str]], Tensor],
+        preprocess: PreprocessCfg | None = None,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+        self.name, self.precision, self.device = name, precision, torch.device(device)
+        self.dtype, self._text_dtype, self._image_dtype = PRECISIONS[precision]
+        self.model = model.eval().requires_grad_(False).to(device=self.device, dtype=self.dtype)
+        self.tokenizer = tokenizer
+        preprocess = preprocess or PreprocessCfg(size=_side(model.visual.image_size))
+        self.image_size: int = _side(preprocess.size)
+        self.interpolation, self.resize_mode = preprocess.interpolation, preprocess.resize_mode
+        self.pixel_mean = torch.tensor(preprocess.mean, device=self.device, dtype=self.dtype).view(3, 1, 1)
+        self.pixel_std = torch.tensor(preprocess.std, device=self.device, dtype=self.dtype).view(3, 1, 1)
+        self.embed_dim = _embed_dim(model)
+        table = text_module(model).token_embedding.weight
+        self.text_width: int = table.shape[1]
+        self.context_length: int = model.context_length
+        self.token_std = float(table.double().std())
+        self.patch_mean, self.patch_std = patch_statistics(model.visual)
+        self.logit_scale = float(model.logit_scale.double().exp())
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, {self.precision}, {self.device})"
+
+    # ---- images
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Pixels [B, 3, S, S] in [0, 1] -> what does not move with visual tokens, for `encode_trunk`.
+
+        Gradients flow (the model itself has none): wrap the call in torch.no_grad() where none is wanted.
+        """
+        images = images.to(device=self.device, dtype=self.dtype)
+        return self._images.trunk((images - self.pixel_mean) / self.pixel_std)
+
+    def encode_trunk(self, trunk: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """A trunk of B images and visual tokens [K, n, w] -> [K, B, e] of unit norm; K = 1 without tokens.
+
+        Raises UserError for tokens of another width, or a model that takes none.
+        """
+        if tokens is not None:
+            tokens = tokens.to(device=self.device, dtype=self.dtype)
+            if self.vision_width is not None and (tokens.dim() != 3 or tokens.shape[2] != self.vision_width):
+                shape = list(tokens.shape)
+                wanted = f"[candidates, tokens, {self.vision_width}]"
+                raise UserError(f"visual tokens must be {wanted} for {self.name}, not {shape}")
+        return unit(self._images.finish(trunk, tokens))
+
+    def encode_images(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Pixels [B, 3, S, S] in [0, 1], with visual tokens [n, w] or without -> [B, e] of unit norm."""
+        return self.encode_trunk(self.trunk(images), None if tokens is None else tokens[None])[0]
+
+    # ---- texts
+
+    def text_tower(self, class_names: Sequence[str]) -> TextTower:
+        """The class prompts "{context} {name}." of these names, for any context."""
+        weights = self._text_weights if self._causal else None
+        return TextTower(self.model, self.tokenizer, class_names, weights)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Whole texts -> [N, e] of unit norm. Too long ones are cut as open_clip does it."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        return torch.cat([encode_tokens(self.model, part) for part in tokens.split(TEXTS_AT_ONCE)])
+
+    @torch.no_grad()
+    def embed_words(self, text: str) -> Tensor:
+        """The token embeddings [m, d] of a text, without SOS and EOT: a context to start from."""
+        tokens = self.tokenizer([text]).to(self.device)
+        if not self._causal:
+            raise UserError(
+                f"{self.name}'s tokens are not those of CLIP: start from a random context instead"
+            )
+        end = int(eot_positions(self.model, tokens)[0])
+        return text_module(self.model).token_embedding(tokens[0, 1:end])
+
+    # ---- identity
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """sha256 of the state dict's names, types, shapes and bytes; the same in every precision."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    # ---- towers, cast once, at first use
+
+    @cached_property
+    def vision_width(self) -> int | None:
+        return self._images.width
+
+    @cached_property
+    def _causal(self) -> bool:
+        return is_causal_clip(self.model)
+
+    @cached_property
+    def _images(self) -> Tower:
+        return image_tower(self.model.visual, self._image_dtype)
+
+    @cached_property
+    def _text_weights(self) -> Weights:
+        return pack(self.model, self._text_dtype)
+
+
+def load_backbone(
+    name: str, device: str | torch.device = "cpu", precision: str = "float32", offline: bool = False
+) -> Backbone:
+    """The backbone of that name: "mini", "ViT-B-16/openai", "ViT-B-16//path/to/file".
+
+    With `offline` the network is never touched. Raises UserError for an unknown name, precision or device, and
+    for weights that cannot be had (see weights.py).
+    """
+    device = _device(device)
+    if precision not in PRECISIONS:
+        raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+    loaded = load_model(name, offline)
+    return Backbone(name, loaded.model, loaded.tokenizer, loaded.preprocess, device, precision)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"no device {name!r}: say cpu, cuda, or cuda:0") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+            raise UserError(f"no device {name!r} on this machine: use --device cpu")
+        # float32 means float32: TF32 keeps 10 bits, and finite differences of 0.01 drown in the rest
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def _embed_dim(model: OpenClip) -> int:
+    projection = text_module(model).text_projection
+    if projection is None:
+        return text_module(model).token_embedding.weight.shape[1]
+    return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+
+def _side(size: int | Sequence[int]) -> int:
+    """Square images only: one number for height and width."""
+    if isinstance(size, int):
+        return size
+    height, width = size
+    if height != width:
+        raise UserError(
+            f"this model takes images of {height} x {width} pixels; only square ones are supported"
+        )
+    return height

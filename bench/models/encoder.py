@@ -1,0 +1,85 @@
+"""BlackVIP's second model: a frozen image encoder that is not the black box (CVPR 2023, sec. 3.2)."""
+
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import Normalize
+
+from bench.errors import UserError
+from bench.models.weights import first_line, hub, seeded
+
+
+class Encoder:
+    """Images in [0, 1] -> one vector each. `width` numbers; nothing in it learns."""
+
+    def __init__(self, name: str, module: nn.Module, width: int, device: str | torch.device = "cpu") -> None:
+        self.name, self.width, self.device = name, width, torch.device(device)
+        self.module = module.eval().requires_grad_(False).to(self.device)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] in [0, 1], not normalised -> [B, width]."""
+        return self.module(images.to(self.device, torch.float32))
+
+
+class ClassToken(nn.Module):
+    """A timm ViT read at the class token of its last layer, behind its own resizing and normalisation."""
+
+    def __init__(self, vit: Any, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.vit, self.size = vit, size
+        self.normalise = Normalize(mean, std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-1] != self.size:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bicubic", antialias=True)
+        return self.vit.forward_features(self.normalise(images))[:, 0]
+
+
+def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = False) -> Encoder:
+    """The encoder "mini" (shipped), a timm ViT ("vit_base_patch16_224.mae"), or "<timm ViT>:random" (tests).
+
+    Raises UserError for a name timm does not have, a model without a class token, and weights that cannot be
+    had; with `offline` the network is never touched.
+    """
+    if name == "mini":
+        from bench.mini.model import load_encoder as load_mini  # the mini suite is read only where asked for
+
+        module = load_mini().eval()
+        size = int(getattr(module, "image_size", 32))
+        with torch.no_grad():
+            width = module(torch.zeros(1, 3, size, size)).shape[1]
+        return Encoder(name, module, width, device)
+    import timm
+
+    arch, _, tag = name.partition(":")
+    if not timm.is_model(arch):
+        close = get_close_matches(arch, ["mini", *timm.list_models(), *timm.list_pretrained()], n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UserError(f"no image encoder {arch!r}: it is neither 'mini' nor one of timm's models.{hint}")
+    if tag not in ("", "random"):
+        raise UserError(
+            f"no weights {tag!r} for the image encoder {arch!r}: write {arch!r} or '{arch}:random'"
+        )
+    try:
+        with hub(offline), seeded():
+            vit: Any = timm.create_model(arch, pretrained=tag != "random", num_classes=0)
+    except Exception as error:  # timm, the hub and its HTTP client raise many kinds
+        raise UserError(
+            f"the image encoder {name!r} cannot be loaded ({first_line(error)}); its weights need one run "
+            "with network"
+        ) from error
+    if getattr(vit, "cls_token", None) is None:
+        raise UserError(
+            f"the image encoder {arch!r} has no class token; use a ViT such as vit_base_patch16_224.mae"
+        )
+    config = timm.data.resolve_model_data_config(vit)
+    return Encoder(
+        name,
+        ClassToken(vit, config["input_size"][1], config["mean"], config["std"]),
+        vit.num_features,
+        device,
+    )

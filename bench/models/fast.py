@@ -1,0 +1,169 @@
+"""CLIP's text tower on learned contexts: exact, and without the work that cannot change the answer.
+
+A class prompt is SOS, m context vectors, the tokens of "{name}.", EOT. The tower is causal, so
+ - what comes after EOT changes nothing: it is cut;
+ - SOS and the context are the same for every class: they run once per candidate, all classes attend to them;
+ - all candidates run in one forward; the linear layers see real tokens only, never padding;
+ - the class tokens enter the first layer the same for every context: what it makes of them is a constant;
+ - in the last layer only the EOT rows are wanted.
+
+The tokens of many classes stand one after the other in one sequence, a *block*. A mask lets each see SOS, the
+context, and the earlier tokens of its own class. That replaces one attention per suffix length by one per
+block, which suits a small model (dispatch is its limit) and a large one (no swarm of tiny products) alike.
+Blocks are kept short, because the masked part of an attention is computed and thrown away.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.models.block import Layer
+
+Cache = list[tuple[Tensor, Tensor]]  # the keys and values of every layer, [K, heads, S, d / heads] each
+
+MAX_TOKENS = 4096  # tokens in one forward: bounds the memory (about 100 MB of activations at width 512)
+BLOCK = 128  # class tokens in one sequence: longer ones waste attention on masked pairs
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A causal text tower, cast once; its linear layers may be fp16 (see block.py)."""
+
+    layers: tuple[Layer, ...]
+    embedding: Tensor  # [vocabulary, d]
+    positions: Tensor  # [context_length, d]
+    final: Callable[[Tensor], Tensor]  # the last layer norm
+    project: Callable[[Tensor], Tensor]  # [..., d] -> [..., e]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The tokens of some classes in one sequence, for one context length m."""
+
+    x: Tensor  # [T, d] embeddings with positions
+    qkv: Tensor  # [T, 3d] queries, keys and values of the first layer
+    mask: Tensor  # [T, 1 + m + T] additive: SOS, context, and the earlier tokens of the same class
+    last: Tensor  # [classes] where the EOTs stand
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the classes are laid out behind a context of m tokens."""
+
+    causal: Tensor  # [1 + m, 1 + m] additive
+    blocks: tuple[Block, ...]
+
+    @property
+    def longest(self) -> int:
+        return max(block.mask.shape[1] for block in self.blocks)
+
+
+class FastPath:
+    """Contexts [K, m, d] -> text features [K, C, e] of unit norm for the classes with these token ids [C, L],
+    whose EOTs stand at `ends` [C]."""
+
+    def __init__(
+        self, weights: Weights, tokens: Tensor, ends: Tensor, max_tokens: int = MAX_TOKENS, block: int = BLOCK
+    ) -> None:
+        self.weights, self.max_tokens, self.block = weights, max_tokens, block
+        self.sos = int(tokens[0, 0])
+        self.suffixes = [row[1 : end + 1] for row, end in zip(tokens, ends.tolist(), strict=True)]
+        self._plan = lru_cache(maxsize=4)(self._lay_out)
+
+    def __call__(self, contexts: Tensor) -> Tensor:
+        plan = self._plan(contexts.shape[1])
+        rows = max(1, self.max_tokens // plan.longest)
+        eots = torch.cat([self._eots(part, plan) for part in contexts.split(rows)])
+        return F.normalize(self.weights.project(self.weights.final(eots)), dim=-1)
+
+    @torch.inference_mode(False)  # a plan first made for a black box serves gradients later
+    @torch.no_grad()
+    def _lay_out(self, m: int) -> Plan:
+        """Classes in order, in blocks of at most `self.block` tokens (one class at least)."""
+        groups: list[list[Tensor]] = [[]]
+        for suffix in self.suffixes:
+            if groups[-1] and sum(map(len, groups[-1])) + len(suffix) > self.block:
+                groups.append([])
+            groups[-1].append(suffix)
+        blocks = tuple(self._make_block(group, m) for group in groups)
+        causal = torch.ones(1 + m, 1 + m, dtype=torch.bool, device=self.suffixes[0].device).tril()
+        return Plan(_additive(causal, blocks[0].qkv.dtype), blocks)
+
+    def _make_block(self, suffixes: list[Tensor], m: int) -> Block:
+        weights, device = self.weights, suffixes[0].device
+        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        places = torch.cat([torch.arange(len(suffix), device=device) for suffix in suffixes]) + 1 + m
+        owner = torch.repeat_interleave(torch.arange(len(suffixes), device=device), lengths)
+        own = (owner[:, None] == owner[None]).tril()
+        x = weights.embedding[torch.cat(suffixes)] + weights.positions[places]
+        qkv = weights.layers[0].qkv(weights.layers[0].norm1(x))
+        mask = _additive(F.pad(own, (1 + m, 0), value=True), qkv.dtype)
+        return Block(x, qkv, mask, lengths.cumsum(0) - 1)
+
+    def _eots(self, contexts: Tensor, plan: Plan) -> Tensor:
+        """[K, m, d] -> [K, C, d] at the EOTs, before the final norm."""
+        x, qkv = self._prefix(contexts)
+        if len(plan.blocks) > 1:
+            _, past = self._run(x, qkv, plan.causal)
+            eots = [
+                self._run(_each(block.x, len(x)), _each(block.qkv, len(x)), block.mask, block.last, past)[0]
+                for block in plan.blocks
+            ]
+            return torch.cat(eots, dim=1)
+        (block,) = (
+            plan.blocks
+        )  # SOS, context and all classes in one go: half the calls, which a small model feels
+        prefix = F.pad(plan.causal, (0, len(block.x)), value=float("-inf"))
+        x, qkv = torch.cat([x, _each(block.x, len(x))], 1), torch.cat([qkv, _each(block.qkv, len(x))], 1)
+        return self._run(x, qkv, torch.cat([prefix, block.mask]), block.last + len(prefix))[0]
+
+    def _prefix(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
+        """SOS and context: [K, m, d] -> embeddings [K, 1 + m, d] and the first layer's [K, 1 + m, 3d]."""
+        weights, (k, m, _) = self.weights, contexts.shape
+        sos = weights.embedding[self.sos].expand(k, 1, -1)
+        x = torch.cat([sos, contexts.to(sos.dtype)], dim=1) + weights.positions[: 1 + m]
+        return x, weights.layers[0].qkv(weights.layers[0].norm1(x))
+
+    def _run(
+        self, x: Tensor, qkv: Tensor, mask: Tensor, last: Tensor | None = None, past: Cache | None = None
+    ) -> tuple[Tensor, Cache]:
+        """All layers over x [K, S, d], whose first layer's queries, keys and values [K, S, 3d] are given.
+
+        `past` are the keys and values of P tokens before x, which the additive mask [S, P + S] covers too.
+        Returns the rows `last` of the output, [K, len(last), d], and every layer's keys and values. Without
+        `last` only the latter are wanted, and the last layer stops there.
+        """
+        cache: Cache = []
+        for i, layer in enumerate(self.weights.layers):
+            ending = layer is self.weights.layers[-1]
+            rows = last if ending else None
+            if i == 0:
+                q, k, v = layer.split(qkv)
+                q = q if rows is None else q[:, :, rows]
+            elif rows is None:
+                q, k, v = layer.split(layer.qkv(layer.norm1(x)))
+            else:
+                normed = layer.norm1(x)
+                (q,), (k, v) = layer.split(layer.query(normed[:, rows])), layer.split(layer.keyvalue(normed))
+            if past is not None:
+                k, v = torch.cat([past[i][0], k], dim=2), torch.cat([past[i][1], v], dim=2)
+            cache.append((k, v))
+            if ending and last is None:
+                break
+            x, mask = (x, mask) if rows is None else (x[:, rows], mask[rows])
+            x = layer.finish(x, q, k, v, mask)
+        return x, cache
+
+
+def _each(x: Tensor, k: int) -> Tensor:
+    """[T, d] -> [k, T, d], the same for every candidate."""
+    return x.expand(k, -1, -1)
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """True = attend -> 0, False -> -inf."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, float("-inf"))

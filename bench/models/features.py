@@ -1,0 +1,110 @@
+"""Image features of a whole image set: computed once per (weights, images, precision), kept on disk.
+
+A file is a NumPy array and, behind it, the sha256 of its bytes. It is written whole under another name and
+then moved into place, so that writers may race and readers never see half a file; one that is damaged all the
+same is computed again. The folder (`bench.paths.cache_dir()/features`) may be deleted at any time.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import paths
+from bench.errors import UserError
+from bench.models.backbone import Backbone
+
+VERSION = 1  # of what is computed: raise it when the features of the same weights and images change
+BATCH = 128
+TRUNK_LIMIT = 1 << 30  # bytes
+
+
+class ImageSet(Protocol):
+    """What features need of an image set: `key` names its images and their preprocessing by content."""
+
+    key: str
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """float32 [b, 3, S, S] in [0, 1]."""
+        ...
+
+
+def features(backbone: Backbone, images: ImageSet, batch: int = BATCH) -> Tensor:
+    """Unit features [N, e] of the clean images, on the CPU, mapped from the disk.
+
+    Raises UserError when the cache folder cannot be written.
+    """
+    identity = (VERSION, backbone.weights_hash, images.key, backbone.precision, backbone.image_size)
+    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
+    path = paths.cache_dir() / "features" / f"{key}.npy"
+    shape = (len(images), backbone.embed_dim)
+    kept = _read(path, shape)
+    if kept is None:
+        _write(path, _in_batches(backbone.encode_images, images, batch).numpy())
+        kept = _read(path, shape)
+    if kept is None:  # someone damages the files as we write them
+        raise UserError(
+            f"the feature cache {path.parent} does not keep what is written; set BENCH_CACHE elsewhere"
+        )
+    return torch.from_numpy(kept)
+
+
+def trunks(
+    backbone: Backbone, images: ImageSet, batch: int = BATCH, limit: int = TRUNK_LIMIT
+) -> Tensor | None:
+    """The trunks [N, ...] of the clean images, for `backbone.encode_trunk`; None if over `limit` bytes.
+
+    In memory only: for ViT-B/16 they are 300 times as large as the features, and quickly computed.
+    """
+    with torch.no_grad():
+        one = backbone.trunk(images.pixels(torch.zeros(1, dtype=torch.long)))
+    if one.nbytes * len(images) > limit:
+        return None
+    return _in_batches(backbone.trunk, images, batch)
+
+
+@torch.no_grad()
+def _in_batches(encode: Callable[[Tensor], Tensor], images: ImageSet, batch: int) -> Tensor:
+    parts = torch.arange(len(images)).split(batch)
+    return torch.cat([encode(images.pixels(part)).cpu() for part in parts])
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array, or None when the file is missing, damaged, or of another shape."""
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # c: PyTorch wants memory it may write to
+        with path.open("rb") as file:
+            file.seek(-32, os.SEEK_END)
+            digest = file.read()
+    except (OSError, ValueError, EOFError):
+        return None
+    if array.shape != shape or not array.flags.c_contiguous or hashlib.sha256(array.data).digest() != digest:
+        return None
+    return array
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    array = np.ascontiguousarray(array)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.save(file, array)
+            file.write(hashlib.sha256(array.data).digest())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write the feature cache {path.parent} ({error.strerror}); free space, or set "
+            "BENCH_CACHE to a folder that can be written"
+        ) from error

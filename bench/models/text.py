@@ -1,0 +1,173 @@
+"""Class prompts as text features: the tower's fast path where it is exact, open_clip's own path elsewhere."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.errors import UserError
+from bench.models.block import OpenClip, is_plain, norm, pack_layer
+from bench.models.fast import BLOCK, MAX_TOKENS, FastPath, Weights
+
+Tokenizer = Callable[[list[str]], Tensor]  # texts -> token ids [N, context_length]
+
+
+def text_module(model: OpenClip) -> OpenClip:
+    """The module that holds the text tower: the model itself (CLIP) or its `.text` (CustomTextCLIP).
+
+    Raises UserError for a tower without a token embedding, which no context can be put into.
+    """
+    text = getattr(model, "text", model)
+    if not isinstance(getattr(text, "token_embedding", None), nn.Embedding):
+        raise UserError(
+            f"this model's text tower ({type(text).__name__}) has no token embedding that a learned context "
+            "could stand in for; use a CLIP or SigLIP model of open_clip, or a method that tunes pixels"
+        )
+    return text
+
+
+def is_causal_clip(model: OpenClip) -> bool:
+    """Whether the fast path holds: causal, read at EOT, plain residual attention blocks."""
+    text = text_module(model)
+    mask = getattr(text, "attn_mask", None)
+    return (
+        mask is not None
+        and torch.equal(mask, torch.full_like(mask, float("-inf")).triu(1))
+        and _pool_type(text) in ("argmax", "eos")
+        and getattr(text, "cls_emb", None) is None
+        and all(is_plain(block) for block in text.transformer.resblocks)
+    )
+
+
+def _pool_type(text: OpenClip) -> str:
+    return str(getattr(text, "text_pool_type", None) or getattr(text, "pool_type", ""))
+
+
+def eot_positions(model: OpenClip, tokens: Tensor) -> Tensor:
+    """[N, L] token ids -> [N] where each text ends, as open_clip finds it."""
+    text = text_module(model)
+    if _pool_type(text) == "eos":
+        eos = getattr(text, "text_eos_id", None) or text.eos_id
+        return (tokens == eos).int().argmax(dim=-1)
+    return tokens.argmax(dim=-1)
+
+
+def encode_tokens(model: OpenClip, tokens: Tensor) -> Tensor:
+    """Token ids [N, L] -> features [N, e] of unit norm: `model.encode_text`, cut at EOT where exact."""
+    if not is_causal_clip(model):
+        return F.normalize(model.encode_text(tokens), dim=-1)
+    text, eot = text_module(model), eot_positions(model, tokens)
+    length = int(eot.max()) + 1
+    x = text.token_embedding(tokens[:, :length]) + text.positional_embedding[:length]
+    x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
+    x = text.ln_final(x[torch.arange(len(x), device=x.device), eot])
+    return F.normalize(_projection(text)(x), dim=-1)
+
+
+@torch.inference_mode(False)  # whoever asks first: the weights must serve gradients, too
+@torch.no_grad()
+def pack(model: OpenClip, dtype: torch.dtype | None = None) -> Weights:
+    """The text tower of an open_clip model for the fast path; linear layers in `dtype` (the model's own)."""
+    text = text_module(model)
+    cast = dtype or text.token_embedding.weight.dtype
+    return Weights(
+        layers=tuple(pack_layer(block, cast) for block in text.transformer.resblocks),
+        embedding=text.token_embedding.weight.detach(),
+        positions=text.positional_embedding.detach(),
+        final=norm(text.ln_final, text.token_embedding.weight.dtype),
+        project=_projection(text),
+    )
+
+
+def _projection(text: OpenClip) -> Callable[[Tensor], Tensor]:
+    projection = text.text_projection
+    if projection is None:
+        return lambda x: x
+    return projection if isinstance(projection, nn.Linear) else lambda x: x @ projection
+
+
+class TextTower:
+    """The class prompts of one list of class names, for any context.
+
+    `encode` takes contexts [K, m, d] of K candidates to features [K, C, e] of unit norm, exactly (to 1e-10
+    in float64), and is differentiable in the contexts where they require it. `fast` says whether the model
+    allows the fast path; where it does not (a tower that is not causal), `encode` is `plain`.
+
+    max_tokens  tokens in one forward, which bounds the memory; at least one candidate and block go together
+    block       class tokens in one sequence
+    Raises UserError for a context that does not fit beside the longest class name.
+    """
+
+    def __init__(
+        self,
+        model: OpenClip,
+        tokenizer: Tokenizer,
+        class_names: Sequence[str],
+        weights: Weights | None = None,
+        max_tokens: int = MAX_TOKENS,
+        block: int = BLOCK,
+    ) -> None:
+        if not class_names:
+            raise UserError("a text tower needs at least one class name")
+        self.model, self.class_names = model, tuple(class_names)
+        text = text_module(model)
+        self.width: int = text.token_embedding.weight.shape[1]
+        self.context_length: int = model.context_length
+        self.fast = is_causal_clip(model)
+        device = text.token_embedding.weight.device
+        # lengths come from the whole tokenised text: the full stop merges with the end of some names
+        self.tokens = tokenizer([f"{name}." for name in class_names]).to(device)  # [C, L]
+        self.start = 1 if self.fast or hasattr(tokenizer, "sot_token_id") else 0  # a SOS token or none
+        self.ends = self._ends()
+        self._fast: FastPath | None = None
+        if self.fast:
+            self._fast = FastPath(weights or pack(model), self.tokens, self.ends, max_tokens, block)
+
+    def encode(self, contexts: Tensor) -> Tensor:
+        """Contexts [K, m, d] -> [K, C, e] of unit norm."""
+        contexts = self._check(contexts)
+        return self.plain(contexts) if self._fast is None else self._fast(contexts)
+
+    def plain(self, contexts: Tensor) -> Tensor:
+        """The same by the model's own `encode_text` over its full length, one candidate after the other."""
+        contexts = self._check(contexts)
+        m, start = contexts.shape[1], self.start
+        length = self.tokens.shape[1]
+        places = self.tokens[:, start : start + 1].expand(
+            -1, m
+        )  # any token would do: the context replaces it
+        tokens = torch.cat([self.tokens[:, :start], places, self.tokens[:, start:]], dim=1)[:, :length]
+        embedding = text_module(self.model).token_embedding
+        features = []
+        for context in contexts:
+            x = embedding(tokens)
+            rows = context.to(x.dtype).expand(len(x), -1, -1)
+            x = torch.cat([x[:, :start], rows, x[:, start + m :]], dim=1)
+            with embedding.register_forward_hook(lambda *_, x=x: x):
+                features.append(self.model.encode_text(tokens))
+        return F.normalize(torch.stack(features), dim=-1)
+
+    def _check(self, contexts: Tensor) -> Tensor:
+        if contexts.dim() != 3 or contexts.shape[2] != self.width or contexts.shape[1] < 1:
+            shape = list(contexts.shape)
+            raise UserError(
+                f"contexts must be [candidates, tokens, {self.width}] for this model, not {shape}"
+            )
+        m, room = contexts.shape[1], max(0, self.context_length - int(self.ends.max()) - 1)
+        if m > room:
+            name = self.class_names[int(self.ends.argmax())]
+            raise UserError(
+                f"a context of {m} tokens does not fit before class {name!r}: the model takes "
+                f"{self.context_length} tokens in all, which leaves {room}; shorten the context or the name"
+            )
+        return contexts.to(self.tokens.device)
+
+    def _ends(self) -> Tensor:
+        """[C] the last position of each text that has to stay: EOT, or what stands before the padding."""
+        if self.fast:
+            return eot_positions(self.model, self.tokens)
+        padding = self.tokens[:, -1:]  # trailing repeats of one token; a full row has none
+        real = (self.tokens != padding).int()
+        last = self.tokens.shape[1] - 1 - real.flip(1).argmax(dim=1)
+        return (last + 1).clamp(max=self.tokens.shape[1] - 1)

@@ -1,0 +1,186 @@
+"""The image tower in two halves: what does not move while visual tokens are tuned, and the rest.
+
+`trunk(pixels)` runs once per batch, `finish(trunk, tokens)` once per candidate:
+ - VisionTransformer: the trunk ends with the patch embeddings and their positions; visual tokens are appended
+   there, ahead of the pre-norm (BPT-VLM, IJCAI 2023, sec. 3.2).
+ - ModifiedResNet: the trunk is all convolutions and ends with the sequence of the attention pool, positions
+   added; visual tokens are appended there. This is our extension: the papers tune visual tokens on ViT only.
+ - any other tower: the trunk is the whole tower and there are no visual tokens.
+Batch norm is folded into the convolutions, which run in channels-last order; both are exact up to rounding.
+"""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import Bottleneck, ModifiedResNet
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bench.errors import UserError
+from bench.models.block import OpenClip, is_plain, norm, pack_layer
+
+
+class PlainTower:
+    """An image tower taken whole. width None: it takes no visual tokens."""
+
+    width: int | None = None
+
+    def __init__(self, visual: OpenClip, dtype: torch.dtype) -> None:
+        own = next(visual.parameters()).dtype
+        self.visual = visual if own == dtype else deepcopy(visual).to(dtype)
+        self.dtype = dtype
+
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> features [B, e]."""
+        return self.visual(pixels.to(self.dtype))
+
+    def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
+        """[B, e] -> [1, B, e]."""
+        if tokens is not None:
+            raise UserError(
+                f"this image tower ({type(self.visual).__name__}) takes no visual tokens; use a ViT or a "
+                "ResNet of CLIP, or a method that tunes text or pixels"
+            )
+        return trunk[None]
+
+
+class ViTTower:
+    """open_clip's VisionTransformer read at its class token."""
+
+    def __init__(self, visual: OpenClip, dtype: torch.dtype) -> None:
+        self.visual = visual
+        self.width: int = visual.class_embedding.shape[0]
+        own = visual.class_embedding.dtype
+        self.pre = norm(visual.ln_pre, own) if isinstance(visual.ln_pre, nn.LayerNorm) else visual.ln_pre
+        self.layers = [pack_layer(block, dtype) for block in visual.transformer.resblocks]
+
+    @staticmethod
+    def covers(visual: OpenClip) -> bool:
+        return (
+            isinstance(visual, VisionTransformer)
+            and visual.attn_pool is None
+            and visual.pool_type == "tok"
+            and not visual.output_tokens
+            and all(is_plain(block) for block in visual.transformer.resblocks)
+        )
+
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> class token and patch embeddings with positions [B, 1 + P, w]."""
+        visual = self.visual
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+        first = visual.class_embedding.expand(len(patches), 1, -1)
+        return torch.cat([first, patches], dim=1) + visual.positional_embedding
+
+    def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
+        """[B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens)."""
+        if tokens is None:
+            return self._encode(trunk)[None]
+        # one candidate at a time: a batch of images fills the machine, and K of them its memory
+        grown = (torch.cat([trunk, t.expand(len(trunk), -1, -1)], dim=1) for t in tokens.to(trunk.dtype))
+        return torch.stack([self._encode(x) for x in grown])
+
+    def _encode(self, x: Tensor) -> Tensor:
+        """[B, S, w] -> [B, e]. In the last layer only the class token is wanted."""
+        x = self.pre(x)
+        for layer in self.layers[:-1]:
+            q, k, v = layer.split(layer.qkv(layer.norm1(x)))
+            x = layer.finish(x, q, k, v, mask=None)
+        last = self.layers[-1]
+        normed = last.norm1(x)
+        (q,), (k, v) = last.split(last.query(normed[:, :1])), last.split(last.keyvalue(normed))
+        x = self.visual.ln_post(last.finish(x[:, :1], q, k, v, mask=None)[:, 0])
+        return x if self.visual.proj is None else x @ self.visual.proj
+
+
+class ResNetTower:
+    """CLIP's ModifiedResNet: convolutions, then a pool by attention from the mean to all places."""
+
+    def __init__(self, visual: OpenClip, dtype: torch.dtype) -> None:
+        self.pool = visual.attnpool
+        self.width: int = visual.attnpool.positional_embedding.shape[1]
+        self.dtype = dtype
+        self.convolutions = fold_batch_norm(visual).to(dtype).to(memory_format=torch.channels_last)
+
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> mean and places with positions [B, 1 + P, w]."""
+        pixels = pixels.to(dtype=self.dtype, memory_format=torch.channels_last)
+        places = self.convolutions(pixels).flatten(2).transpose(1, 2)
+        places = places.to(self.pool.positional_embedding.dtype)
+        return torch.cat([places.mean(1, keepdim=True), places], dim=1) + self.pool.positional_embedding
+
+    def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
+        """[B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
+
+        The places' keys and values are the same for all candidates: one softmax over both kinds joins them.
+        """
+        pool, heads = self.pool, self.pool.num_heads
+        q = pool.q_proj(trunk[:, 0]).unflatten(-1, (heads, -1))  # [B, h, w / h]
+        k = pool.k_proj(trunk).unflatten(-1, (heads, -1))  # [B, 1 + P, h, w / h]
+        v = pool.v_proj(trunk).unflatten(-1, (heads, -1))
+        scale = q.shape[-1] ** -0.5
+        scores = torch.einsum("bhd,bphd->bhp", q * scale, k)[None]  # [1, B, h, 1 + P]
+        if tokens is None:
+            mixed = torch.einsum("kbhp,bphd->kbhd", scores.softmax(-1), v)
+        else:
+            tokens = tokens.to(trunk.dtype)
+            more_k = pool.k_proj(tokens).unflatten(-1, (heads, -1))  # [K, n, h, w / h]
+            more_v = pool.v_proj(tokens).unflatten(-1, (heads, -1))
+            more = torch.einsum("bhd,knhd->kbhn", q * scale, more_k)
+            weights = torch.cat([scores.expand(len(tokens), -1, -1, -1), more], dim=-1).softmax(-1)
+            places = trunk.shape[1]
+            mixed = torch.einsum("kbhp,bphd->kbhd", weights[..., :places], v)
+            mixed = mixed + torch.einsum("kbhn,knhd->kbhd", weights[..., places:], more_v)
+        return pool.c_proj(mixed.flatten(2))
+
+
+Tower = PlainTower | ViTTower | ResNetTower
+
+
+@torch.inference_mode(False)  # whoever asks first: the weights must serve everywhere
+@torch.no_grad()
+def image_tower(visual: OpenClip, dtype: torch.dtype) -> Tower:
+    """The tower in two halves where that is known to be exact, else whole; its heavy layers in `dtype`."""
+    if ViTTower.covers(visual):
+        return ViTTower(visual, dtype)
+    if isinstance(visual, ModifiedResNet):
+        return ResNetTower(visual, dtype)
+    return PlainTower(visual, dtype)
+
+
+def fold_batch_norm(visual: OpenClip) -> nn.Sequential:
+    """A copy of the convolutional part of a ModifiedResNet in evaluation mode, without its batch norms."""
+    copy = deepcopy(visual).eval()
+    folded = [copy, *(module for module in copy.modules() if isinstance(module, Bottleneck))]
+    for module in folded:
+        for i in "123":
+            conv, bn = getattr(module, f"conv{i}"), getattr(module, f"bn{i}")
+            setattr(module, f"conv{i}", fuse_conv_bn_eval(conv, bn))
+            setattr(module, f"bn{i}", nn.Identity())
+        if getattr(module, "downsample", None) is not None:
+            pool, conv, bn = module.downsample
+            module.downsample = nn.Sequential(pool, fuse_conv_bn_eval(conv, bn))
+    stem = [copy.conv1, copy.act1, copy.conv2, copy.act2, copy.conv3, copy.act3, copy.avgpool]
+    return nn.Sequential(*stem, copy.layer1, copy.layer2, copy.layer3, copy.layer4)
+
+
+def patch_statistics(visual: OpenClip) -> tuple[float, float]:
+    """Mean and standard deviation that BPT-VLM's projection of visual tokens is scaled by.
+
+    ViT: of the patch embedding's weights. ModifiedResNet: of the attention pool's positions, the one table in
+    the units of its sequence. Any other tower: (0, 1), unused.
+    """
+    if isinstance(visual, VisionTransformer):
+        table = visual.conv1.weight
+    elif isinstance(visual, ModifiedResNet):
+        table = visual.attnpool.positional_embedding
+    else:
+        return 0.0, 1.0
+    return float(table.detach().double().mean()), float(table.detach().double().std())
+
+
+def unit(features: Tensor) -> Tensor:
+    """Features in the residual stream's precision -> unit norm, float32 at least."""
+    wide = features if features.dtype == torch.float64 else features.float()
+    return F.normalize(wide, dim=-1)

@@ -1,0 +1,203 @@
+"""From a backbone's name to an open_clip model with its weights.
+
+mini                          the shipped suite's model
+ViT-B-16/openai               an open_clip architecture and pretrained tag (downloaded once, kept)
+ViT-B-16//folder/file.pt      an open_clip architecture and a local checkpoint (safetensors or torch.save);
+                              for OpenAI's weights in a file say ViT-B-16-quickgelu//...
+ViT-B-16/random               random weights from a fixed seed: tests and speed measurements
+"""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.factory import load_checkpoint
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from open_clip.transform import PreprocessCfg
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bench.errors import UserError, did_you_mean
+from bench.models.block import OpenClip
+
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in float32 on the CPU, in evaluation mode, frozen; its tokenizer; how it wants its images."""
+
+    model: OpenClip
+    tokenizer: Callable[[list[str]], Tensor]
+    preprocess: PreprocessCfg
+
+
+def load_model(name: str, offline: bool = False) -> Loaded:
+    """The model of that name (see above).
+
+    Raises UserError for an unknown architecture or tag, a missing, damaged or mismatching file, weights that
+    cannot be downloaded, and, with `offline`, weights that are not on this machine.
+    """
+    if name == "mini":
+        from bench.mini.model import load  # the mini suite is only read where it is asked for
+
+        model, tokenizer = load()
+        return Loaded(_freeze(model), tokenizer, _preprocess(model, {}))
+    arch, _, rest = name.partition("/")
+    config = _config(arch)
+    if rest == "random":
+        model = _freeze(_build(config))
+        return Loaded(model, _tokenizer(arch, offline), _preprocess(model, {}))
+    if rest.startswith("/"):
+        model = _build(config)
+        read_checkpoint(model, Path(rest[1:]).expanduser(), arch)
+        return Loaded(_freeze(model), _tokenizer(arch, offline), _preprocess(model, {}))
+    tag = _tag(arch, rest)
+    # OpenAI's weights, and some others, were trained with QuickGELU: the tag knows, and has the last word
+    config["quick_gelu"] = bool(tag.get("quick_gelu", False))
+    path = _download(name, tag, offline)
+    model = _build(config)
+    read_checkpoint(model, path, arch)
+    return Loaded(_freeze(model), _tokenizer(arch, offline), _preprocess(model, tag))
+
+
+def _config(arch: str) -> dict[str, Any]:
+    config = open_clip.get_model_config(arch) if arch in open_clip.list_models() else None
+    if config is None:
+        close = get_close_matches(arch, ["mini", *open_clip.list_models()], n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UserError(
+            f"no backbone {arch!r}: it is neither 'mini' nor one of open_clip's architectures.{hint} "
+            'List them with: python -c "import open_clip; print(open_clip.list_models())"'
+        )
+    if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"]:
+        raise UserError(
+            f"backbone {arch!r} has no text tower that a prompt can be put into; use a CLIP or SigLIP"
+        )
+    return config
+
+
+def _tag(arch: str, tag: str) -> dict[str, Any]:
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    if not tag:
+        raise UserError(
+            f"backbone {arch!r} does not say which weights. Known: {', '.join([*tags, 'random'])}."
+        )
+    if tag not in tags:
+        raise UserError(f"backbone {arch!r} has no weights {tag!r}. {did_you_mean(tag, [*tags, 'random'])}")
+    return get_pretrained_cfg(arch, tag)
+
+
+def _build(config: dict[str, Any]) -> OpenClip:
+    """The architecture with random weights from a fixed seed; the caller's random state is left alone."""
+    config = dict(config)
+    custom = config.pop("custom_text", False)
+    with seeded():
+        return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
+
+
+def _freeze(model: OpenClip) -> OpenClip:
+    return model.eval().requires_grad_(False)
+
+
+def _preprocess(model: OpenClip, tag: dict[str, Any]) -> PreprocessCfg:
+    """open_clip's defaults, then what the model itself carries, then what its pretrained tag says."""
+    fields = asdict(PreprocessCfg())
+    for source in (getattr(model.visual, "preprocess_cfg", {}), tag, {"size": model.visual.image_size}):
+        fields.update({key: value for key, value in source.items() if key in fields and value is not None})
+    return PreprocessCfg(**fields)
+
+
+def _tokenizer(arch: str, offline: bool) -> Callable[[list[str]], Tensor]:
+    try:
+        with hub(offline):
+            return open_clip.get_tokenizer(arch)
+    except Exception as error:  # transformers, sentencepiece and the hub raise many kinds
+        raise UserError(
+            f"the tokenizer of {arch!r} cannot be loaded ({first_line(error)}); it needs the packages "
+            f"transformers and sentencepiece and one run with network to fetch its vocabulary"
+        ) from error
+
+
+def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
+    """Fill the model from a file, strictly.
+
+    Raises UserError naming the file and the remedy when it is missing, damaged, or another architecture's.
+    """
+    if not path.is_file():
+        raise UserError(f"no weights file {path}: check the path after {arch}//")
+    try:
+        load_checkpoint(model, str(path), strict=True, weights_only=True, device="cpu")
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"weights file {path} is damaged or holds more than tensors ({first_line(error)}); "
+            "fetch it again, or save its state dict as safetensors"
+        ) from error
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"weights file {path} is damaged or does not fit {arch} ({first_line(error)}); "
+            "fetch it again, or name the architecture it was saved from"
+        ) from error
+    except (SafetensorError, OSError, EOFError, ValueError, StopIteration) as error:
+        raise UserError(f"weights file {path} is damaged ({first_line(error)}); fetch it again") from error
+
+
+def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
+    """Where the weights of a pretrained tag lie; open_clip fetches them unless they are here or `offline`."""
+    url = tag.get("url", "")
+    if offline and not tag.get("hf_hub"):
+        path = (
+            Path.home() / ".cache" / "clip" / Path(url).name
+        )  # where open_clip keeps what has a plain address
+        if not path.is_file():
+            raise _absent(name)
+        return path
+    try:
+        with hub(offline):
+            return Path(download_pretrained(tag))
+    except Exception as error:  # the hub, its HTTP client and urllib raise many kinds
+        if offline:
+            raise _absent(name) from error
+        raise UserError(
+            f"the weights of {name!r} cannot be downloaded ({first_line(error)}); check the network, or name "
+            f"a local file: {name.partition('/')[0]}//path/to/file"
+        ) from error
+
+
+def _absent(name: str) -> UserError:
+    return UserError(
+        f"the weights of {name!r} are not on this machine and offline mode forbids to fetch them; run once "
+        f"with network, or name a local file: {name.partition('/')[0]}//path/to/file"
+    )
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """The same random numbers every time, and the caller's random state left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(RANDOM_SEED)
+        yield
+
+
+@contextmanager
+def hub(offline: bool) -> Iterator[None]:
+    """Keeps Hugging Face's hub off the network for a while: what HF_HUB_OFFLINE=1 does from the start."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return " ".join(text.split())[:160]
