@@ -37,15 +37,16 @@ def list_(root: Path | None) -> None:
     from bench.data.verify import missing
 
     root = root or data_root()
-    table = Table(
-        "data set", "title", "classes", "train", "val", "test", "state", title=f"Data sets ({root})"
-    )
+    table = Table(title=f"Data sets in {root}")
+    for head in ("data set", "title", "classes", "train/val/test"):
+        table.add_column(head, no_wrap=True)
+    table.add_column("state", overflow="fold")
     for name in card_names():
         card = load_card(name)
         lacking = missing(card, root)
-        state = f"missing {lacking}" if lacking else "built in" if card.layout is None else "ready"
-        counts = [f"{getattr(card.images, split):,}" for split in SPLITS]
-        table.add_row(name, card.title, str(card.n_classes), *counts, state)
+        state = f"lacks {lacking}" if lacking else "built in" if card.layout is None else "ready"
+        counts = "/".join(str(getattr(card.images, split)) for split in SPLITS)
+        table.add_row(name, card.title, str(card.n_classes), counts, state)
     Console().print(table)
 
 

@@ -49,7 +49,7 @@ def split_file(card: Card, folder: Path) -> Path:
             f"{card.name}: reader {card.reader!r} needs layout.split in datasets/{card.name}.toml."
         )
     if not path.is_file():
-        links = [d.url for d in card.download if d.url.endswith(layout.split) or "split" in d.what + d.manual]
+        links = [d.url for d in card.download if layout.split in d.what]
         where = links[0] if links else (card.sources or ("see the card",))[0]
         raise UserError(
             f"{card.title}: {layout.split} is missing. It belongs at {path}; get it from {where} "

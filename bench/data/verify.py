@@ -58,14 +58,8 @@ def missing(card: Card, root: Path) -> str:
     layout = card.layout
     if layout is None:
         return ""
-    folder = root / layout.folder
-    wanted = [folder, *(folder / part for part in (layout.split, layout.images, *_parts(card)) if part)]
-    for path in wanted:
-        if not path.exists():
+    for part in ("", layout.split, layout.images, layout.train, layout.val, layout.test):
+        path = Path(layout.folder) / part
+        if not (root / path).exists():
             return str(path)
     return ""
-
-
-def _parts(card: Card) -> tuple[str, ...]:
-    layout = card.layout
-    return (layout.train, layout.val, layout.test) if layout else ()
