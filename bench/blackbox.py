@@ -1,9 +1,8 @@
 """The black box: a frozen model behind a counter. Methods see predictions, never weights or gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
 from typing import Any, Protocol
 
 import torch
@@ -88,6 +87,9 @@ def checkpoints(budget: int) -> list[int]:
     """0, then the 1-2-5 series from 10 up to the budget, then the budget itself."""
     series = [step * 10**power for power in range(1, 13) for step in (1, 2, 5)]
     return [0, *(q for q in series if q < budget), budget]
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -223,6 +225,18 @@ class BlackBox:
         self._losses.append((loss, len(prompts)))
         return logits
 
+    def pass_loss(self, prompts: Sequence[Prompt], loss: Loss = cross_entropy) -> Tensor:
+        """[K] mean loss of K prompts over one pass of the train set: K * ceil(N / batch_size) queries.
+
+        loss: logits [K, B, C], labels [B] -> [K]. Raises BudgetSpent unless the whole pass fits.
+        """
+        batches = self.train_pass()
+        self.require(len(prompts) * len(batches))
+        total = torch.zeros(len(prompts), device=self.device)
+        for batch in batches:
+            total += len(batch) * loss(self.logits(batch, prompts), batch.labels)
+        return total / self.spec.train_size
+
     def _charge(self, queries: int, images: int) -> None:
         self.require(queries)
         while self._due and self._due[0] < self.spent + queries:
@@ -349,8 +363,3 @@ class BlackBox:
         if batch.crop_seed is None:
             return self._lab.features(model, batch.source)[batch.index].to(self.device)
         return model.encode_images(batch.images)
-
-
-def pass_queries(images: int, batch_size: int) -> int:
-    """Queries of one prompt on every image once: ceil(N / batch_size)."""
-    return ceil(images / batch_size)

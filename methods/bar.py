@@ -2,8 +2,8 @@
 
 Tsai, Chen, Ho. ICML 2020, https://arxiv.org/abs/2007.08714
 Section 3: the image inside a tuned frame; one-sided gradient-free estimate, eq. 6. Values of the comparison
-in ZIP (ICLR 2025). The authors' code scales the estimate by 3 * 224^2, entries under the image included; here by
-the live ones, as the theory has it (`count_dead` for the other).
+in ZIP (ICLR 2025). The authors' code scales the estimate by 3 * 224^2, entries under the image included; here
+by the live ones, as the theory has it (`count_dead` for the other).
 """
 
 from dataclasses import dataclass

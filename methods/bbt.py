@@ -67,14 +67,8 @@ class BBT(Method):
         return cross_entropy(logits, labels)
 
     def generation(self, es: CMAES) -> None:
-        """One generation: population * ceil(N / batch) queries, refused whole."""
-        batches = self.box.train_pass()
-        self.box.require(self.params.population * len(batches))
-        prompts = [self.prompt(z) for z in es.ask()]
-        total = torch.zeros(len(prompts), device=self.box.device)
-        for batch in batches:
-            total += len(batch) * self.fitness(self.box.logits(batch, prompts), batch.labels)
-        es.tell(total / self.box.spec.train_size)
+        """population * ceil(N / batch_size) queries, refused whole."""
+        es.tell(self.box.pass_loss([self.prompt(z) for z in es.ask()], self.fitness))
 
     def tune(self) -> None:
         es = self.cma()

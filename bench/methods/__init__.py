@@ -3,16 +3,21 @@
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cell import Value
 from bench.errors import UserError, did_you_mean
-from bench.method import Method
 from bench.paths import checkout
+
+if TYPE_CHECKING:
+    from bench.method import Method
+
+BUILDS_ON = re.compile(rb'load_method\("(\w+)"\)')
 
 
 def folders() -> list[Path]:
@@ -35,7 +40,7 @@ def method_files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load_method(name: str) -> type[Method]:
+def load_method(name: str) -> "type[Method]":
     """The one Method class of methods/{name}.py. Raises UserError when it is missing or malformed."""
     files = method_files()
     if name not in files:
@@ -44,12 +49,19 @@ def load_method(name: str) -> type[Method]:
 
 
 def method_hash(name: str) -> str:
-    """sha256 of the method's file: a changed one shows as stale in the store."""
-    return hashlib.sha256(method_files()[name].read_bytes()).hexdigest()
+    """sha256 of the method's file, and of the files of methods it builds on by `load_method("...")`.
+
+    A changed one shows as stale in the store. Reads text only, so that reports need no torch.
+    """
+    text = method_files()[name].read_bytes()
+    bases = sorted({base.decode() for base in BUILDS_ON.findall(text)} & set(method_files()) - {name})
+    return hashlib.sha256(text + "".join(map(method_hash, bases)).encode()).hexdigest()
 
 
 @cache
-def _load(path: Path, digest: str) -> type[Method]:
+def _load(path: Path, digest: str) -> "type[Method]":
+    from bench.method import Method  # imports torch; names and hashes are to be had without
+
     module_name = f"bench.methods.{path.stem}_{digest[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None

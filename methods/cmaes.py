@@ -1,0 +1,33 @@
+"""CMA-ES on ZIP's parametrisation: does a population that models curvature beat a noisy gradient?
+
+Hansen, The CMA evolution strategy: a tutorial, 2016, https://arxiv.org/abs/1604.00772
+"""
+
+from dataclasses import dataclass
+
+from bench.methods import load_method
+from bench.optim import CMAES
+
+Zip = load_method("zip")
+
+
+@dataclass(frozen=True)
+class Params(Zip.Params):
+    """ZIP's prompt; a candidate is scored on one pass over the train set."""
+
+    population: int = 15
+    sigma: float = 0.1
+    separable: bool = False
+
+
+class CMAESZip(Zip):
+    title = "CMA-ES (ZIP's prompt)"
+    paper = "Hansen, 2016"
+    Params = Params
+
+    def tune(self) -> None:
+        p = self.params
+        es = CMAES(self.x0, self.seed, sigma=p.sigma, population=p.population, separable=p.separable)
+        while True:
+            es.tell(self.box.pass_loss([self.prompt(x) for x in es.ask()]))
+            self.box.report(self.prompt(es.x))

@@ -1,0 +1,34 @@
+"""Random search on ZIP's parametrisation: the floor for anything that calls itself an optimiser.
+
+Candidates around the start, each scored on one pass over the train set; the best is deployed.
+"""
+
+from dataclasses import dataclass
+
+from bench.methods import load_method
+
+Zip = load_method("zip")
+
+
+@dataclass(frozen=True)
+class Params(Zip.Params):
+    """ZIP's prompt, drawn at random."""
+
+    sigma: float = 0.5  # std of a candidate around the start
+    at_once: int = 10  # candidates a step
+
+
+class RandomSearch(Zip):
+    title = "Random search"
+    paper = ""
+    Params = Params
+
+    def tune(self) -> None:
+        p = self.params
+        best, lowest = self.x0, float("inf")
+        while True:
+            states = self.x0 + self.normal(p.at_once, self.n_params, std=p.sigma)
+            losses = self.box.pass_loss([self.prompt(state) for state in states])
+            if losses.min().item() < lowest:
+                lowest, best = losses.min().item(), states[losses.argmin()]
+            self.box.report(self.prompt(best))

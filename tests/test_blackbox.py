@@ -1,0 +1,194 @@
+"""The meter, the door, the stream and the trace."""
+
+from itertools import islice
+
+import pytest
+import torch
+from toy import D, E, S, toy_box
+
+from bench.blackbox import AccessDenied, BudgetSpent, checkpoints, cross_entropy
+from bench.prompt import Prompt
+
+CONTEXT = Prompt(context=torch.zeros(2, D))
+
+
+@pytest.mark.parametrize("budget", [1, 7, 10, 4_999, 5_000])
+@pytest.mark.parametrize("step", [1, 6, 10])
+def test_nothing_ends_above_its_budget(budget: int, step: int) -> None:
+    box = toy_box(budget=budget)
+    box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        for batch in box.batches():
+            box.logits(batch, [CONTEXT] * step)
+    box.finish()
+    assert box.spent == budget // step * step
+    assert box.image_queries == box.spent * 8
+    assert box.trace[0].queries == 0
+    assert box.trace[-1].queries == budget
+    assert all(point.spent <= point.queries for point in box.trace)
+
+
+def test_a_refused_call_costs_nothing_and_never_reaches_the_model() -> None:
+    box = toy_box(budget=5)
+    box.report(CONTEXT)
+    batch = next(box.batches())
+    box._backbone.text_tower = None  # a call of the model would fail otherwise than by BudgetSpent
+    with pytest.raises(BudgetSpent):
+        box.logits(batch, [CONTEXT] * 6)
+    assert (box.spent, box.image_queries) == (0, 0)
+
+
+def test_logits_of_candidates_are_those_of_each_alone() -> None:
+    box = toy_box(budget=100)
+    box.report(CONTEXT)
+    batch = next(box.batches())
+    prompts = [Prompt(context=torch.randn(2, D)) for _ in range(3)]
+    together = box.logits(batch, prompts)
+    assert together.shape == (3, 8, 4)
+    for k, prompt in enumerate(prompts):
+        torch.testing.assert_close(box.logits(batch, [prompt])[0], together[k])
+    assert box.spent == 6
+
+
+@pytest.mark.parametrize(
+    ("access", "prompt"),
+    [
+        (("text context",), Prompt(pixels=lambda batch: batch.images)),
+        (("pixels",), CONTEXT),
+        (("template",), Prompt(tokens=torch.zeros(1, E))),
+        (("text context",), Prompt(context=torch.zeros(2, D), head=lambda logits: logits)),
+    ],
+)
+def test_access_is_what_the_method_declared(access: tuple[str, ...], prompt: Prompt) -> None:
+    box = toy_box(access)
+    with pytest.raises(AccessDenied):
+        box.report(prompt)
+    box.report(Prompt())
+    with pytest.raises(AccessDenied):
+        box.logits(next(box.batches()), [prompt])
+    assert box.spent == 0
+
+
+def test_no_gradient_leaves_the_box_unless_it_is_white() -> None:
+    context = torch.zeros(2, D, requires_grad=True)
+    for access, wanted in ((("text context",), False), (("text context", "white box"), True)):
+        box = toy_box(access)
+        box.report(CONTEXT)
+        assert box.logits(next(box.batches()), [Prompt(context=context)]).requires_grad is wanted
+
+
+def test_the_stream_is_the_same_for_every_method_and_budget_and_another_for_every_seed() -> None:
+    def order(**changes: object) -> list[list[int]]:
+        return [batch.index.tolist() for batch in islice(toy_box(**changes).batches(), 12)]
+
+    assert order() == order(method="blackvip", budget=7)
+    assert order() != order(seed=2)
+    epoch = [i for index in order()[:5] for i in index]
+    assert sorted(epoch) == list(range(40))  # 40 images in 5 batches of 8: each image once an epoch
+
+
+def test_a_short_last_batch_is_dropped_and_a_small_set_is_one_batch() -> None:
+    assert [len(batch) for batch in islice(toy_box(batch_size=24).batches(), 3)] == [24, 24, 24]
+    assert [len(batch) for batch in islice(toy_box(batch_size=64).batches(), 3)] == [40, 40, 40]
+
+
+def test_crops_are_the_same_for_every_method_and_new_in_every_batch() -> None:
+    one, two = toy_box(augment=True), toy_box(augment=True, method="bar")
+    for a, b in islice(zip(one.batches(), two.batches(), strict=True), 6):
+        assert torch.equal(a.images, b.images)
+    seeds = [batch.crop_seed for batch in islice(one.batches(), 6)]
+    assert len(set(seeds)) == 6
+
+
+def test_a_pass_covers_the_train_set_once_in_order() -> None:
+    box = toy_box(batch_size=16)
+    assert torch.cat([batch.index for batch in box.train_pass()]).tolist() == list(range(40))
+    box.report(CONTEXT)
+    losses = box.pass_loss([CONTEXT, CONTEXT])
+    assert box.spent == 6
+    assert box.image_queries == 80
+    everything = torch.cat([box.logits(b, [CONTEXT])[0] for b in box.train_pass()])
+    expected = torch.nn.functional.cross_entropy(everything, box._task.train.labels)
+    torch.testing.assert_close(losses, expected.repeat(2))
+
+
+def test_a_pass_that_does_not_fit_is_refused_whole() -> None:
+    box = toy_box(batch_size=16, budget=5)
+    box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        box.pass_loss([CONTEXT, CONTEXT])
+    assert box.spent == 0
+
+
+def test_a_checkpoint_shows_what_that_budget_would_have_bought() -> None:
+    """Prompts reported at 6, 12, 18 ... : at checkpoint 10 the one of 6 is deployed, at 20 the one of 18."""
+    box = toy_box(budget=25)
+    box.report(CONTEXT)
+    scored: list[float] = []
+    box._score = lambda prompt: scored.append(prompt.context[0, 0].item()) or {"test": scored[-1]}  # type: ignore
+    with pytest.raises(BudgetSpent):
+        for batch in box.batches():
+            box.logits(batch, [CONTEXT] * 6)
+            box.report(Prompt(context=torch.full((2, D), float(box.spent))))
+    box.finish()
+    assert [(p.queries, p.spent, p.accuracy["test"]) for p in box.trace] == [
+        (0, 0, 0.0), (10, 6, 6.0), (20, 18, 18.0), (25, 24, 24.0),
+    ]  # fmt: skip
+
+
+def test_a_budget_below_one_step_still_leaves_the_untuned_prompt() -> None:
+    box = toy_box(budget=1)
+    box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        box.logits(next(box.batches()), [CONTEXT] * 2)
+    box.finish()
+    assert [(p.queries, p.spent) for p in box.trace] == [(0, 0), (1, 0)]
+
+
+def test_an_unchanged_prompt_is_scored_once() -> None:
+    box = toy_box(budget=1000)
+    box.report(CONTEXT)
+    calls = []
+    box._score = lambda prompt: calls.append(prompt) or {"test": 1.0}  # type: ignore
+    box.finish()
+    assert len(calls) == 1
+    assert len(box.trace) == len(checkpoints(1000))
+
+
+def test_scored_images_carry_no_labels() -> None:
+    seen = []
+    box = toy_box(("pixels",), budget=10)
+    box.report(Prompt(pixels=lambda batch: seen.append(batch.labels) or batch.images))
+    box.finish()
+    assert seen and all(labels is None for labels in seen)
+
+
+def test_a_diverged_prompt_is_an_error_that_says_so() -> None:
+    box = toy_box()
+    box.report(CONTEXT)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        box.logits(next(box.batches()), [Prompt(context=torch.full((2, D), float("nan")))])
+
+
+def test_checkpoints_are_the_1_2_5_series_and_the_budget() -> None:
+    assert checkpoints(1) == [0, 1]
+    assert checkpoints(10) == [0, 10]
+    assert checkpoints(120) == [0, 10, 20, 50, 100, 120]
+    assert checkpoints(5_000) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+
+
+def test_cross_entropy_is_each_candidates_own_mean() -> None:
+    logits, labels = torch.randn(3, 5, 4), torch.tensor([0, 1, 2, 3, 0])
+    expected = torch.stack([torch.nn.functional.cross_entropy(one, labels) for one in logits])
+    torch.testing.assert_close(cross_entropy(logits, labels), expected)
+
+
+def test_pixels_are_encoded_in_bounded_parts_with_the_same_result() -> None:
+    box = toy_box(("pixels",), budget=200)
+    box.report(Prompt())
+    batch = next(box.batches())
+    prompts = [Prompt(pixels=lambda b, k=k: (b.images * (k / 50)).clamp(0, 1)) for k in range(50)]
+    logits = box.logits(batch, prompts)  # 400 images: more than go through the tower at once
+    assert logits.shape == (50, 8, 4)
+    torch.testing.assert_close(box.logits(batch, prompts[30:31])[0], logits[30])
+    assert prompts[3].pixels(batch).shape == (8, 3, S, S)

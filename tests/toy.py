@@ -1,0 +1,139 @@
+"""A toy world for tests of the black box and the methods: a linear "CLIP", Gaussian "images", no files."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.blackbox import BlackBox
+from bench.cell import Cell
+
+D, E, S = 12, 8, 16  # text width, feature width, pixels a side
+
+
+@dataclass(frozen=True)
+class ToyImages:
+    """Images of class c are noise around a class mean."""
+
+    labels: Tensor
+    key: str = "toy"
+    data: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, index: Tensor) -> Tensor:
+        return self.data[index]
+
+    def crops(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        shift = torch.randint(S, (1,), generator=generator).item()
+        return self.data[index].roll(shift, -1)
+
+
+@dataclass(frozen=True)
+class ToyTest:
+    classes: tuple[str, ...]
+    template: str
+    images: ToyImages
+
+
+@dataclass(frozen=True)
+class ToyTask:
+    classes: tuple[str, ...]
+    template: str
+    train: ToyImages
+    tests: dict[str, ToyTest]
+
+
+class ToyTower:
+    def __init__(self, names: Tensor, mix: Tensor) -> None:
+        self.names, self.mix = names, mix
+
+    def encode(self, contexts: Tensor) -> Tensor:
+        return F.normalize(
+            self.names + torch.tanh(contexts.mean(1) @ self.mix)[:, None] * self.names.flip(0), dim=-1
+        )
+
+
+class ToyBackbone:
+    """Linear in the pixels; the context bends the class vectors."""
+
+    def __init__(self) -> None:
+        g = torch.Generator().manual_seed(0)
+        self.W = torch.randn(3 * S * S, E, generator=g)
+        self.mix = torch.randn(D, E, generator=g)
+        self.name, self.device, self.weights_hash = "toy", torch.device("cpu"), "toy"
+        self.image_size, self.text_width, self.vision_width = S, D, E
+        self.pixel_mean = self.pixel_std = torch.full((3, 1, 1), 0.5)
+        self.token_std, self.patch_mean, self.patch_std, self.logit_scale = 0.02, 0.0, 0.02, 10.0
+
+    def vectors(self, names: tuple[str, ...]) -> Tensor:
+        rows = [torch.randn(E, generator=torch.Generator().manual_seed(sum(map(ord, n)))) for n in names]
+        return torch.stack(rows)
+
+    def text_tower(self, names: tuple[str, ...]) -> ToyTower:
+        return ToyTower(self.vectors(names), self.mix)
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        return F.normalize(self.vectors(tuple(texts)), dim=-1)
+
+    def embed_words(self, text: str) -> Tensor:
+        return 0.02 * torch.ones(len(text.split()), D)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        return F.normalize((images - 0.5).flatten(1) @ self.W, dim=-1)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        return (images - 0.5).flatten(1) @ self.W
+
+    def encode_trunk(self, trunk: Tensor, tokens: Tensor) -> Tensor:
+        return F.normalize(trunk + tokens.mean(1)[:, None], dim=-1)
+
+
+class ToyEncoder:
+    name, width = "toy-encoder", 4
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)).repeat(1, 2)[:, : self.width]
+
+
+class ToyLab:
+    """Counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def features(self, model: ToyBackbone, images: ToyImages) -> Tensor:
+        self.asked += 1
+        encode = model.encode if isinstance(model, ToyEncoder) else model.encode_images
+        return encode(images.pixels(torch.arange(len(images))))
+
+    def encoder(self, name: str) -> ToyEncoder:
+        return ToyEncoder()
+
+
+def toy_task(classes: int = 4, train: int = 40, test: int = 60) -> ToyTask:
+    g = torch.Generator().manual_seed(1)
+    names = tuple(f"class {chr(97 + i)}" for i in range(classes))
+    means = torch.rand(classes, 3, S, S, generator=g)
+
+    def images(n: int, key: str) -> ToyImages:
+        labels = torch.arange(n) % classes
+        noise = 0.3 * torch.randn(n, 3, S, S, generator=g)
+        return ToyImages(labels, key, (means[labels] + noise).clamp(0, 1))
+
+    tests = {"test": ToyTest(names, "a {}.", images(test, "toy test"))}
+    return ToyTask(names, "a {}.", images(train, "toy train"), tests)
+
+
+def toy_cell(**changes: object) -> Cell:
+    fields = {
+        "suite": "toy", "protocol": "few-shot", "method": "zip", "dataset": "toy", "backbone": "toy",
+        "seed": 1, "shots": 10, "budget": 100, "batch_size": 8,
+    }  # fmt: skip
+    return Cell(**(fields | changes))  # type: ignore[arg-type]
+
+
+def toy_box(access: tuple[str, ...] = ("text context",), **changes: object) -> BlackBox:
+    return BlackBox(ToyBackbone(), toy_task(), toy_cell(**changes), access, ToyLab())
