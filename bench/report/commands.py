@@ -83,7 +83,8 @@ def write(text: str, output: Path | None) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(PROTOCOLS))
+@click.argument("kind", type=click.Choice([*PROTOCOLS, "ranks", "efficiency"]))
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="few-shot", help="Of ranks and efficiency.")
 @conditions
 @click.option(
     "--source", type=click.Choice(["measured", "published", "both"]), default="measured", show_default=True
@@ -96,28 +97,43 @@ def write(text: str, output: Path | None) -> None:
 @click.option(
     "--harmonic", type=click.Choice(["of-averages", "mean"]), default="of-averages", show_default=True
 )
+@click.option("--at", type=int, help="ranks: after so many queries; default the whole budget.")
+@click.option("--targets", type=Names(float), default=(), help="efficiency: absolute accuracies, e.g. 50,60.")
 @click.option("--digits", type=click.IntRange(0, 6), default=1, show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
 )
 def table(
     kind: str,
+    protocol: str,
     results: Path,
     source: str,
     form: str | None,
     partial: bool,
     spread: Any,
     harmonic: Any,
+    at: int | None,
+    targets: tuple[float, ...],
     digits: int,
     output: Path | None,
     **wanted: Any,
 ) -> None:
-    """The papers' tables, from records, from the papers, or both."""
+    """The papers' tables, from records, from the papers, or both; ranks with ties; query efficiency."""
+    from bench.report import summary
     from bench.report.tables import Form, tables
 
     form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
     asked = Form(partial, spread, harmonic, digits)
-    made = tables(None if source == "published" else records(results), kind, source, asked, **wanted)
+    if kind in PROTOCOLS:
+        made = tables(None if source == "published" else records(results), kind, source, asked, **wanted)
+    else:
+        chosen = select(records(results), protocol=protocol, **wanted)
+        ranks = kind == "ranks"
+        made = [
+            summary.ranks_table(chosen, at, partial)
+            if ranks
+            else summary.efficiency_table(chosen, absolute=targets, partial=partial)
+        ]
     screen = output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if screen else None
     write("\n".join(render(one, form, width, colour=screen) for one in made), output)
@@ -146,7 +162,7 @@ def picture(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
     """Into every file asked for, or PNG and SVG under the plot's own name."""
-    from bench.report.plots import save
+    from bench.report.drawing import save
 
     for path in output or (Path(f"{default}.png"), Path(f"{default}.svg")):
         save(figure, path)
@@ -164,3 +180,71 @@ def plot_curves(
     from bench.report.plots import curves
 
     save_all(curves(select(records(results), **wanted), not linear, width, marks), output, "curves")
+
+
+@click.command()
+@click.option(
+    "--format", "form", type=click.Choice([*FORMS, "terminal"]), help="Default: by the ending of -o."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
+)
+def audit(form: str | None, output: Path | None) -> None:
+    """Recompute every average and harmonic mean the papers printed; list what cannot be right."""
+    from bench.report.audit import audit as checks
+    from bench.report.audit import table as findings
+
+    form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
+    screen = output is None and sys.stdout.isatty()
+    write(
+        render(findings(checks()), form, shutil.get_terminal_size().columns if screen else None, screen),
+        output,
+    )
+
+
+@plot.command("efficiency")
+@picture
+@click.option("--targets", type=Names(float), default=(), help="Absolute accuracies, e.g. 50,60.")
+def plot_efficiency(
+    results: Path, output: tuple[Path, ...], width: float, targets: tuple[float, ...], **wanted: Any
+) -> None:
+    """Targets solved against queries, and expected queries to each target."""
+    from bench.report.plots import efficiency_plot
+
+    save_all(efficiency_plot(select(records(results), **wanted), width, targets), output, "efficiency")
+
+
+@plot.command("ablation")
+@click.argument("parameter", metavar="METHOD.PARAMETER")
+@picture
+def plot_ablation(
+    parameter: str, results: Path, output: tuple[Path, ...], width: float, **wanted: Any
+) -> None:
+    """Accuracy against one swept parameter, e.g. zip.rank."""
+    from bench.report.plots import ablation
+
+    method, dot, name = parameter.partition(".")
+    if not dot:
+        raise UserError(f"{parameter!r} names no parameter: write METHOD.PARAMETER, e.g. zip.rank")
+    wanted["methods"] = (method,)
+    save_all(ablation(select(records(results), **wanted), method, name, width), output, f"ablation-{name}")
+
+
+@plot.command("cd")
+@picture
+@click.option("--at", type=int, help="After so many queries; default the whole budget.")
+def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
+    """Critical-difference diagram of the average ranks."""
+    from bench.report.diagram import cd
+
+    save_all(cd(select(records(results), **wanted), at, width), output, "cd")
+
+
+@plot.command("params")
+@picture
+@click.option("--at", type=int, help="After so many queries; default the whole budget.")
+def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
+    """Accuracy against the number of tuned parameters."""
+    from bench.report.plots import params
+
+    save_all(params(select(records(results), **wanted), at, width), output, "params")

@@ -32,7 +32,8 @@ LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*CELL, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions")
-FACTS = ("path", "access", "white_box", "n_params", "queries", "image_queries", *RUN, *HASHES)
+COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
+FACTS = ("path", "overrides", "access", *COUNTS, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -120,7 +121,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 def _cell_rows(record: dict[str, Any], path: str) -> list[dict[str, Any]]:
     run, hashes = record["run"], record["hashes"]
-    facts = {name: record[name] for name in ("white_box", "n_params", "queries", "image_queries")} | {
+    facts = {name: record[name] for name in COUNTS} | {
+        "overrides": record["cell"]["overrides"],
         "path": path,
         "access": " + ".join(record["access"]),
         "seconds": run.get("seconds"),

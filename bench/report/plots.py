@@ -1,102 +1,21 @@
-"""The pictures. Each function returns a matplotlib figure; matplotlib is imported only when one is drawn."""
+"""The pictures people use. Each function returns a matplotlib figure."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import UserError
-from bench.report import efficiency
+from bench.errors import UserError, did_you_mean
+from bench.report import efficiency, stats
+from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
 from bench.report.frame import Results, points
 from bench.report.order import arrange, shown
-from bench.report.style import Look, look, rank_of
+from bench.report.style import Look, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 7.5,
-    "axes.titlesize": 8,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.2,
-    "svg.fonttype": "none",  # text stays text
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "bench",  # the same records give the same bytes
-    "savefig.bbox": "tight",
-    "savefig.pad_inches": 0.03,
-    "savefig.dpi": 200,
-}
-QUERIES = "queries"
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """matplotlib with our settings, and nobody else's changed."""
-    import matplotlib
-
-    with matplotlib.rc_context(RC):
-        yield
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write .png, .svg or .pdf. Raises UserError for another ending or a place that cannot be written."""
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"cannot draw into {path}: end its name in .png, .svg or .pdf")
-    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with drawing():
-            figure.savefig(path, metadata=dates)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another place with -o") from error
-
-
-def grid(
-    panels: int, width: float, height: float, columns: int, **kwargs: Any
-) -> tuple["Figure", list["Axes"]]:
-    """A figure of `panels` small multiples, `width` inches in all and `height` a row."""
-    from matplotlib.figure import Figure
-
-    columns = min(columns, panels)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(width, height * rows + 0.35), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, i + 1, **kwargs) for i in range(panels)]
-    return figure, axes
-
-
-def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Row -> look, in table order, white box last."""
-    first = frame.drop_duplicates("row").set_index("row")
-    order = sorted(
-        first.index,
-        key=lambda r: (
-            bool(first.loc[r, "white_box"]),
-            rank_of(first.loc[r, "method"], first.loc[r, "variant"]),
-        ),
-    )
-    return {r: look(str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in order}
-
-
-def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One legend for the whole figure, below it."""
-    columns = min(len(labels), max(2, int(figure.get_figwidth() / 1.25)))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=2.2)
 
 
 def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequence[int] = ()) -> "Figure":
@@ -125,7 +44,7 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
                 axis.axvline(mark, color="#999999", lw=0.7, ls=(0, (1, 1.5)))
             axis.set_title(shown(suite, dataset) if dataset else "average")
             axis.title.set_fontweight("normal" if dataset else "bold")
-            _query_axis(axis, log, int(frame["at"].max()))
+            query_axis(axis, log, int(frame["at"].max()))
         size = RC["axes.labelsize"]
         figure.supylabel("harmonic mean (%)" if protocol == "base-to-new" else "accuracy (%)", fontsize=size)
         figure.supxlabel(QUERIES, fontsize=size)
@@ -153,19 +72,185 @@ def _curve(axis: "Axes", part: pd.DataFrame, style: Look, log: bool) -> Any:
     if len(x) == 1:
         return axis.plot(x, y, ls="", color=style.colour, marker=style.marker)[0]
     axis.fill_between(x, y - band, y + band, color=style.colour, alpha=0.18, lw=0)
-    return axis.plot(x, y, color=style.colour, ls=(0, style.dash) if style.dash else "-")[0]
+    return axis.plot(x, y, color=style.colour, ls=style.line)[0]
 
 
 def _mean_start(start: dict[str, float], datasets: list[str]) -> float | None:
     return float(np.mean([start[d] for d in datasets])) if all(d in start for d in datasets) else None
 
 
-def _query_axis(axis: "Axes", log: bool, end: int) -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
+def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[float] = ()) -> "Figure":
+    """Left: share of (data set, target, seed) triples solved against queries. Right: expected queries."""
+    frame = points(results)
+    goals = efficiency.targets(frame, absolute)
+    if not goals:
+        raise UserError("no method beat zero-shot, so there are no targets: name some with --targets")
+    reached = efficiency.hits(frame, goals)
+    expected = efficiency.ert(reached)
+    names = list(dict.fromkeys(name for _, name in goals))
+    end = efficiency.fair_budget(frame)
+    with drawing():
+        figure, (left, right) = grid(2, width, 2.2, 2)
+        handles = {}
+        for row, style in rows_of(frame).items():
+            if row == efficiency.ZERO_SHOT:
+                continue
+            queries, share = efficiency.ecdf(reached, row)
+            x, y = np.r_[1, np.maximum(queries, 1), end], np.r_[0, share, share[-1:] if len(share) else 0]
+            handles[style.title] = left.step(x, 100 * y, where="post", color=style.colour, ls=style.line)[0]
+            line = expected.loc[row, names].replace(np.inf, np.nan).astype(float)
+            right.plot(range(len(names)), line, color=style.colour, marker=style.marker, ls=style.line)
+        query_axis(left, True, end)
+        left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
+        right.set_yscale("log")
+        right.set_xticks(range(len(names)), names)
+        right.set(xlabel="target" if absolute else "way from zero-shot to the best known")
+        right.set(ylabel="expected queries")
+        legend(figure, list(handles.values()), list(handles))
+    return figure
 
-    if log:
-        axis.set_xscale("log")
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlim(left=max(1, end / 1000))  # before that hardly a step has been made
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
-    axis.set_xlim(right=end)
+
+def ablation(results: Results, method: str, parameter: str, width: float = 3.4) -> "Figure":
+    """Final accuracy, averaged over data sets, against one parameter; one line for each of the other overrides.
+
+    Bars: ± one standard deviation over seeds (n - 1). Raises UserError for a single value.
+    """
+    cells = results.cells[results.cells["method"] == method]
+    if cells.empty:
+        raise UserError(f"no records of {method!r}. {did_you_mean(method, set(results.cells['method']))}")
+    known = sorted({name for params in cells["params"] for name in params})
+    if parameter not in known:
+        raise UserError(f"{method} has no parameter {parameter!r}. {did_you_mean(parameter, known)}")
+    others = cells["overrides"].map(lambda given: _without(given, parameter))
+    final = efficiency.at_budget(points(results), int(cells["budget"].iloc[0]))
+    values = cells.drop_duplicates("row").set_index("row")["params"].map(lambda p: p[parameter])
+    lines = cells.assign(others=others).drop_duplicates("row").set_index("row")["others"]
+    if values.map(str).nunique() < 2:
+        only = f"the records hold one value of {parameter} ({values.iloc[0]})"
+        raise UserError(f"{only}: run others with --set {method}.{parameter}=...")
+    by_seed = final[final["row"].isin(values.index)].groupby(["row", "seed"])["accuracy"].mean()
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    values = values if numeric else values.map(str)
+    order = sorted(set(values))
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.1, 1)
+        for others_text in dict.fromkeys(lines):
+            rows = sorted(lines.index[lines == others_text], key=lambda r: values[r])
+            x = [order.index(values[r]) for r in rows]
+            mean = [by_seed[r].mean() for r in rows]
+            bars = [stats.sd(by_seed[r]) or 0.0 for r in rows]
+            style = look(method, others_text)
+            look_of = {"color": style.colour, "marker": style.marker, "ls": style.line}
+            axis.errorbar(x, mean, bars, capsize=2, label=style.title, **look_of)
+        axis.set_xticks(range(len(order)), [f"{v:g}" if numeric else str(v) for v in order])
+        axis.set(xlabel=parameter, ylabel="average accuracy (%)")
+        axis.margins(x=0.06)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _without(overrides: Mapping[str, Any], parameter: str) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()) if k != parameter)
+
+
+def params(results: Results, budget: int | None = None, width: float = 3.4) -> "Figure":
+    """Average accuracy against the number of tuned parameters, labelled at the points; bars: sd over seeds."""
+    frame = points(results)
+    final = efficiency.at_budget(frame, budget or 10**12)
+    by_seed = final.groupby(["row", "seed"])["accuracy"].mean()
+    sizes = final.groupby("row")["n_params"].mean()
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.2, 1)
+        for row, style in rows_of(frame).items():
+            mean, bar = by_seed[row].mean(), stats.sd(by_seed[row]) or 0.0
+            if sizes[row] == 0:
+                axis.axhline(mean, color=style.colour, lw=0.9, ls=(0, (5, 2)))
+                edge = axis.get_yaxis_transform()  # x in axes, y in data
+                axis.text(1, mean, style.title, ha="right", va="bottom", color=style.colour, transform=edge)
+                continue
+            queries, share = efficiency.ecdf(reached, row)
+            x, y = np.r_[1, np.maximum(queries, 1), end], np.r_[0, share, share[-1:] if len(share) else 0]
+            handles[style.title] = left.step(x, 100 * y, where="post", color=style.colour, ls=style.line)[0]
+            line = expected.loc[row, names].replace(np.inf, np.nan).astype(float)
+            right.plot(range(len(names)), line, color=style.colour, marker=style.marker, ls=style.line)
+        query_axis(left, True, end)
+        left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
+        right.set_yscale("log")
+        right.set_xticks(range(len(names)), names)
+        right.set(xlabel="target" if absolute else "way from zero-shot to the best known")
+        right.set(ylabel="expected queries")
+        legend(figure, list(handles.values()), list(handles))
+    return figure
+
+
+def ablation(results: Results, method: str, parameter: str, width: float = 3.4) -> "Figure":
+    """Final accuracy, averaged over data sets, against one parameter; one line for each of the other overrides.
+
+    Bars: ± one standard deviation over seeds (n - 1). Raises UserError for a single value.
+    """
+    cells = results.cells[results.cells["method"] == method]
+    if cells.empty:
+        raise UserError(f"no records of {method!r}. {did_you_mean(method, set(results.cells['method']))}")
+    known = sorted({name for params in cells["params"] for name in params})
+    if parameter not in known:
+        raise UserError(f"{method} has no parameter {parameter!r}. {did_you_mean(parameter, known)}")
+    others = cells["overrides"].map(lambda given: _without(given, parameter))
+    final = efficiency.at_budget(points(results), int(cells["budget"].iloc[0]))
+    values = cells.drop_duplicates("row").set_index("row")["params"].map(lambda p: p[parameter])
+    lines = cells.assign(others=others).drop_duplicates("row").set_index("row")["others"]
+    if values.map(str).nunique() < 2:
+        only = f"the records hold one value of {parameter} ({values.iloc[0]})"
+        raise UserError(f"{only}: run others with --set {method}.{parameter}=...")
+    by_seed = final[final["row"].isin(values.index)].groupby(["row", "seed"])["accuracy"].mean()
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    values = values if numeric else values.map(str)
+    order = sorted(set(values))
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.1, 1)
+        for others_text in dict.fromkeys(lines):
+            rows = sorted(lines.index[lines == others_text], key=lambda r: values[r])
+            x = [order.index(values[r]) for r in rows]
+            mean = [by_seed[r].mean() for r in rows]
+            bars = [stats.sd(by_seed[r]) or 0.0 for r in rows]
+            style = look(method, others_text)
+            look_of = {"color": style.colour, "marker": style.marker, "ls": style.line}
+            axis.errorbar(x, mean, bars, capsize=2, label=style.title, **look_of)
+        axis.set_xticks(range(len(order)), [f"{v:g}" if numeric else str(v) for v in order])
+        axis.set(xlabel=parameter, ylabel="average accuracy (%)")
+        axis.margins(x=0.06)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _without(overrides: Mapping[str, Any], parameter: str) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()) if k != parameter)
+
+
+def params(results: Results, budget: int | None = None, width: float = 3.4) -> "Figure":
+    """Average accuracy against the number of tuned parameters, labelled at the points; bars: sd over seeds."""
+    frame = points(results)
+    final = efficiency.at_budget(frame, budget or 10**12)
+    by_seed = final.groupby(["row", "seed"])["accuracy"].mean()
+    sizes = final.groupby("row")["n_params"].mean()
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.2, 1)
+        for row, style in rows_of(frame).items():
+            mean, bar = by_seed[row].mean(), stats.sd(by_seed[row]) or 0.0
+            if sizes[row] == 0:
+                axis.axhline(mean, color=style.colour, lw=0.9, ls=(0, (5, 2)))
+                axis.annotate(
+                    style.title,
+                    (1, by_seed[row].mean()),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="bottom",
+                    color=style.colour,
+                )
+                continue
+            axis.errorbar(sizes[row], mean, bar, color=style.colour, marker=style.marker, capsize=2)
+            beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            axis.annotate(style.title, (sizes[row], mean), color=style.colour, **beside)
+        axis.margins(x=0.25, y=0.12)
+        count_axis(axis)
+        axis.set(xlabel="tuned parameters", ylabel="average accuracy (%)")
+    return figure

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 SERIES = ("#CC79A7", "#882255", "#999933", "#44AA99", "#AA4499", "#332288", "#661100", "#117733")
 DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5))
@@ -16,6 +17,11 @@ class Look:
     colour: str
     marker: str
     dash: tuple[float, ...] = ()
+
+    @property
+    def line(self) -> Any:
+        """matplotlib's line style."""
+        return (0, self.dash) if self.dash else "-"
 
 
 # In the papers' order of rows. Colours: Okabe and Ito's, told apart with any colour vision.

@@ -1,0 +1,115 @@
+"""How every picture is drawn: settings, panels, legend, files. matplotlib is imported only when one is."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.report.style import Look, look, rank_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.2,
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "bench",  # the same records give the same bytes
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.03,
+    "savefig.dpi": 200,
+}
+QUERIES = "queries"
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """matplotlib with our settings, and nobody else's changed."""
+    import matplotlib
+
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write .png, .svg or .pdf. Raises UserError for another ending or a place that cannot be written."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"cannot draw into {path}: end its name in .png, .svg or .pdf")
+    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with drawing():
+            figure.savefig(path, metadata=dates)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another place with -o") from error
+
+
+def grid(
+    panels: int, width: float, height: float, columns: int, **kwargs: Any
+) -> tuple["Figure", list["Axes"]]:
+    """A figure of `panels` small multiples, `width` inches in all and `height` a row."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width, height * rows + 0.35), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, i + 1, **kwargs) for i in range(panels)]
+    return figure, axes
+
+
+def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
+    """Row -> look, in table order, white box last."""
+    first = frame.drop_duplicates("row").set_index("row")
+    order = sorted(
+        first.index,
+        key=lambda r: (
+            bool(first.loc[r, "white_box"]),
+            rank_of(first.loc[r, "method"], first.loc[r, "variant"]),
+        ),
+    )
+    return {r: look(str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in order}
+
+
+def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """One legend for the whole figure, above it."""
+    columns = min(len(labels), max(2, int(figure.get_figwidth() / 1.25)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, handlelength=2.2)
+
+
+def count_axis(axis: "Axes") -> None:
+    """A logarithmic axis of parameter counts: 100, 1.0k, 10.0k."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if n >= 1000 else f"{n:g}"))
+
+
+def query_axis(axis: "Axes", log: bool, end: int) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    if log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlim(left=max(1, end / 1000))  # before that hardly a step has been made
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
+    axis.set_xlim(right=end * (1.06 if log else 1.01))
