@@ -15,7 +15,7 @@ FIRST, STEP = 0.28, 0.42  # between bars, between names; in units of the rank ax
 
 
 def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
-    """Average ranks on a line, best on the right; a bar joins methods that Nemenyi's test does not tell apart.
+    """Average ranks on a line, best on the right; a bar joins methods Nemenyi's test does not tell apart.
 
     Raises UserError for fewer than two black-box methods or data sets.
     """

@@ -111,7 +111,7 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
 
 
 def ablation(results: Results, method: str, parameter: str, width: float = 3.4) -> "Figure":
-    """Final accuracy, averaged over data sets, against one parameter; one line for each of the other overrides.
+    """Final accuracy, averaged over data sets, against one parameter; a line for each set of others.
 
     Bars: ± one standard deviation over seeds (n - 1). Raises UserError for a single value.
     """
@@ -154,102 +154,24 @@ def _without(overrides: Mapping[str, Any], parameter: str) -> str:
 
 
 def params(results: Results, budget: int | None = None, width: float = 3.4) -> "Figure":
-    """Average accuracy against the number of tuned parameters, labelled at the points; bars: sd over seeds."""
+    """Average accuracy against the number of tuned parameters, bars: sd over seeds."""
     frame = points(results)
-    final = efficiency.at_budget(frame, budget or 10**12)
+    final = efficiency.at_budget(frame, budget or int(frame["at"].max()))
     by_seed = final.groupby(["row", "seed"])["accuracy"].mean()
     sizes = final.groupby("row")["n_params"].mean()
     with drawing():
         figure, (axis,) = grid(1, width, 2.2, 1)
         for row, style in rows_of(frame).items():
-            mean, bar = by_seed[row].mean(), stats.sd(by_seed[row]) or 0.0
+            mean, colour = by_seed[row].mean(), style.colour
             if sizes[row] == 0:
-                axis.axhline(mean, color=style.colour, lw=0.9, ls=(0, (5, 2)))
+                axis.axhline(mean, color=colour, lw=0.9, ls=(0, (5, 2)))
                 edge = axis.get_yaxis_transform()  # x in axes, y in data
-                axis.text(1, mean, style.title, ha="right", va="bottom", color=style.colour, transform=edge)
+                axis.text(1, mean, style.title, ha="right", va="bottom", color=colour, transform=edge)
                 continue
-            queries, share = efficiency.ecdf(reached, row)
-            x, y = np.r_[1, np.maximum(queries, 1), end], np.r_[0, share, share[-1:] if len(share) else 0]
-            handles[style.title] = left.step(x, 100 * y, where="post", color=style.colour, ls=style.line)[0]
-            line = expected.loc[row, names].replace(np.inf, np.nan).astype(float)
-            right.plot(range(len(names)), line, color=style.colour, marker=style.marker, ls=style.line)
-        query_axis(left, True, end)
-        left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
-        right.set_yscale("log")
-        right.set_xticks(range(len(names)), names)
-        right.set(xlabel="target" if absolute else "way from zero-shot to the best known")
-        right.set(ylabel="expected queries")
-        legend(figure, list(handles.values()), list(handles))
-    return figure
-
-
-def ablation(results: Results, method: str, parameter: str, width: float = 3.4) -> "Figure":
-    """Final accuracy, averaged over data sets, against one parameter; one line for each of the other overrides.
-
-    Bars: ± one standard deviation over seeds (n - 1). Raises UserError for a single value.
-    """
-    cells = results.cells[results.cells["method"] == method]
-    if cells.empty:
-        raise UserError(f"no records of {method!r}. {did_you_mean(method, set(results.cells['method']))}")
-    known = sorted({name for params in cells["params"] for name in params})
-    if parameter not in known:
-        raise UserError(f"{method} has no parameter {parameter!r}. {did_you_mean(parameter, known)}")
-    others = cells["overrides"].map(lambda given: _without(given, parameter))
-    final = efficiency.at_budget(points(results), int(cells["budget"].iloc[0]))
-    values = cells.drop_duplicates("row").set_index("row")["params"].map(lambda p: p[parameter])
-    lines = cells.assign(others=others).drop_duplicates("row").set_index("row")["others"]
-    if values.map(str).nunique() < 2:
-        only = f"the records hold one value of {parameter} ({values.iloc[0]})"
-        raise UserError(f"{only}: run others with --set {method}.{parameter}=...")
-    by_seed = final[final["row"].isin(values.index)].groupby(["row", "seed"])["accuracy"].mean()
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    values = values if numeric else values.map(str)
-    order = sorted(set(values))
-    with drawing():
-        figure, (axis,) = grid(1, width, 2.1, 1)
-        for others_text in dict.fromkeys(lines):
-            rows = sorted(lines.index[lines == others_text], key=lambda r: values[r])
-            x = [order.index(values[r]) for r in rows]
-            mean = [by_seed[r].mean() for r in rows]
-            bars = [stats.sd(by_seed[r]) or 0.0 for r in rows]
-            style = look(method, others_text)
-            look_of = {"color": style.colour, "marker": style.marker, "ls": style.line}
-            axis.errorbar(x, mean, bars, capsize=2, label=style.title, **look_of)
-        axis.set_xticks(range(len(order)), [f"{v:g}" if numeric else str(v) for v in order])
-        axis.set(xlabel=parameter, ylabel="average accuracy (%)")
-        axis.margins(x=0.06)
-        axis.legend(frameon=False)
-    return figure
-
-
-def _without(overrides: Mapping[str, Any], parameter: str) -> str:
-    return ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()) if k != parameter)
-
-
-def params(results: Results, budget: int | None = None, width: float = 3.4) -> "Figure":
-    """Average accuracy against the number of tuned parameters, labelled at the points; bars: sd over seeds."""
-    frame = points(results)
-    final = efficiency.at_budget(frame, budget or 10**12)
-    by_seed = final.groupby(["row", "seed"])["accuracy"].mean()
-    sizes = final.groupby("row")["n_params"].mean()
-    with drawing():
-        figure, (axis,) = grid(1, width, 2.2, 1)
-        for row, style in rows_of(frame).items():
-            mean, bar = by_seed[row].mean(), stats.sd(by_seed[row]) or 0.0
-            if sizes[row] == 0:
-                axis.axhline(mean, color=style.colour, lw=0.9, ls=(0, (5, 2)))
-                axis.annotate(
-                    style.title,
-                    (1, by_seed[row].mean()),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    color=style.colour,
-                )
-                continue
-            axis.errorbar(sizes[row], mean, bar, color=style.colour, marker=style.marker, capsize=2)
-            beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axis.annotate(style.title, (sizes[row], mean), color=style.colour, **beside)
+            bar = stats.sd(by_seed[row]) or 0.0
+            axis.errorbar(sizes[row], mean, bar, color=colour, marker=style.marker, capsize=2)
+            where: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            axis.annotate(style.title, (sizes[row], mean), color=colour, **where)
         axis.margins(x=0.25, y=0.12)
         count_axis(axis)
         axis.set(xlabel="tuned parameters", ylabel="average accuracy (%)")
