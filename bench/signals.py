@@ -1,0 +1,62 @@
+"""A request to stop (Ctrl-C, SIGTERM, a closing terminal): noted at once, acted on where it is safe."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopped(BaseException):
+    """Raised inside `StopRequest.at_once`. Not an Exception, so that no method swallows it."""
+
+
+class StopRequest:
+    """While it is entered, signals set `signum` and do nothing else; they may come as often as they like.
+
+    Signals that were ignored before (nohup) stay ignored. Outside the main thread there is nothing to catch.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+        self._immediate = False
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN}
+            self.install()
+        return self
+
+    def install(self) -> None:
+        """Take the signals back from a library that helped itself to them (ray.init does)."""
+        for number in self._before:
+            signal.signal(number, self._note)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def note(self, signum: int) -> None:
+        """A signal that reached us in another way."""
+        self.signum = self.signum or signum
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.note(signum)
+        if self._immediate:
+            self._immediate = False
+            raise Stopped
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block that a signal ends with Stopped: for long work that has nothing to lose."""
+        if self.signum is not None:
+            raise Stopped
+        self._immediate = True
+        try:
+            yield
+        finally:
+            self._immediate = False

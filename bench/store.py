@@ -1,0 +1,258 @@
+"""The records on disk: one JSON file a cell, written whole or not at all. The folder is the data base."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import sleep
+from typing import Any, Literal
+
+from bench.cell import Cell
+from bench.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SCHEMA = 1  # of a record; a reader that meets another one says so
+WIDTH = 100  # columns; what fits is written on one line
+PROBE = 1 << 20  # bytes that must fit on the disk before a run may start: a few dozen records
+
+Status = Literal["done", "failed", "stale", "damaged", "missing"]
+Record = dict[str, Any]
+
+
+class Store:
+    """A results folder. Reading needs no lock; whoever writes holds `lock()`."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    # Reading
+
+    def path(self, cell: Cell) -> Path:
+        """Where the record of `cell` lies."""
+        return self.root / cell.path
+
+    def read(self, cell: Cell) -> Record:
+        """The record of `cell`. Raises UserError if it is damaged, FileNotFoundError if there is none."""
+        return _load(self.path(cell))
+
+    def records(self) -> Iterator[Record]:
+        """Every record, in the order of the paths. Raises UserError at the first damaged one."""
+        for path in sorted(self.root.glob("*/*/*/*/*.json")):
+            yield _load(path)
+
+    def status(self, cell: Cell, expected: Mapping[str, Any]) -> Status:
+        """How far `cell` is. Exists is not done.
+
+        `expected` holds what the record has to agree with to count as done, e.g. {"hashes": {"method": ...},
+        "params": {...}}; a mapping in it may name fewer keys than the record has. See `differences`.
+        """
+        try:
+            record = self.read(cell)
+        except FileNotFoundError:
+            return "missing"
+        except UserError:
+            return "damaged"
+        if record["status"] != "ok":
+            return "failed"
+        return "stale" if self.differences(cell, expected) else "done"
+
+    def differences(self, cell: Cell, expected: Mapping[str, Any]) -> list[str]:
+        """Why a record is stale: the dotted names that disagree with `expected`, e.g. ["hashes.method"]."""
+        everything = {**expected, "cell": cell.as_dict()}
+        return list(_differences(json.loads(json.dumps(everything)), self.read(cell)))
+
+    # Writing
+
+    def write(self, record: Record) -> Path:
+        """Write one record: readers, and whoever looks after a crash, see the old one or the new one.
+
+        Raises UserError if the disk refuses it (the old record stays), ValueError for NaN and infinity.
+        """
+        path = self.path(Cell.from_dict(record["cell"]))
+        text = dump(record)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, text.encode())
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror or error}. Finished records are kept: make room or "
+                "correct the permissions, then run the same command again."
+            ) from error
+        return path
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The right to write, for as long as the block runs; entering proves that the folder takes records.
+
+        Raises UserError if another driver holds the folder (with its pid and host), or if nothing can be
+        written: folder read-only, disk full. Leftovers of writers that were killed are removed.
+        """
+        lock = self.root / ".lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = _acquire(lock)
+            try:
+                for leftover in self.root.rglob(".*.tmp"):
+                    leftover.unlink()
+                _write_whole(self.root / ".probe", bytes(PROBE))
+                (self.root / ".probe").unlink()
+            except BaseException:
+                _release(handle, lock)
+                raise
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the results folder {self.root}: {error.strerror or error}. Make room, "
+                "correct the permissions, or name another folder with --results."
+            ) from error
+        try:
+            yield
+        finally:
+            _release(handle, lock)
+
+
+def failure(cell: Cell, error: str) -> Record:
+    """The record of a cell that left nothing but an error."""
+    return {"schema": SCHEMA, "status": "failed", "error": error, "cell": cell.as_dict(), "run": {}}
+
+
+def dump(record: Record) -> str:
+    """`record` as JSON text: sorted keys, what fits on one line on one line, so that changes read well."""
+    return _layout(json.loads(json.dumps(record, allow_nan=False)), "") + "\n"
+
+
+def _layout(value: Any, pad: str) -> str:
+    line = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    if not isinstance(value, dict | list) or len(pad) + len(line) <= WIDTH:
+        return line
+    inner = pad + "  "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}: {_layout(value[key], inner)}" for key in sorted(value)]
+    else:
+        items = [_layout(item, inner) for item in value]
+    body = ",\n".join(inner + item for item in items)
+    return f"{{\n{body}\n{pad}}}" if isinstance(value, dict) else f"[\n{body}\n{pad}]"
+
+
+def _load(path: Path) -> Record:
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}). Delete it and run its cell again.") from error
+    if not isinstance(record, dict) or not {"schema", "status", "cell"} <= record.keys():
+        raise UserError(f"{path} is no record of a run. Delete it, or move it out of the results folder.")
+    if record["schema"] != SCHEMA:
+        raise UserError(
+            f"{path} has schema {record['schema']}, this version of bench reads {SCHEMA}. Run its cell again "
+            "or use the version that wrote it."
+        )
+    return record
+
+
+def _differences(expected: Any, found: Any, name: str = "") -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            yield from _differences(value, found.get(key), f"{name}.{key}" if name else key)
+    elif expected != found:
+        yield name
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """`data` in `path`, through a temporary file beside it. Raises OSError and leaves no trace then."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder; the record is in place either way
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# The lock. The kernel drops an flock when its holder dies, so a lock cannot outlive a driver. Where the file
+# system knows no flock, the pid in the file tells whether the holder still lives.
+
+
+def _acquire(path: Path) -> int:
+    """The open, locked lock file. Raises UserError if another process holds it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if _taken(handle, path):
+                raise UserError(
+                    f"{path.parent} is in use by {_holder_words(path)}. Wait for it, stop it, or name "
+                    f"another folder with --results. (If it no longer runs, delete {path}.)"
+                )
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                os.ftruncate(handle, 0)
+                os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed the file between our open and our flock: once more
+
+
+def _release(handle: int, path: Path) -> None:
+    path.unlink(missing_ok=True)  # before the lock goes: whoever sees the file may rely on it
+    os.close(handle)
+
+
+def _taken(handle: int, path: Path) -> bool:
+    """Take the lock unless another process has it; True if one has."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except (OSError, AttributeError):
+        return _alive(_holder(path))
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """What the lock file says: {"pid", "host"}, or {} while its holder is still writing it."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _holder_words(path: Path) -> str:
+    for _ in range(20):  # the holder may be between locking and writing its name
+        if holder := _holder(path):
+            return f"another driver, pid {holder.get('pid')} on {holder.get('host')}"
+        sleep(0.05)
+    return "another driver"
+
+
+def _alive(holder: dict[str, Any]) -> bool:
+    """Whether a holder still runs; one on another host is taken to."""
+    if not holder or holder.get("host") != socket.gethostname():
+        return bool(holder)
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

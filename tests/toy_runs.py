@@ -1,0 +1,115 @@
+"""Runs that stand in for a method: quick, deterministic, and as badly behaved as a test asks for.
+
+As a program it is a driver for tests that stop or kill one.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.cell import Cell
+from bench.pool import Interrupted, run_all
+from bench.store import SCHEMA, Store
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A folder where runs may leave marks, and how long an easy cell takes."""
+
+    folder: str
+    seconds: float = 0.0
+
+
+def cell(method: str = "easy", dataset: str = "digits", seed: int = 1, **fields: Any) -> Cell:
+    common = {"suite": "mini", "protocol": "few-shot", "backbone": "mini", "shots": 16, "batch_size": 32}
+    return Cell(**{**common, "budget": 100, "method": method, "dataset": dataset, "seed": seed, **fields})
+
+
+def record(cell: Cell, accuracy: float = 50.0) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "status": "ok",
+        "error": None,
+        "cell": cell.as_dict(),
+        "queries": cell.budget,
+        "accuracy": {"test": accuracy},
+        "params": {"rank": 5, "lr": 0.1, "shape": [64, 32]},
+        "hashes": {"method": "a" * 64, "card": "b" * 64},
+        "trace": [{"queries": q, "accuracy": {"test": accuracy}} for q in (0, 10, cell.budget)],
+        "run": {"pid": os.getpid(), "started": time.time()},
+    }
+
+
+def run(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """One cell; its method's name says how it behaves."""
+    if cell.method == "raises":
+        raise ZeroDivisionError("this method always fails")
+    if cell.method == "exits":
+        sys.exit("this method leaves")
+    if cell.method == "dies" or (cell.method == "dies-once" and not marks(settings, "dies-once")):
+        mark(settings, cell.method)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if cell.method == "sleeps":
+        mark(settings, "sleeps")
+        time.sleep(3600)
+    if cell.method == "computes":
+        mark(settings, "computes")
+        torch.linalg.matrix_power(torch.eye(1000), 10**9 - 1)  # native code that never looks at a signal
+        torch.linalg.svd(torch.rand(20_000, 20_000))
+    time.sleep(settings.seconds)
+    rng = torch.Generator().manual_seed(cell.seed_for("method"))
+    product = torch.randn(300, 300, generator=rng) @ torch.randn(300, 300, generator=rng)
+    assert torch.get_num_threads() == 1
+    return record(cell, accuracy=float(product.sum()))
+
+
+def mark(settings: Settings, name: str) -> None:
+    (Path(settings.folder) / f"{name}.{os.getpid()}").touch()
+
+
+def marks(settings: Settings, name: str) -> list[int]:
+    """The pids that left this mark."""
+    return [int(path.suffix[1:]) for path in Path(settings.folder).glob(f"{name}.*")]
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Workers that start in this block can import this module."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE), before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def main(results: str, folder: str, how: str, *methods: str) -> None:
+    """Three seeds and two data sets of every method; exit code 128 + signal when stopped."""
+    store = Store(results)
+    cells = [cell(method, dataset, seed) for seed in (1, 2, 3) for dataset in "ab" for method in methods]
+    settings = Settings(folder, seconds=0.5)
+    try:
+        with store.lock(), importable():
+            run_all(cells, settings, run=run, on_record=store.write, workers=2, local=how == "local")
+    except Interrupted as stopped:
+        print(f"{stopped}: {stopped.summary.left} left")
+        sys.exit(128 + stopped.signum)
+
+
+if __name__ == "__main__":
+    import toy_runs  # under the name that workers know it by
+
+    toy_runs.main(*sys.argv[1:])
