@@ -248,3 +248,15 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
     from bench.report.plots import params
 
     save_all(params(select(records(results), **wanted), at, width), output, "params")
+
+
+@click.command()
+@results_option
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("leaderboard.html"), show_default=True
+)
+def leaderboard(results: Path, output: Path) -> None:
+    """One self-contained page from all records."""
+    from bench.report.leaderboard import page
+
+    write(page(records(results), output.parent), output)

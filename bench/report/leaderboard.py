@@ -1,0 +1,258 @@
+"""The leaderboard: one self-contained page from records. Computed here, laid out in leaderboard.html.j2."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.report import efficiency, published, stats
+from bench.report.drawing import rows_of
+from bench.report.frame import Results, holes, points, select
+from bench.report.order import arrange, shown
+from bench.report.render import html
+from bench.report.style import params_text
+from bench.report.summary import TEST, Standing, savings, standing, verdict
+
+GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment"]
+MARKS = (100, 500, 1000, 5000)
+HEADLINE = 500  # beside the whole budget
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a view as the template prints it. `kind`: ranked, white box or published."""
+
+    row: str
+    label: str
+    kind: str
+    rank: int | None
+    ties: str
+    access: str
+    params: int | None
+    params_text: str
+    queries: int | None
+    accuracy: float
+    half_width: float | None
+    average_rank: float | None
+    hardware: str
+    date: str
+    link: str
+    records: int
+    by_set: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """One budget of one tab."""
+
+    budget: int
+    origin: str  # where the numbers were read
+    verdict: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One suite and protocol (and backbone, shots, batch size, where there are several)."""
+
+    title: str
+    setting: str
+    headline: tuple[str, ...]
+    notes: tuple[str, ...]
+    datasets: tuple[str, ...]
+    views: tuple[View, ...]
+    curves: dict[str, Any]
+
+
+def page(results: Results, home: Path) -> str:
+    """The page as HTML; links to records are relative to the folder `home` it will lie in.
+
+    Raises UserError when there are no finished records.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    if results.cells.empty:
+        raise UserError("no finished records for a leaderboard: run some with `bench run`")
+    tabs = list(_tabs(results, home))
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("leaderboard.html.j2").render(
+        tabs=tabs,
+        published=[
+            html(published.table(s, "RN50" if not s.backbone else None, 16)) for s in published.SOURCES
+        ],
+        explained=TEST,
+        damaged=len(results.damaged),
+        failed=len(results.failed),
+    )
+
+
+def _tabs(results: Results, home: Path) -> Iterator[Tab]:
+    tested = results.cells[results.cells["score"] == "test"]
+    groups = [dict(zip(GROUP, key, strict=True)) for key, _ in tested.groupby(GROUP)]
+    order = {name: i for i, name in enumerate(published.TITLES)}
+    for group in sorted(
+        groups, key=lambda g: (str(g["suite"]) != "mini", str(g["suite"]), order[str(g["protocol"])])
+    ):
+        yield _tab(results, group, groups, home)
+
+
+def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]], home: Path) -> Tab:
+    cells = results.cells
+    mine = (cells[GROUP] == pd.Series(group)).all(axis=1) & (cells["score"] == "test")
+    runs = {
+        int(b): select(results, budget=int(b), **group) for b in sorted(cells.loc[mine, "budget"].unique())
+    }
+    longest = runs[max(runs)]
+    frame = points(longest)
+    datasets = arrange(group["suite"], frame["dataset"])
+    marks = sorted({m for m in MARKS if m < max(runs)} | set(runs))
+    views = tuple(_view(runs, mark, datasets, home) for mark in marks)
+    said = {v.budget: v.verdict for v in views}
+    several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in GROUP[2:]}
+    extra = ", ".join(f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:] if several[name])
+    return Tab(
+        f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
+        f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at most "
+        f"{group['batch_size']} images. {published.TITLES[group['protocol']]}.",
+        tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(frame)[:1]),
+        tuple(_notes(longest, runs)),
+        tuple(shown(group["suite"], d) for d in datasets),
+        views,
+        _curves(frame, datasets, group["suite"]),
+    )
+
+
+def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
+    missing, said = holes(longest), []
+    if missing:
+        listed = "; ".join(missing[:8]) + ("; ..." if len(missing) > 8 else "")
+        said.append(f"{len(missing)} cells are missing; rows without every data set are left out: {listed}.")
+    rows = set(longest.cells["row"])
+    for budget, other in runs.items():
+        only = sorted(set(other.cells["row"]) - rows)
+        if only:
+            said.append(
+                f"Run with a budget of {budget:,} queries only, so not compared here: {', '.join(only)}."
+            )
+    return said
+
+
+def _view(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) -> View:
+    """Runs made with this very budget where every row has them, else the longest runs, read at `mark`."""
+    longest = runs[max(runs)]
+    own = runs.get(mark)
+    tuned = set(longest.cells.loc[longest.cells["queries"] > 0, "row"])
+    chosen = own if own is not None and tuned <= set(own.cells["row"]) else longest
+    budget = int(chosen.cells["budget"].iloc[0])
+    origin = "the runs' end" if budget == mark else f"read at {mark:,} queries from runs of {budget:,}"
+    s = standing(points(chosen), mark)
+    lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.white.index)]
+    suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]
+    where = f"the {suite} suite" + ("" if protocol == "few-shot" else f" ({protocol})")
+    return View(mark, origin, verdict(s, where), (*lines, *_published(chosen, datasets)))
+
+
+def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str], home: Path) -> Line:
+    cells = results.cells[results.cells["row"] == row]
+    spent = results.trace[(results.trace["row"] == row) & (results.trace["at"] <= mark)]["spent"]
+    ranked = row in s.order
+    values = (s.matrix if ranked else s.white).loc[row]
+    records = cells["path"].nunique()
+    return Line(
+        row=row,
+        label=s.labels[row],
+        kind="ranked" if ranked else "white box",
+        rank=1 + s.order.index(row) if ranked else None,
+        ties=s.comparison.letters[row] if ranked else "",
+        access=str(cells["access"].iloc[0]) or "none",
+        params=int(cells["n_params"].max()),
+        params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
+        queries=int(spent.max()),
+        accuracy=s.average[row],
+        half_width=s.half_width[row],
+        average_rank=s.ranks.get(row),
+        hardware=", ".join(sorted(set(cells["hardware"]))),
+        date=max(cells["started"])[:10],
+        link=_link(list(cells["path"]), home),
+        records=int(records),
+        by_set=tuple(float(values[d]) for d in datasets),
+    )
+
+
+def _link(paths: list[str], home: Path) -> str:
+    """The folder that holds all of a row's records (or the one record), as seen from the page."""
+    where = paths[0] if len(set(paths)) == 1 else os.path.commonpath(paths)
+    return Path(os.path.relpath(where, home)).as_posix()
+
+
+def _published(results: Results, datasets: list[str]) -> list[Line]:
+    """The paper's rows of the same suite, protocol and setting, as references."""
+    first = results.cells.iloc[0]
+    try:
+        source = published.find(first["suite"], first["protocol"])
+        table = published.table(
+            source, first["backbone"] if not source.backbone else None, int(first["shots"])
+        )
+    except UserError:  # nobody published this setting
+        return []
+    names = [column.name for column in table.columns]
+    lines = []
+    for row in table.blocks[-1].rows:
+        values = {n: e.value for n, e in zip(names, row.entries, strict=True)}
+        average = values[names[-1]]
+        if average is not None:
+            by_set = tuple(values.get(shown(first["suite"], d)) or float("nan") for d in datasets)
+            lines.append(
+                Line(
+                    row=row.lead[0],
+                    label=row.lead[0],
+                    kind="published",
+                    rank=None,
+                    ties="",
+                    access="",
+                    params=None,
+                    params_text=row.lead[1],
+                    queries=None,
+                    accuracy=average,
+                    half_width=None,
+                    average_rank=None,
+                    hardware="",
+                    date=source.paper,
+                    link="",
+                    records=0,
+                    by_set=by_set,
+                )
+            )
+    return lines
+
+
+def _curves(frame: pd.DataFrame, datasets: list[str], suite: str) -> dict[str, Any]:
+    """What the page draws: per row its look and its curves [[queries, mean, sd], ...], average first."""
+    start = efficiency.zero_shot(frame)
+    zero = [start.get(d) for d in datasets]
+    average = frame.groupby(["row", "seed", "at"])["accuracy"].agg(["mean", "count"]).reset_index()
+    average = average[average["count"] == len(datasets)].rename(columns={"mean": "accuracy"})
+    parts = [average, *(frame[frame["dataset"] == d] for d in datasets)]
+    return {
+        "panels": ["average", *(shown(suite, d) for d in datasets)],
+        "zero": [sum(z for z in zero if z) / len(zero) if all(z is not None for z in zero) else None, *zero],
+        "rows": {
+            row: {
+                "label": style.title,
+                "colour": style.colour,
+                "dash": " ".join(map(str, style.dash)),
+                "curves": [_curve(part[part["row"] == row]) for part in parts],
+            }
+            for row, style in rows_of(frame).items()
+        },
+    }
+
+
+def _curve(part: pd.DataFrame) -> list[list[float]]:
+    by_at = part.groupby("at")["accuracy"]
+    return [[int(at), round(v.mean(), 2), round(stats.sd(v) or 0.0, 2)] for at, v in by_at]
