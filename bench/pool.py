@@ -41,8 +41,8 @@ QUIET = {
 class Event:
     """Something a user may want to see while it happens."""
 
-    kind: Literal["ready", "start", "lost"]  # workers are up; a cell was handed out; its worker died
-    cell: Cell | None = None
+    kind: Literal["ready", "start", "lost"]  # a worker is up; a cell was handed out; a worker died
+    cell: Cell | None = None  # of "lost": the one that is tried again, if any
     detail: str = ""
 
 
@@ -352,7 +352,6 @@ class _Driver(Generic[S]):
     def lose(self, hand: _Hand, reason: str) -> None:
         """A worker died: killed by the system, a crash in native code, a lost node."""
         self.job.summary.lost += 1
-        self.job.on_event(Event("lost", hand.cell, reason))
         if not hand.up:
             self.failed_starts += 1
             if self.failed_starts == FAILED_STARTS:
@@ -363,6 +362,7 @@ class _Driver(Generic[S]):
                 lost = f"{1 + RETRIES} workers died while they ran this cell. The last one: {reason}"
                 self.job.keep(hand.cell, failure(hand.cell, lost))
                 hand.cell = None
+        self.job.on_event(Event("lost", hand.cell, reason))
         self.start(hand.cell)
 
 
