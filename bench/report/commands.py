@@ -255,8 +255,43 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("leaderboard.html"), show_default=True
 )
-def leaderboard(results: Path, output: Path) -> None:
+@click.option("--variants", is_flag=True, help="Rank rows with overridden parameters too.")
+def leaderboard(results: Path, output: Path, variants: bool) -> None:
     """One self-contained page from all records."""
     from bench.report.leaderboard import page
 
-    write(page(records(results), output.parent), output)
+    write(page(records(results), output.parent, variants), output)
+
+
+@click.group()
+def results() -> None:
+    """Check records before submitting them; export them."""
+
+
+@results.command("verify")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.pass_context
+def results_verify(context: click.Context, path: Path) -> None:
+    """Say in words what is wrong with the records at PATH; exit code 1 if anything is."""
+    from bench.report.frame import record_files
+    from bench.report.verify import verify
+
+    faults = verify(path)
+    for fault in faults:
+        click.echo(fault)
+    n = len(record_files(path))
+    click.echo(
+        f"{n} record{'s' * (n > 1)}: " + (f"{len(faults)} faults" if faults else "fit for the leaderboard")
+    )
+    context.exit(1 if faults else 0)
+
+
+@results.command("export")
+@results_option
+@click.argument("path", type=click.Path(path_type=Path))
+def results_export(results: Path, path: Path) -> None:
+    """Write all records as one tidy .parquet or .csv: a row a cell and test set, a row a trace point."""
+    from bench.report.export import export
+
+    export(records(results), path)
+    click.echo(f"wrote {path}", err=True)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,17 @@ class Tab:
     curves: dict[str, Any]
 
 
-def page(results: Results, home: Path) -> str:
+def page(results: Results, home: Path, variants: bool = False) -> str:
     """The page as HTML; links to records are relative to the folder `home` it will lie in.
 
+    Variants (overridden parameters: ablations) are left out unless asked for: each would cost the methods
+    proper some of the power to tell them apart.
     Raises UserError when there are no finished records.
     """
     from jinja2 import Environment, FileSystemLoader
 
+    if not variants:
+        results = without_variants(results)
     if results.cells.empty:
         raise UserError("no finished records for a leaderboard: run some with `bench run`")
     tabs = list(_tabs(results, home))
@@ -91,13 +95,17 @@ def page(results: Results, home: Path) -> str:
     )
 
 
+def without_variants(results: Results) -> Results:
+    """The methods as their files and suites declare them."""
+    kept = {name: getattr(results, name) for name in ("cells", "trace", "failed")}
+    return replace(results, **{name: frame[frame["variant"] == ""] for name, frame in kept.items()})
+
+
 def _tabs(results: Results, home: Path) -> Iterator[Tab]:
     tested = results.cells[results.cells["score"] == "test"]
     groups = [dict(zip(GROUP, key, strict=True)) for key, _ in tested.groupby(GROUP)]
     order = {name: i for i, name in enumerate(published.TITLES)}
-    for group in sorted(
-        groups, key=lambda g: (str(g["suite"]) != "mini", str(g["suite"]), order[str(g["protocol"])])
-    ):
+    for group in sorted(groups, key=lambda g: (g["suite"] != "mini", g["suite"], order[str(g["protocol"])])):
         yield _tab(results, group, groups, home)
 
 
@@ -149,7 +157,7 @@ def _view(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) 
     tuned = set(longest.cells.loc[longest.cells["queries"] > 0, "row"])
     chosen = own if own is not None and tuned <= set(own.cells["row"]) else longest
     budget = int(chosen.cells["budget"].iloc[0])
-    origin = "the runs' end" if budget == mark else f"read at {mark:,} queries from runs of {budget:,}"
+    origin = "the runs' end" if budget == mark else f"Read at {mark:,} queries from runs of {budget:,}"
     s = standing(points(chosen), mark)
     lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.white.index)]
     suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]

@@ -96,10 +96,11 @@ def verdict(s: Standing, where: str) -> str:
         return said + " The methods share no seeds, so the differences cannot be tested."
     second, tied = s.order[1], s.tied_with_best
     gap = s.comparison.differences[best, second]
-    p = s.comparison.p[best, second]
+    p, pairs = s.comparison.p[best, second], len(s.comparison.p)
+    corrected = f" corrected for {pairs} comparisons" if pairs > 1 else ""
     said += (
         f" It leads {s.labels[second]} by {gap.mean:.1f} points (95 % interval {gap.low:.1f} to "
-        f"{gap.high:.1f}, p {_p(p)})."
+        f"{gap.high:.1f}; p {_p(p)}{corrected})."
     )
     if sets < 2 or s.seeds < 2:
         said += (
