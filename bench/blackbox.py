@@ -271,14 +271,14 @@ class BlackBox:
     def _checkpoint(self, queries: int) -> None:
         assert self._held is not None, "the harness reports the untuned prompt before the method runs"
         if self._scored is None or self._scored[0] is not self._held:
-            self._scored = (self._held, self._score(self._held))
+            self._scored = (self._held, self.score(self._held))
         count = sum(n for _, n in self._losses)
         loss = sum(mean * n for mean, n in self._losses) / count if count else None
         self._losses.clear()
         self.trace.append(Point(queries, self.spent, self.image_queries, loss, self._scored[1]))
 
     @torch.no_grad()
-    def _score(self, prompt: Prompt) -> dict[str, float]:
+    def score(self, prompt: Prompt) -> dict[str, float]:
         """% correct on each test set. The text is encoded once; a logits head only fits its own classes."""
         accuracy = {}
         for name, test in self._task.tests.items():

@@ -1,18 +1,16 @@
 """The command line: flags <-> functions. The only file that exits."""
 
-import os
-import signal
-import sys
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from bench import __version__
 from bench.cell import PROTOCOLS, SCORES
 from bench.errors import UserError
-
-RESULTS = "results/runs"  # the default folder of records
+from bench.paths import RESULTS
 
 EPILOG = """\b
 Examples
@@ -27,28 +25,32 @@ Examples
 class Commands(click.Group):
     """Turns a UserError into one line and exit code 2; finds the commands of other files when asked."""
 
-    # name -> (module, attribute): loaded on use, so that `bench table` imports neither torch nor ray
-    LAZY = {
-        "data": ("bench.data.commands", "data"),
-        "table": ("bench.report.commands", "table"),
-        "plot": ("bench.report.commands", "plot"),
-        "audit": ("bench.report.commands", "audit"),
-        "leaderboard": ("bench.report.commands", "leaderboard"),
-        "results": ("bench.report.commands", "results"),
-        "check": ("bench.check", "check"),
-        "new-method": ("bench.check", "new_method"),
+    # name -> (module, attribute, help): loaded on use, so that tables import no torch and --help nothing
+    LAZY: ClassVar = {
+        "data": ("bench.data.commands", "data", "Data sets on disk: list, verify, get."),
+        "table": ("bench.report.commands", "table", "The papers' tables, from records and from the papers."),
+        "plot": ("bench.report.commands", "plot", "Pictures: accuracy against queries and others."),
+        "audit": ("bench.report.commands", "audit", "Recompute every average the papers print."),
+        "leaderboard": ("bench.report.commands", "leaderboard", "One static page of all results."),
+        "results": ("bench.report.commands", "results", "Verify and export records."),
+        "check": ("bench.check", "check", "Check a method against the contract, in a minute."),
+        "new-method": ("bench.check", "new_method", "Write a starting file for a method of your own."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.LAZY])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name in self.LAZY:
-            from importlib import import_module
+        if name not in self.LAZY:
+            return super().get_command(ctx, name)
+        module, attribute, _ = self.LAZY[name]
+        return getattr(import_module(module), attribute)
 
-            module, attribute = self.LAZY[name]
-            return getattr(import_module(module), attribute)
-        return super().get_command(ctx, name)
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = {name: command.get_short_help_str(80) for name, command in self.commands.items()}
+        rows = sorted((own | {name: text for name, (_, _, text) in self.LAZY.items()}).items())
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -159,15 +161,14 @@ def run(**options: Any) -> None:
     Records are written as cells finish, so an interrupted run goes on where it stopped. A failed cell is
     retried the next time; the others go on. Exit code 1 if a cell failed, 2 for bad input.
     """
-    _run(**options)
+    raise SystemExit(run_cells(**options))
 
 
-def _run(
+def run_cells(
     *,
     suite: str,
     results: Path,
     methods: tuple[str, ...],
-    settings: tuple[str, ...],
     root: str | None,
     device: str,
     precision: str,
@@ -179,24 +180,113 @@ def _run(
     gpus_per_cell: float | None,
     local: bool,
     **what: Any,
-) -> None:
+) -> int:
+    """The exit code: 0, 1 when a cell failed, 128 + signal when interrupted. Raises UserError."""
     from bench.plan import check_inputs, make_cells, make_plan
     from bench.pool import Interrupted, run_all
-    from bench.progress import progress
+    from bench.progress import Progress
     from bench.run import Settings, run_cell
     from bench.store import Store
     from bench.suites import load_suite
 
-    chosen = load_suite(suite)
-    cells = make_cells(chosen, methods, settings=settings, **what)
-    how = Settings(pick_device(device), precision, root, offline)
+    cells = make_cells(load_suite(suite), methods, **what)
+    device = pick_device(device)
+    settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)
     store = Store(results)
+    check_inputs(cells, settings)
     if dry_run:
-        check_inputs(cells, how)
-        echo_plan(make_plan(cells, store))
-        return
+        echo_plan(make_plan(cells, store), retry_stale)
+        return 0
     with store.lock():
-        check_inputs(cells, how)
         plan = make_plan(cells, store)
-        echo_plan(plan)
+        echo_plan(plan, retry_stale)
         todo = plan.todo(retry_stale)
+        gpus = gpus_per_cell if gpus_per_cell is not None else share_of_gpu(device)
+        try:
+            with Progress(todo) as progress:
+                summary = run_all(
+                    todo,
+                    settings,
+                    run=run_cell,
+                    on_record=lambda record: progress.record(record, store.write(record)),
+                    on_event=progress.event,
+                    workers=workers,
+                    ray_address=ray_address,
+                    gpus_per_cell=gpus,
+                    local=local,
+                )
+        except Interrupted as stop:
+            click.echo(
+                f"{stop}: {stop.summary.done} cells are written, {stop.summary.left} are left. "
+                "The same command goes on from there.",
+                err=True,
+            )
+            return 128 + stop.signum
+    echo_table(cells, results)
+    for cell, line in summary.failed:
+        click.echo(f"failed: {cell.path}: {line}", err=True)
+    if summary.failed:
+        click.echo(
+            f"{len(summary.failed)} of {len(todo)} cells failed; their tracebacks are in the records, and "
+            "the same command tries them again.",
+            err=True,
+        )
+    return 1 if summary.failed else 0
+
+
+def pick_device(name: str) -> str:
+    """'auto' -> 'cuda' where there is one, else 'cpu'."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def echo_plan(plan: Any, retry_stale: bool) -> None:
+    """What was asked for and how much of it is done, a line a method."""
+    marks = ("done", "failed", "stale", "damaged", "missing")
+    click.echo(f"{'method':<40}{'cells':>7}{'queries':>12}  " + "".join(f"{mark:>9}" for mark in marks))
+    for name, cells, queries, status in plan.rows():
+        click.echo(f"{name:<40}{cells:>7}{queries:>12,}  " + "".join(f"{status[m]:>9}" for m in marks))
+    todo = plan.todo(retry_stale)
+    click.echo(
+        f"{len(todo)} of {len(plan.cells)} cells to run: at most {sum(c.budget for c in todo):,} queries"
+    )
+    stale = Counter(plan.status.values())["stale"]
+    if stale and not retry_stale:
+        click.echo(
+            f"{stale} records are stale (their method, card or parameters have changed since) and are "
+            "left as they are: --retry-stale runs them again."
+        )
+
+
+def echo_table(cells: list[Any], results: Path) -> None:
+    """The table of this run: its rows, data sets and seeds, at its largest budget."""
+    from rich.console import Console
+
+    from bench.report.frame import load
+    from bench.report.render import render
+    from bench.report.tables import Form, tables
+
+    largest = max(cells, key=lambda cell: (cell.budget, cell.shots))
+    names = ("suite", "backbone", "shots", "budget", "batch_size", "score")
+    wanted: dict[str, Any] = {name: getattr(largest, name) for name in names}
+    for name, column in (("methods", "method"), ("datasets", "dataset"), ("seeds", "seed")):
+        wanted[name] = tuple(dict.fromkeys(getattr(cell, column) for cell in cells))
+    found = load(results, lambda message: click.echo(f"warning: {message}", err=True))
+    try:
+        made = tables(found, largest.protocol, "measured", Form(partial=True), **wanted)
+    except UserError as error:
+        click.echo(f"no table: {error}", err=True)
+        return
+    console = Console()
+    for one in made:
+        click.echo(
+            render(one, "terminal", console.width if console.is_terminal else None, console.is_terminal)
+        )
+
+
+def share_of_gpu(device: str) -> float:
+    """GPUs a cell takes when nobody says: none on the CPU, else one. See --gpus-per-cell."""
+    return 1.0 if device.startswith("cuda") else 0.0

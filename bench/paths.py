@@ -5,6 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 HOME = PACKAGE.parent  # the folder that has to be on sys.path for `import bench`
+RESULTS = Path("runs")  # where records go, and reports look, unless told otherwise
 
 
 def checkout() -> Path | None:

@@ -90,11 +90,11 @@ class Lab:
         )
 
 
-def prepare(cell: Cell, lab: Lab) -> tuple[Method, BlackBox, Any]:
+def prepare(cell: Cell, lab: Lab, box_type: type[BlackBox] = BlackBox) -> tuple[Method, BlackBox, Any]:
     """The method, its black box and its parameters, with nothing spent yet. Raises UserError."""
     params = params_in_force(cell)
     cls = load_method(cell.method)
-    box = BlackBox(lab.backbone(cell.backbone), lab.task(cell), cell, cls.access, lab)
+    box = box_type(lab.backbone(cell.backbone), lab.task(cell), cell, cls.access, lab)
     return cls(box, params, cell.seed_for("method")), box, params
 
 
@@ -106,7 +106,9 @@ def params_in_force(cell: Cell) -> Any:
     return make_params(cell.method, encoder, suite.methods.get(cell.method, {}), dict(cell.overrides))
 
 
-def run_cell(cell: Cell, settings: Settings, lab: Lab | None = None) -> dict[str, Any]:
+def run_cell(
+    cell: Cell, settings: Settings, lab: Lab | None = None, box_type: type[BlackBox] = BlackBox
+) -> dict[str, Any]:
     """Run one cell and return its record, ready for JSON.
 
     A method's exception becomes a record with status "failed" and its traceback; UserError (bad input) and
@@ -115,7 +117,7 @@ def run_cell(cell: Cell, settings: Settings, lab: Lab | None = None) -> dict[str
     lab = lab or _lab(settings)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     torch.set_num_threads(1)  # one thread a worker: faster in sum, and the same sums everywhere
-    method, box, params = prepare(cell, lab)
+    method, box, params = prepare(cell, lab, box_type)
     error = None
     try:
         box.report(method.prompt(method.x0))
@@ -174,14 +176,14 @@ def pack(prompt: Prompt | None) -> dict[str, str | None]:
     return {"state": state, "template": prompt.template}
 
 
-def rebuild(record: dict[str, Any], lab: Lab) -> tuple[Prompt, BlackBox]:
-    """The deployed prompt of a record, and a fresh black box to send it through."""
+def rebuild(record: dict[str, Any], lab: Lab) -> tuple[Prompt, Method, BlackBox]:
+    """The deployed prompt of a record, its method, and a fresh black box to send it through."""
     method, box, _ = prepare(Cell.from_dict(record["cell"]), lab)
     stored = record["prompt"]
     if stored["state"] is None:
-        return replace(method.prompt(None), template=stored["template"]), box
+        return replace(method.prompt(None), template=stored["template"]), method, box
     state = np.frombuffer(base64.b64decode(stored["state"]), dtype="<f4").copy()
-    return method.prompt(torch.from_numpy(state).to(box.device)), box
+    return method.prompt(torch.from_numpy(state).to(box.device)), method, box
 
 
 def machine(device: str) -> dict[str, Any]:

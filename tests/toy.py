@@ -59,12 +59,12 @@ class ToyTower:
 class ToyBackbone:
     """Linear in the pixels; the context bends the class vectors."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = S, text_width: int = D, vision_width: int = E) -> None:
         g = torch.Generator().manual_seed(0)
-        self.W = torch.randn(3 * S * S, E, generator=g)
-        self.mix = torch.randn(D, E, generator=g)
+        self.W = torch.randn(3 * side * side, E, generator=g)
+        self.mix = torch.randn(text_width, E, generator=g)
         self.name, self.device, self.weights_hash = "toy", torch.device("cpu"), "toy"
-        self.image_size, self.text_width, self.vision_width = S, D, E
+        self.image_size, self.text_width, self.vision_width = side, text_width, vision_width
         self.pixel_mean = self.pixel_std = torch.full((3, 1, 1), 0.5)
         self.token_std, self.patch_mean, self.patch_std, self.logit_scale = 0.02, 0.0, 0.02, 10.0
 
@@ -92,25 +92,27 @@ class ToyBackbone:
 
 
 class ToyEncoder:
-    name, width = "toy-encoder", 4
+    name = "toy-encoder"
 
-    def encode(self, images: Tensor) -> Tensor:
-        return images.mean((2, 3)).repeat(1, 2)[:, : self.width]
+    def __init__(self, width: int = 4) -> None:
+        self.width = width
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)).repeat(1, self.width)[:, : self.width]
 
 
 class ToyLab:
-    """Counts what it is asked for."""
+    """Stands for bench.run.Lab: features worked out anew each time, and counted."""
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, encoder_width: int = 4) -> None:
+        self.asked, self.encoder_width = 0, encoder_width
 
-    def features(self, model: ToyBackbone, images: ToyImages) -> Tensor:
+    def features(self, model: ToyBackbone | ToyEncoder, images: ToyImages) -> Tensor:
         self.asked += 1
-        encode = model.encode if isinstance(model, ToyEncoder) else model.encode_images
-        return encode(images.pixels(torch.arange(len(images))))
+        return model.encode_images(images.pixels(torch.arange(len(images))))
 
     def encoder(self, name: str) -> ToyEncoder:
-        return ToyEncoder()
+        return ToyEncoder(self.encoder_width)
 
 
 def toy_task(classes: int = 4, train: int = 40, test: int = 60) -> ToyTask:

@@ -1,0 +1,109 @@
+"""`bench new-method` and `bench check`: a new method from an empty file to a kept contract."""
+
+import re
+import time
+from pathlib import Path
+
+import click
+
+from bench.errors import UserError
+
+TEMPLATE = '''\
+"""{title}: one sentence that says what is tuned and how.
+
+Authors. Title. Venue and year, link.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bench.blackbox import cross_entropy
+from bench.method import Method
+from bench.optim import SPSA, SPSASettings
+from bench.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Params(SPSASettings):
+    """Every constant has a default and a reason; --set {name}.m=4 changes it, and the record keeps it."""
+
+    m: int = 4  # context tokens
+    a: float = 0.1  # SPSA's step (the other constants are inherited)
+
+
+class {title}(Method):
+    title = "{title}"  # the row's name in the tables
+    paper = ""
+    access = ("text context",)  # or pixels, visual tokens, template, logits head: see bench/prompt.py
+    Params = Params
+
+    @property
+    def n_params(self) -> int:
+        """What the tables show under #Params."""
+        return self.params.m * self.box.spec.text_width
+
+    def start(self) -> Tensor:
+        """The untuned state, flat. All randomness comes from self.rng (self.normal draws from it)."""
+        return self.normal(self.n_params, std=0.02)
+
+    def prompt(self, state: Tensor) -> Prompt:
+        """State -> prompt; the record keeps the state, so the prompt can be built again."""
+        return Prompt(context=state.view(self.params.m, -1), state=state)
+
+    def tune(self) -> None:
+        """Spend queries until the box refuses: the harness takes it from there."""
+        optimiser = SPSA(self.x0, self.rng, self.params)
+        for batch in self.box.batches():  # seeded, the same for every method
+            prompts = [self.prompt(x) for x in optimiser.ask()]
+            logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries
+            optimiser.tell(cross_entropy(logits, batch.labels))
+            self.box.report(self.prompt(optimiser.x))  # what you would deploy now
+'''
+
+
+@click.command("new-method")
+@click.argument("name")
+@click.option("--folder", type=click.Path(path_type=Path), help="Default: $BENCH_METHODS, else methods/.")
+def new_method(name: str, folder: Path | None) -> None:
+    """Write a commented starting file for a method: it works as it is."""
+    from bench.methods import folders, method_files
+
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(f"{name!r} is no name for a method: small letters, digits and _, a letter first.")
+    if name in method_files():
+        raise UserError(f"there is a method {name!r} already: {method_files()[name]}. Take another name.")
+    path = (folder or folders()[0]) / f"{name}.py"
+    title = "".join(part.capitalize() for part in name.split("_"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(TEMPLATE.format(name=name, title=title))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Name another --folder.") from error
+    click.echo(f"wrote {path}")
+    click.echo(f"next: bench check {name}")
+    if folder:
+        click.echo(f"(with BENCH_METHODS={folder} set, so that it is found)")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--dataset", default="mini-digits", show_default=True, help="A card of the mini suite.")
+@click.option("--budget", default=1000, show_default=True, help="Queries of the longest run.")
+def check(name: str, dataset: str, budget: int) -> None:
+    """Check a method against the contract, in about a minute. Exit code 1 if a point is not kept."""
+    from bench.contract import check as run_check
+
+    begun, broken = time.monotonic(), 0
+    for verdict in run_check(name, dataset, budget):
+        broken += not verdict.kept
+        mark = (
+            click.style("kept  ", fg="green") if verdict.kept else click.style("BROKEN", fg="red", bold=True)
+        )
+        click.echo(f"{mark}  {verdict.point}: {verdict.detail}")
+    seconds = time.monotonic() - begun
+    if broken:
+        click.echo(f"{name} breaks {broken} point(s) of the contract ({seconds:.0f} s).", err=True)
+        raise SystemExit(1)
+    click.echo(f"{name} keeps the contract ({seconds:.0f} s). Next: bench run --methods {name}")

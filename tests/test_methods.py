@@ -1,0 +1,352 @@
+"""Each method's arithmetic: the papers' parameter counts, starts, projections, decoders and estimates."""
+
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy import D, S, ToyBackbone, ToyLab, toy_box, toy_cell, toy_task
+
+from bench.blackbox import BlackBox, BudgetSpent
+from bench.errors import UserError
+from bench.method import Method
+from bench.methods import load_method, make_params, method_files, method_hash, parse_value
+
+# Parameter values under which every method runs in the toy world: 16 pixels, text width 12.
+SMALL: dict[str, dict[str, Any]] = {
+    "blackvip": {"encoder": "toy", "grid": 4, "cube": 4, "channels": (8,)},
+    "bar": {"inner": 12},
+    "vp": {"border": 2},
+    "bptvlm": {"text_dim": 20, "visual_dim": 20},
+    "bbt": {"intrinsic": 16, "population": 6},
+    "craft": {"intrinsic": 16, "population": 6, "hidden": 8},
+    **{name: {"intrinsic": 40, "rank": 2, "m": 4} for name in ("zip", "openes", "cmaes", "random_search")},
+}
+METHODS = sorted(method_files())
+
+
+def build(name: str, box: BlackBox, **params: Any) -> Method:
+    return load_method(name)(box, make_params(name, params), seed=11)
+
+
+def small(name: str, **changes: Any) -> tuple[Method, BlackBox]:
+    box = toy_box(load_method(name).access, **{"method": name, "budget": 300, **changes})
+    return build(name, box, **SMALL.get(name, {})), box
+
+
+def run(name: str, **changes: Any) -> tuple[Method, BlackBox]:
+    method, box = small(name, **changes)
+    box.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    box.finish()
+    return method, box
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("manual", 0), ("zip", 417), ("blackvip", 9_920), ("bar", 37_620), ("bptvlm", 4_000)]
+)
+def test_parameters_at_the_papers_shapes(name: str, count: int) -> None:
+    """ViT-B/16: 224 pixels, text width 512, vision width 768, ViT-MAE-base's 768 features."""
+    backbone, lab = ToyBackbone(224, 512, 768), ToyLab(encoder_width=768)
+    box = BlackBox(backbone, toy_task(), toy_cell(method=name), load_method(name).access, lab)
+    method = build(name, box)
+    assert method.n_params == count
+    state = method.start()
+    assert state is None or state.numel() >= count
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("budget", [1, 7, 300])
+def test_every_method_keeps_its_budget_and_leaves_a_trace(name: str, budget: int) -> None:
+    _, box = run(name, budget=budget)
+    assert box.spent <= budget
+    assert (box.trace[0].queries, box.trace[-1].queries) == (0, budget)
+    if budget == 300 and name != "manual":
+        assert box.spent > 0.5 * budget
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_repeats_itself(name: str) -> None:
+    torch.manual_seed(0)
+    _, one = run(name)
+    torch.manual_seed(1)  # nothing may come from the global generator
+    _, two = run(name)
+    assert one.trace == two.trace
+    assert one.deployed.state is None or torch.equal(one.deployed.state, two.deployed.state)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_prompt_is_rebuilt_from_its_state(name: str) -> None:
+    _, box = run(name)
+    again, fresh = small(name)
+    prompt = again.prompt(box.deployed.state)
+    assert fresh.score(prompt) == box.trace[-1].accuracy
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"manual"}))
+def test_the_prompt_moves(name: str) -> None:
+    method, box = run(name, budget=1000)
+    assert not torch.equal(box.deployed.state, method.prompt(method.x0).state)
+
+
+def test_a_long_run_begins_as_a_short_one() -> None:
+    """The budget stops ZIP and changes nothing before."""
+    _, short = run("zip", budget=100)
+    _, long = run("zip", budget=300)
+    assert short.trace[:-1] == long.trace[: len(short.trace) - 1]
+    assert short.trace[-1].accuracy == next(p for p in long.trace if p.queries == 100).accuracy
+
+
+# ZIP
+
+
+def zip_method(**params: Any) -> Any:
+    return build("zip", toy_box(), **({"intrinsic": 40, "m": 4, "rank": 2} | params))
+
+
+def test_zip_starts_at_theta0_and_its_first_gradient_is_not_zero() -> None:
+    method = zip_method()
+    torch.testing.assert_close(method.prompt(method.x0).context, method.theta0)
+    moved = method.x0.clone()
+    moved[method.q * 2 + 2 : -method.q] = 1.0  # V
+    assert not torch.allclose(method.prompt(moved).context, method.theta0)
+
+
+def test_zip_context_is_the_papers_formula_token_by_token() -> None:
+    method = zip_method()
+    state = torch.randn(method.n_params)
+    U, s, V, u = state.split(method.sizes)
+    U, V = U.view(method.q, 2), V.view(4, 2)
+    for i, vector in enumerate(method.prompt(state).context):
+        w = U @ torch.diag(s) @ V[i] + u
+        torch.testing.assert_close(vector, method.theta0[i] + method.M[i] @ w)
+
+
+def test_fastfood_is_the_transform_applied_step_by_step() -> None:
+    """H G P H B of each unit vector, padded to L, against the matrix; columns are of norm one on average."""
+    method = zip_method()
+    method.q, d = 40, 100
+    state = method.rng.get_state()
+    M = method.fastfood(d)
+    method.rng.set_state(state)
+    L = 128
+    signs = 2.0 * torch.randint(2, (L,), generator=method.rng) - 1
+    order = torch.randperm(L, generator=method.rng)
+    G = torch.randn(L, generator=method.rng)
+    H = torch.tensor([[(-1.0) ** bin(i & j).count("1") for j in range(L)] for i in range(L)])
+    for j in range(40):
+        e = torch.zeros(L)
+        e[j] = 1
+        column = (H @ (G * (H @ (signs * e))[order]))[:d] / ((L * G.square().sum()) ** 0.5 * (d / L) ** 0.5)
+        torch.testing.assert_close(M[:, j], column, atol=1e-5, rtol=1e-4)
+    assert M.norm(dim=0).mean().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("params", "count"),
+    [
+        ({}, 10 * 2 + 2 + 4 * 2 + 10),
+        ({"share": False}, 10 * 2 + 2 + 4 * 2),
+        ({"rank": 0}, 40 + 10),
+        ({"init": "a photo of a"}, 10 * 2 + 2 + 4 * 2 + 10),
+        ({"projection": "gaussian", "clip": "none"}, 40),
+    ],
+)
+def test_zip_variants(params: dict[str, Any], count: int) -> None:
+    method = zip_method(**params)
+    assert method.n_params == count
+    assert method.prompt(method.x0).context.shape == (4, D)
+
+
+# BlackVIP
+
+
+def plain_decoder(method: Any) -> nn.Module:
+    """The authors' decoder, layer by layer."""
+    p, layers, width, inner = method.params, [], method.params.cube, method.params.channels[0]
+    for out in p.channels:
+        layers += [
+            nn.ConvTranspose2d(width, inner, 2, 2, groups=width),
+            nn.ConvTranspose2d(inner, out, 1, bias=False),
+        ]
+        layers += [nn.BatchNorm2d(out), nn.GELU()]
+        width = inner = out
+    return nn.Sequential(*layers, nn.ConvTranspose2d(width, 3, 2, 2, bias=False))
+
+
+def test_blackvips_decoder_is_the_plain_one_for_every_candidate() -> None:
+    box = toy_box(("pixels",), method="blackvip")
+    method = build("blackvip", box, encoder="toy", grid=2, cube=4, channels=(8, 6))
+    states = method.x0[: method.n_params] + 0.1 * torch.randn(3, method.n_params)
+    features = torch.randn(5, 4)
+    drawn, seen = method.decode(states, features)
+    assert drawn.shape == (3, 5, 3, S, S)
+    for k, state in enumerate(states):
+        decoder = plain_decoder(method).train()
+        trigger, weights = state.split([method.layout[0][1][0], decoder_size(decoder)])
+        nn.utils.vector_to_parameters(weights, decoder.parameters())
+        for layer in decoder:
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 1.0
+        cube = torch.cat([features, trigger.expand(5, -1)], dim=1).view(5, 4, 2, 2)
+        torch.testing.assert_close(drawn[k], decoder(cube), atol=1e-5, rtol=1e-4)
+        stats = [
+            t
+            for layer in decoder
+            if isinstance(layer, nn.BatchNorm2d)
+            for t in (layer.running_mean, layer.running_var)
+        ]
+        torch.testing.assert_close(seen[k], torch.cat(stats), atol=1e-5, rtol=1e-4)
+        deployed, _ = method.decode(state[None], features, seen[k])
+        torch.testing.assert_close(deployed[0], decoder.eval()(cube), atol=1e-5, rtol=1e-4)
+
+
+def decoder_size(decoder: nn.Module) -> int:
+    return sum(p.numel() for p in decoder.parameters())
+
+
+def test_blackvip_sends_images_in_range() -> None:
+    method, box = small("blackvip")
+    batch = next(box.batches())
+    sent = method.prompt(method.x0 + 3).pixels(batch)
+    assert sent.shape == batch.images.shape
+    assert sent.min() >= 0 and sent.max() <= 1
+    assert not torch.allclose(sent, batch.images)
+
+
+# BAR, VP
+
+
+def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
+    method, box = small("bar")
+    batch = next(box.batches())
+    sent = method.prompt(torch.full_like(method.x0, 2.0)).pixels(batch)
+    assert torch.all(sent[:, :, 0] == torch.tensor(2.0).sigmoid())
+    inside = sent[:, :, 2:14, 2:14]
+    assert (inside.mean((2, 3)) - batch.images.mean((2, 3))).abs().max() < 0.1
+    assert method.n_params == 3 * (16**2 - 12**2)
+
+
+def test_bars_focal_loss_by_hand() -> None:
+    method, _ = small("bar")
+    logits = torch.tensor([[[2.0, 0.0]]])
+    p = torch.tensor(2.0).exp() / (torch.tensor(2.0).exp() + 1)
+    torch.testing.assert_close(method.loss(logits, torch.tensor([0])), -((1 - p) ** 2 * p.log())[None])
+
+
+def test_vp_leaves_the_middle_alone() -> None:
+    method, box = small("vp")
+    batch = next(box.batches())
+    sent = method.prompt(method.x0).pixels(batch)
+    assert torch.equal(sent[:, :, 2:-2, 2:-2], batch.images[:, :, 2:-2, 2:-2])
+    assert not torch.equal(sent[:, :, :2], batch.images[:, :, :2])
+
+
+# BPT-VLM, BBT, CraFT, CoOp
+
+
+def test_population_methods_pay_for_every_pass() -> None:
+    """40 images in batches of 8: 5 queries a candidate."""
+    _, box = run("bptvlm", budget=15 * 5 + 3)
+    assert box.spent == 15 * 5
+    _, box = run("bbt", budget=6 * 5 * 2)
+    assert box.spent == 6 * 5 * 2
+
+
+def test_crafts_refinement_pays_for_its_batches_and_starts_as_the_identity() -> None:
+    _, box = run("craft", budget=6 * 5 + 5)
+    assert box.spent == 6 * 5 + 5
+    fresh, _ = small("craft")
+    logits = torch.randn(2, 3, 4)
+    torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits)
+    assert not torch.allclose(box.deployed.head(logits), logits)
+
+
+def test_bptvlm_projections_have_the_papers_moments() -> None:
+    backbone, lab = ToyBackbone(16, 512, 768), ToyLab()
+    backbone.token_std, backbone.patch_mean, backbone.patch_std = 0.01, 0.002, 0.05
+    access = load_method("bptvlm").access
+    method: Any = build("bptvlm", BlackBox(backbone, toy_task(), toy_cell(), access, lab))
+    assert method.A_L.std().item() == pytest.approx(0.01 / 2000**0.5, rel=0.01)
+    assert method.A_V.std().item() == pytest.approx(0.05 * (3072 / 2000) ** 0.5, rel=0.01)
+    assert method.A_V.mean().item() == pytest.approx(0.002 * 3072 / 2000, rel=0.1)
+
+
+def test_coop_follows_the_true_gradient() -> None:
+    """In the toy world CoOp's train loss falls at every checkpoint but the noise of single batches."""
+    _, box = run("coop", budget=300)
+    losses = [point.train_loss for point in box.trace if point.train_loss is not None]
+    assert losses[-1] < losses[0]
+    assert load_method("coop").white_box
+
+
+# Loading
+
+
+def test_an_unknown_method_is_named_with_the_closest_known() -> None:
+    with pytest.raises(UserError, match=r"no method 'zipp'.*Did you mean 'zip'"):
+        load_method("zipp")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("rank", "3", 3),
+        ("a", "1e-2", 0.01),
+        ("share", "false", False),
+        ("clip", "none", "none"),
+        ("clip", "2", "2"),
+    ],
+)
+def test_values_take_the_type_of_the_default(name: str, value: str, wanted: object) -> None:
+    got = parse_value("zip", name, value)
+    assert got == wanted and type(got) is type(wanted)
+
+
+def test_a_tuple_is_written_with_x() -> None:
+    assert parse_value("blackvip", "channels", "32x16") == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rank", "two"), ("rank", "1.5"), ("share", "maybe"), ("ranks", "1")]
+)
+def test_a_wrong_value_is_an_error_that_names_the_parameter(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"zip.*{name}"):
+        parse_value("zip", name, value)
+
+
+def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = method_files()["manual"].read_text()
+    (tmp_path / "mine.py").write_text(text.replace("Manual Prompt", "Mine"))
+    (tmp_path / "broken.py").write_text("import nothing_of_the_kind")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    assert load_method("mine").title == "Mine"
+    assert "zip" in method_files()
+    with pytest.raises(UserError, match=r"broken\.py cannot be imported"):
+        load_method("broken")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="not a folder"):
+        method_files()
+
+
+def test_a_method_is_stale_when_what_it_builds_on_changes(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = method_hash("craft")
+    text = method_files()["bbt"].read_text()
+    (tmp_path / "bbt.py").write_text(text + "\n# changed\n")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    assert method_hash("craft") != before
+
+
+def test_short_runs_see_the_first_batches_of_long_ones() -> None:
+    def first(box: BlackBox) -> list[Tensor]:
+        return [batch.index for batch in islice(box.batches(), 3)]
+
+    cells = [replace(toy_cell(), budget=b) for b in (10, 5000)]
+    boxes = [BlackBox(ToyBackbone(), toy_task(), cell, ("text context",), ToyLab()) for cell in cells]
+    assert all(torch.equal(a, b) for a, b in zip(*map(first, boxes), strict=True))
