@@ -37,8 +37,8 @@ def list_(root: Path | None) -> None:
     from bench.data.verify import missing
 
     root = root or data_root()
-    table = Table(title=f"Data sets in {root}")
-    for head in ("data set", "title", "classes", "train/val/test"):
+    table = Table(title=f"Data sets in {root}", box=None)
+    for head in ("data set", "classes", "train/val/test"):
         table.add_column(head, no_wrap=True)
     table.add_column("state", overflow="fold")
     for name in card_names():
@@ -46,7 +46,7 @@ def list_(root: Path | None) -> None:
         lacking = missing(card, root)
         state = f"lacks {lacking}" if lacking else "built in" if card.layout is None else "ready"
         counts = "/".join(str(getattr(card.images, split)) for split in SPLITS)
-        table.add_row(name, card.title, str(card.n_classes), counts, state)
+        table.add_row(name, str(card.n_classes), counts, state)
     Console().print(table)
 
 

@@ -28,6 +28,7 @@ def fetch(download: Download, root: Path, progress: Progress = lambda done, tota
     published file.
     """
     store = root / ".downloads"
+    pooch.get_logger().setLevel("WARNING")  # the caller shows progress
     name = download.url.rsplit("/", 1)[-1]
     try:
         kept = pooch.retrieve(

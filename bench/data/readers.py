@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bench.data.card import SPLITS, Card, Layout
@@ -94,7 +94,9 @@ def _rows(path: Path, split: str, rows: object, prefix: str) -> list[Entry]:
         ok = isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str)
         if not ok or type(row[1]) is not int:
             raise UserError(f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name].")
-        entries.append(Entry(f"{prefix}/{row[0]}" if prefix else row[0], row[1], row[2]))
+        entries.append(
+            Entry(str(PurePosixPath(prefix, row[0])), row[1], row[2])
+        )  # an absolute path stays one
     return entries
 
 

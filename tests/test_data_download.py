@@ -1,0 +1,172 @@
+"""Fetching goes on where it stopped and is checked; unpacking refuses whatever leaves its folder."""
+
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from bench.data.card import Download
+from bench.data.download import fetch, unpack
+from bench.errors import UserError
+
+FILES = {"top/a/one.txt": b"one" * 1000, "top/a/two.txt": b"two", "top/b.txt": b"b", "other/c.txt": b"c"}
+
+
+def make_tar(path, files=FILES, extra=None):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        if extra is not None:
+            archive.addfile(extra)
+    return path
+
+
+def make_zip(path, files=FILES):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_unpack(tmp_path, make):
+    archive = make(tmp_path / "archive")
+    unpack(archive, tmp_path / "all")
+    assert contents(tmp_path / "all") == FILES
+    unpack(archive, tmp_path / "part", strip="top/a")
+    assert contents(tmp_path / "part") == {"one.txt": FILES["top/a/one.txt"], "two.txt": b"two"}
+    with pytest.raises(UserError, match="holds no files under 'nothing'"):
+        unpack(archive, tmp_path / "none", strip="nothing")
+
+
+def test_an_interrupted_unpacking_can_be_repeated(tmp_path):
+    archive = make_tar(tmp_path / "archive")
+    (tmp_path / "out" / "top" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "top" / "a" / "one.txt").write_bytes(b"on")  # cut short
+    unpack(archive, tmp_path / "out")
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "a\\..\\..\\evil.txt", "C:/evil.txt"]
+)
+def test_paths_that_leave_the_folder_are_refused(tmp_path, make, name):
+    archive = make(tmp_path / "archive", {"good.txt": b"good", name: b"evil"})
+    with pytest.raises(UserError, match="a path that leaves its folder: refused, nothing was unpacked"):
+        unpack(archive, tmp_path / "in" / "out")
+    assert contents(tmp_path) == {"archive": archive.read_bytes()}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
+    extra = tarfile.TarInfo("link")
+    extra.type, extra.linkname = kind, "/etc/passwd"
+    archive = make_tar(tmp_path / "archive", extra=extra)
+    with pytest.raises(UserError, match="'link', a link or device: refused, nothing was unpacked"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_in_a_zip_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(UserError, match="'link', a link or device: refused"):
+        unpack(tmp_path / "archive", tmp_path / "out")
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_a_bomb_is_refused(tmp_path, make):
+    archive = make(tmp_path / "archive", {"zeros": bytes(2_000_000)})
+    with pytest.raises(UserError, match="would unpack to 2,000,000 bytes, more than 1,000,000: not unpacked"):
+        unpack(archive, tmp_path / "out", limit=1_000_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    archive = make_tar(tmp_path / "archive")
+    archive.write_bytes(archive.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"is damaged .*delete it and fetch it again"):
+        unpack(archive, tmp_path / "out")
+    (tmp_path / "page").write_text("<html>not found</html>")
+    with pytest.raises(UserError, match="is damaged"):
+        unpack(tmp_path / "page", tmp_path / "out")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server whose first answer may break off: (url, state); state counts the bytes it has sent."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    state = {"body": b"", "cut": None, "sent": 0, "ranges": True}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            given = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
+            start = int(given) if state["ranges"] else 0
+            body = state["body"][start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            cut, state["cut"] = state["cut"], None
+            self.wfile.write(body[:cut])
+            state["sent"] += len(body[:cut])
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/set.tar.gz", state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server, ranges, monkeypatch):
+    monkeypatch.setattr("bench.data.download.CHUNK", 500)
+    url, state = server
+    files = {"set/noise": bytes(hashlib.sha256(bytes([i % 251, i // 251])).digest()[0] for i in range(9000))}
+    body = make_tar(tmp_path / "archive", files).read_bytes()
+    state.update(body=body, cut=3000, ranges=ranges)
+    download = Download("images", url, "here", hashlib.sha256(body).hexdigest(), strip="set")
+    with pytest.raises(UserError, match=r"cannot download .*set\.tar\.gz.*Run the command again to go on"):
+        fetch(download, tmp_path / "data")
+    seen = []
+    assert (
+        fetch(download, tmp_path / "data", lambda done, total: seen.append((done, total)))
+        == tmp_path / "data" / "here"
+    )
+    assert contents(tmp_path / "data" / "here") == {"noise": files["set/noise"]}
+    assert seen[-1] == (len(body), len(body))
+    again = state["sent"] - len(body)
+    assert again <= 500 if ranges else again == 3000  # with ranges, no more than the chunk that was cut
+    fetch(download, tmp_path / "data")
+    assert state["sent"] == len(body) + again  # it is there: nothing is fetched again
+
+
+def test_a_file_with_another_checksum_is_not_unpacked(tmp_path, server):
+    url, state = server
+    state["body"] = make_tar(tmp_path / "archive").read_bytes()
+    with pytest.raises(UserError, match=r"is not the published file.*Nothing was unpacked"):
+        fetch(Download("images", url, "here", "0" * 64), tmp_path / "data")
+    assert not (tmp_path / "data" / "here").exists()
+
+
+def test_a_plain_file_is_put_in_place(tmp_path, server):
+    url, state = server
+    state["body"] = b"matrix"
+    download = Download("images", url, "svhn", hashlib.sha256(b"matrix").hexdigest(), unpack=False)
+    fetch(download, tmp_path / "data")
+    assert (tmp_path / "data" / "svhn" / "set.tar.gz").read_bytes() == b"matrix"
