@@ -163,7 +163,7 @@ class BlackBox:
 
     def encoder_width(self, encoder: str) -> int:
         """Length of a feature vector of `encode`."""
-        return self._lab.encoder(encoder).width
+        return self._lab.encoder(encoder).embed_dim
 
     def encode(self, batch: Batch, encoder: str) -> Tensor:
         """[B, width] features of the caller's own frozen image encoder, which is not the target: no query."""

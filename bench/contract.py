@@ -136,7 +136,8 @@ def runs(record: dict[str, Any]) -> Verdict:
     """The run ends well and counts right."""
     if record["status"] != "ok":
         return Verdict("runs", False, _last(record["error"]))
-    detail = f"{record['queries']:,} queries in {record['run']['seconds']:.1f} s, {record['n_params']:,} parameters"
+    seconds, params = record["run"]["seconds"], record["n_params"]
+    detail = f"{record['queries']:,} queries in {seconds:.1f} s, {params:,} parameters"
     return Verdict("runs", record["queries"] == record["counted"], detail)
 
 
@@ -182,7 +183,7 @@ def images_one_by_one(record: dict[str, Any], lab: Lab) -> Verdict:
 
 
 def learns(record: dict[str, Any], lab: Lab) -> Verdict:
-    """The deployed prompt's loss on the train set is below the untuned one's, beyond chance (paired, z > 2)."""
+    """On the train set the deployed prompt's loss is below the untuned one's, beyond chance: z > 2."""
     point = "learns more than noise"
     if record["n_params"] == 0:
         return Verdict(point, True, "nothing to tune")

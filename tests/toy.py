@@ -95,10 +95,10 @@ class ToyEncoder:
     name = "toy-encoder"
 
     def __init__(self, width: int = 4) -> None:
-        self.width = width
+        self.embed_dim = width
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return images.mean((2, 3)).repeat(1, self.width)[:, : self.width]
+        return images.mean((2, 3)).repeat(1, self.embed_dim)[:, : self.embed_dim]
 
 
 class ToyLab:

@@ -1,6 +1,5 @@
 """A frozen vision-language model behind a small interface: images, texts and contexts to features."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -13,7 +12,7 @@ from bench.models.block import OpenClip
 from bench.models.fast import Weights
 from bench.models.text import TextTower, encode_tokens, eot_positions, is_causal_clip, pack, text_module
 from bench.models.vision import Tower, image_tower, patch_statistics, unit
-from bench.models.weights import load_model
+from bench.models.weights import load_model, state_hash
 
 # what a precision's name says about (the model, the text layers, the image layers)
 PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
@@ -126,12 +125,12 @@ class Backbone:
     @cached_property
     def weights_hash(self) -> str:
         """sha256 of the state dict's names, types, shapes and bytes; the same in every precision."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            tensor = tensor.float() if tensor.is_floating_point() else tensor
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.cpu().contiguous().numpy())
-        return digest.hexdigest()
+        return state_hash(self.model)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that decides the features of an image."""
+        return (self.weights_hash, self.precision, self.image_size)
 
     # ---- towers, cast once, at first use
 
@@ -157,8 +156,8 @@ def load_backbone(
 ) -> Backbone:
     """The backbone of that name: "mini", "ViT-B-16/openai", "ViT-B-16//path/to/file".
 
-    With `offline` the network is never touched. Raises UserError for an unknown name, precision or device, and
-    for weights that cannot be had (see weights.py).
+    With `offline` the network is never touched. Raises UserError for an unknown name, precision or device,
+    and for weights that cannot be had (see weights.py).
     """
     device = _device(device)
     if precision not in PRECISIONS:

@@ -1,6 +1,7 @@
 """BlackVIP's second model: a frozen image encoder that is not the black box (CVPR 2023, sec. 3.2)."""
 
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,20 +10,25 @@ from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
 from bench.errors import UserError
-from bench.models.weights import first_line, hub, seeded
+from bench.models.weights import first_line, hub, seeded, state_hash
 
 
 class Encoder:
-    """Images in [0, 1] -> one vector each. `width` numbers; nothing in it learns."""
+    """Images in [0, 1] -> one vector each, of `embed_dim` numbers; nothing in it learns."""
 
     def __init__(self, name: str, module: nn.Module, width: int, device: str | torch.device = "cpu") -> None:
-        self.name, self.width, self.device = name, width, torch.device(device)
+        self.name, self.embed_dim, self.device = name, width, torch.device(device)
         self.module = module.eval().requires_grad_(False).to(self.device)
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] in [0, 1], not normalised -> [B, width]."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] in [0, 1], not normalised -> [B, embed_dim]."""
         return self.module(images.to(self.device, torch.float32))
+
+    @cached_property
+    def identity(self) -> tuple[object, ...]:
+        """All that decides the features of an image."""
+        return (self.name, state_hash(self.module))
 
 
 class ClassToken(nn.Module):

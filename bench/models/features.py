@@ -37,18 +37,31 @@ class ImageSet(Protocol):
         ...
 
 
-def features(backbone: Backbone, images: ImageSet, batch: int = BATCH) -> Tensor:
-    """Unit features [N, e] of the clean images, on the CPU, mapped from the disk.
+class Model(Protocol):
+    """A backbone or an encoder: `identity` names all that decides its features."""
+
+    embed_dim: int
+
+    @property
+    def identity(self) -> tuple[object, ...]: ...
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] in [0, 1] -> [B, embed_dim]."""
+        ...
+
+
+def features(model: Model, images: ImageSet, batch: int = BATCH) -> Tensor:
+    """Features [N, e] of the clean images, on the CPU, mapped from the disk.
 
     Raises UserError when the cache folder cannot be written.
     """
-    identity = (VERSION, backbone.weights_hash, images.key, backbone.precision, backbone.image_size)
+    identity = (VERSION, *model.identity, images.key)
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
     path = paths.cache_dir() / "features" / f"{key}.npy"
-    shape = (len(images), backbone.embed_dim)
+    shape = (len(images), model.embed_dim)
     kept = _read(path, shape)
     if kept is None:
-        _write(path, _in_batches(backbone.encode_images, images, batch).numpy())
+        _write(path, _in_batches(model.encode_images, images, batch).numpy())
         kept = _read(path, shape)
     if kept is None:  # someone damages the files as we write them
         raise UserError(

@@ -7,6 +7,7 @@ ViT-B-16//folder/file.pt      an open_clip architecture and a local checkpoint (
 ViT-B-16/random               random weights from a fixed seed: tests and speed measurements
 """
 
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from open_clip.factory import load_checkpoint
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transform import PreprocessCfg
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import UserError, did_you_mean
 from bench.models.block import OpenClip
@@ -201,3 +202,13 @@ def hub(offline: bool) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return " ".join(text.split())[:160]
+
+
+def state_hash(model: nn.Module) -> str:
+    """sha256 of the state dict's names, types, shapes and bytes; the same in every precision."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
