@@ -80,14 +80,15 @@
     const detail = document.createElement("tr"), cell = detail.insertCell();
     detail.className = "detail"; cell.colSpan = row.cells.length;
     const facts = document.createElement("dl");
-    [6, 7, 8, 9, 10].forEach((i) => {
+    [5, 6, 7, 8, 9, 10].forEach((i) => {
       const dt = document.createElement("dt"), dd = document.createElement("dd");
       dt.textContent = board.tHead.rows[0].cells[i].textContent; dd.append(...[...row.cells[i].cloneNode(true).childNodes]);
       facts.append(dt, dd);
     });
     const charts = document.createElement("div"); charts.className = "charts";
     curves.panels.forEach((name, i) => charts.append(chart(curves, row.dataset.row, i, name)));
-    cell.append(facts, charts); row.after(detail); row.setAttribute("aria-expanded", "true");
+    const frame = document.createElement("div"); frame.append(facts, charts);
+    cell.append(frame); row.after(detail); row.setAttribute("aria-expanded", "true");
   }
 
   // One chart: the chosen row in its colour with its band, the others grey, zero-shot dashed, queries on a log axis.

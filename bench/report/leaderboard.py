@@ -125,8 +125,8 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
     extra = ", ".join(f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:] if several[name])
     return Tab(
         f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
-        f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at most "
-        f"{group['batch_size']} images. {published.TITLES[group['protocol']]}.",
+        f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at "
+        f"most {group['batch_size']} images. {published.TITLES[group['protocol']]}.",
         tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(frame)[:1]),
         tuple(_notes(longest, runs)),
         tuple(shown(group["suite"], d) for d in datasets),
