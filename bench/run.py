@@ -74,7 +74,7 @@ class Lab:
         return load_backbone(name, device=s.device, precision=s.precision, offline=s.offline)
 
     def _encoder(self, name: str) -> Any:
-        return load_encoder(name, device=self.settings.device)
+        return load_encoder(name, device=self.settings.device, offline=self.settings.offline)
 
     def _task(self, cell: Cell, image_size: int) -> Task:
         targets = load_suite(cell.suite).targets(cell.protocol)

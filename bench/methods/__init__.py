@@ -114,7 +114,8 @@ def parse_value(method: str, name: str, value: Any) -> Value:
     try:
         return _convert(value, default)
     except (TypeError, ValueError):
-        kind = "e.g. " + _spell(default) if isinstance(default, tuple) else f"a {type(default).__name__}"
+        kinds = {bool: "true or false", int: "an integer", float: "a number", tuple: "numbers such as 64x32"}
+        kind = kinds.get(type(default), "text")
         raise UserError(f"{method}.{name} takes {kind} (default {_spell(default)}), not {value!r}.") from None
 
 

@@ -1,0 +1,74 @@
+"""Cells: names, streams and grids."""
+
+from dataclasses import replace
+
+import pytest
+from toy import toy_cell
+
+from bench.cell import Cell, grid, show
+
+
+def test_a_cell_survives_the_way_through_a_record() -> None:
+    cell = toy_cell(overrides=(("channels", (8, 4)), ("clip", "none"), ("rank", 1)))
+    assert Cell.from_dict(cell.as_dict()) == cell
+    assert hash(Cell.from_dict(cell.as_dict())) == hash(cell)
+
+
+def test_the_path_names_the_cell_by_what_it_contains() -> None:
+    cell = toy_cell(backbone="ViT-B-16/openai", overrides=(("a", 0.1), ("rank", 1)))
+    assert str(cell.path) == (
+        "toy/few-shot/toy/zip[a=0.1,rank=1]/ViT-B-16_openai-shots10-batch8-budget100-seed1.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 2}, {"budget": 5}, {"shots": 1}, {"batch_size": 4}, {"augment": True}, {"score": "val"},
+     {"overrides": (("rank", 1),)}, {"backbone": "other"}, {"protocol": "ood"}, {"method": "bar"},
+     {"dataset": "other"}, {"suite": "other"}],
+)  # fmt: skip
+def test_cells_that_differ_have_other_paths(change: dict[str, object]) -> None:
+    assert toy_cell(**change).path != toy_cell().path
+
+
+def test_a_path_stays_in_its_folder_whatever_the_names() -> None:
+    cell = toy_cell(backbone="ViT-B-16//../../etc/passwd", dataset="..", overrides=(("init", "a/b: c"),))
+    assert all(part not in ("..", "") and "/" not in part for part in cell.path.parts)
+    assert len(cell.path.parts) == 5
+
+
+def test_streams_depend_on_what_they_should_and_on_nothing_else() -> None:
+    cell = toy_cell()
+    for other in (
+        replace(cell, method="bar"),
+        replace(cell, budget=9),
+        replace(cell, overrides=(("a", 1.0),)),
+    ):
+        assert other.seed_for("batches") == cell.seed_for("batches")
+        assert other.seed_for("augment") == cell.seed_for("augment")
+    assert replace(cell, method="bar").seed_for("method") != cell.seed_for("method")
+    assert replace(cell, budget=9).seed_for("method") == cell.seed_for("method")
+    for purpose in ("batches", "augment", "method"):
+        assert replace(cell, seed=2).seed_for(purpose) != cell.seed_for(purpose)
+    assert len({cell.seed_for(p) for p in ("batches", "augment", "method")}) == 3
+    assert all(0 <= toy_cell(seed=s).seed_for("method") < 2**63 for s in range(50))
+
+
+def test_seeds_are_the_same_in_every_process_and_version() -> None:
+    """Written out once: a change here changes every record."""
+    assert toy_cell().seed_for("batches") == 7391336095745060185
+
+
+def test_a_grid_has_every_cell_once_and_keeps_a_data_set_together() -> None:
+    common = {"suite": "s", "protocol": "few-shot", "backbone": "b", "shots": 1, "batch_size": 1}
+    variants = {"zip": [(("rank", 1),), (("rank", 5),)]}
+    cells = list(grid(["zip", "bar"], ["x", "y"], [1, 2], [10, 20], variants, **common))
+    assert len(cells) == len(set(cells)) == 2 * 2 * 2 * 3
+    assert [cell.dataset for cell in cells] == ["x"] * 12 + ["y"] * 12
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01, "0.01"), (5, "5"), (True, "true"), ("none", "none"), ((64, 32), "64x32")]
+)
+def test_values_read_as_people_write_them(value: object, text: str) -> None:
+    assert show(value) == text  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""From flags to cells."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UserError
+from bench.plan import make_cells, make_plan, parse_variants
+from bench.store import Store
+from bench.suites import Cross, Suite
+
+SUITE = Suite(
+    name="mini", title="t", backbone="b", encoder="mini", shots=16, batch_size=32, seeds=(1, 2, 3),
+    budget=5000, augment=False, datasets=("x", "y"), cross=Cross("x"), methods={"zip": {"a": 0.1}},
+)  # fmt: skip
+
+
+def test_the_suite_fills_in_what_is_not_asked_for() -> None:
+    cells = make_cells(SUITE, ["zip", "manual"])
+    assert {(c.dataset, c.seed, c.budget, c.shots) for c in cells} == {("x", 1, 5000, 16), ("y", 1, 5000, 16)}
+    assert len(cells) == 4
+    assert len(make_cells(SUITE, ["zip"], seeds=(1, 2), budgets=(5, 10), shots=(1, 2), datasets=("x",))) == 8
+
+
+def test_a_protocol_with_a_source_tunes_on_it_alone() -> None:
+    assert {c.dataset for c in make_cells(SUITE, ["zip"], protocol="cross-dataset")} == {"x"}
+    with pytest.raises(UserError, match="leave --datasets out"):
+        make_cells(SUITE, ["zip"], protocol="cross-dataset", datasets=("y",))
+    with pytest.raises(UserError, match="ood"):
+        make_cells(SUITE, ["zip"], protocol="ood")
+
+
+def test_every_combination_of_values_is_a_row_and_the_value_in_force_is_the_method_itself() -> None:
+    rows = parse_variants(SUITE, ["zip"], ["zip.rank=1,5", "zip.clip=none,sqrt"])["zip"]
+    assert rows == [(("rank", 1), ("clip", "none")), (("rank", 1),), (("clip", "none"),), ()]
+    assert parse_variants(SUITE, ["zip"], ["zip.a=0.1"])["zip"] == [()]  # 0.1 is the suite's value
+    assert parse_variants(SUITE, ["zip"], ["zip.a=0.01"])["zip"] == [(("a", 0.01),)]
+    assert parse_variants(SUITE, ["zip", "manual"], [])["manual"] == [()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"methods": ["zipp"]}, "Did you mean 'zip'"),
+        ({"settings": ["zip.rnak=1"]}, "Did you mean 'rank'"),
+        ({"settings": ["zip.rank=one"]}, "zip.rank takes an integer"),
+        ({"settings": ["rank=1"]}, "METHOD.NAME=VALUE"),
+        ({"settings": ["bar.step=1"]}, "'bar' is not among the methods"),
+        ({"budgets": (0,)}, "--budget 0: must be at least 1"),
+        ({"shots": (0,)}, "--shots 0: must be at least 1"),
+    ],
+)
+def test_bad_input_is_named(changes: dict[str, Any], says: str) -> None:
+    asked: dict[str, Any] = {"methods": ["zip"], **changes}
+    with pytest.raises(UserError, match=says):
+        make_cells(SUITE, asked.pop("methods"), **asked)
+
+
+def test_a_plan_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.plan.expected", lambda cell: {})
+    plan = make_plan(make_cells(SUITE, ["zip", "manual"], settings=["zip.rank=1,5"]), Store(tmp_path))
+    assert [(name, cells, queries) for name, cells, queries, _ in plan.rows()] == [
+        ("zip (rank=1)", 2, 10_000), ("zip", 2, 10_000), ("manual", 2, 10_000),
+    ]  # fmt: skip
+    assert len(plan.todo(retry_stale=False)) == 6
