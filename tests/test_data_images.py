@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import RandomResizedCrop
 
 from bench.data import crop, images
-from bench.data.images import FileImages, MemoryImages, clean
+from bench.data.images import FileImages, MemoryImages, View, clean
 from bench.data.split import Item
 from bench.errors import UserError
 
@@ -22,12 +22,19 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("view", [View(32), View(32, "squash", "bicubic"), View(24, "shortest", "bilinear")])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "RGBA", "1", "LA"])
 @pytest.mark.parametrize("size", [(40, 61), (97, 30), (32, 32), (7, 9)])
-def test_clean_pixels_equal_open_clips_transform(mode, size):
+def test_clean_pixels_equal_open_clips_transform(mode, size, view):
     picture = noise(*size).convert(mode)
-    theirs = image_transform(32, is_train=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))(picture)
-    assert torch.equal(clean(picture, 32).float() / 255, theirs)
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    theirs = image_transform(view.size, False, mean, std, view.resize_mode, view.interpolation)(picture)
+    assert torch.equal(clean(picture, view).float() / 255, theirs)
+
+
+def test_a_preprocessing_we_do_not_have_is_refused():
+    with pytest.raises(UserError, match=r"cannot be resized as this backbone wants \(longest, bicubic\)"):
+        View(32, "longest")
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def files(tmp_path):
 @pytest.mark.parametrize("keep", [True, False])
 def test_images_in_files(files, keep):
     folder, items = files
-    images = FileImages(folder, items, 32, keep)
+    images = FileImages(folder, items, View(32), keep)
     theirs = image_transform(32, is_train=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     expected = torch.stack([theirs(Image.open(folder / f"{i}.png")) for i in (2, 0, 2)])
     assert torch.equal(images.pixels([2, 0, 2]), expected)
@@ -57,27 +64,27 @@ def test_images_in_files(files, keep):
 def test_nothing_is_kept_above_the_limit(files, monkeypatch):
     monkeypatch.setattr(images, "KEEP_BYTES", 3 * 32 * 32)
     folder, items = files
-    some = FileImages(folder, items, 32, keep=True)
+    some = FileImages(folder, items, View(32), keep=True)
     some.pixels([0, 1, 2])
     assert len(some._held) == 1
 
 
 def test_the_key_names_content_and_size(files):
     folder, items = files
-    key = FileImages(folder, items, 32, True).key
-    assert key == FileImages(folder, items, 32, False).key
-    assert key != FileImages(folder, items, 48, True).key
-    assert key != FileImages(folder, items[::-1], 32, True).key
+    key = FileImages(folder, items, View(32), True).key
+    assert key == FileImages(folder, items, View(32), False).key
+    assert key != FileImages(folder, items, View(48), True).key
+    assert key != FileImages(folder, items[::-1], View(32), True).key
     noise(41, 61).save(folder / "0.png")
-    assert key != FileImages(folder, items, 32, True).key
+    assert key != FileImages(folder, items, View(32), True).key
 
 
 def test_the_key_of_images_in_memory_is_their_bytes():
     raw = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).reshape(2, 3, 4, 4)
-    key = MemoryImages(raw, torch.tensor([0, 1]), 4).key
-    assert key == MemoryImages(raw.clone(), torch.tensor([0, 1]), 4).key
-    assert key != MemoryImages(raw, torch.tensor([1, 0]), 4).key
-    assert key != MemoryImages(raw + 1, torch.tensor([0, 1]), 4).key
+    key = MemoryImages(raw, torch.tensor([0, 1]), View(4)).key
+    assert key == MemoryImages(raw.clone(), torch.tensor([0, 1]), View(4)).key
+    assert key != MemoryImages(raw, torch.tensor([1, 0]), View(4)).key
+    assert key != MemoryImages(raw + 1, torch.tensor([0, 1]), View(4)).key
 
 
 @pytest.mark.parametrize("box", [(0, 0, 50, 70), (3, 11, 20, 44), (10, 5, 7, 9), (0, 69, 50, 1)])
@@ -128,7 +135,7 @@ def test_an_extreme_shape_falls_back_to_a_central_crop():
 
 def test_crops_depend_on_the_generator_alone(files):
     folder, items = files
-    kept, streamed = FileImages(folder, items, 32, True), FileImages(folder, items, 32, False)
+    kept, streamed = FileImages(folder, items, View(32), True), FileImages(folder, items, View(32), False)
     index = [3, 1, 1]
     one = kept.crops(index, stream(7))
     assert one.shape == (3, 3, 32, 32) and one.dtype == torch.float32 and one.min() >= 0 and one.max() <= 1
@@ -138,7 +145,9 @@ def test_crops_depend_on_the_generator_alone(files):
     assert not torch.equal(one[1], one[2])  # the same image twice, cropped twice
     used, other = stream(7), stream(7)
     kept.crops(index, used)
-    MemoryImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3).long(), 32).crops(range(3), other)
+    MemoryImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3).long(), View(32)).crops(
+        range(3), other
+    )
     assert torch.equal(used.get_state(), other.get_state())  # as many numbers, whatever the images' sizes
 
 
@@ -150,11 +159,11 @@ def test_half_of_the_crops_are_mirrored():
 def test_crops_on_a_gpu_are_those_of_the_cpu(files):
     folder, items = files
     for make in (
-        lambda device: FileImages(folder, items, 32, True, device),
+        lambda device: FileImages(folder, items, View(32), True, device),
         lambda device: MemoryImages(
             torch.arange(4 * 3 * 64 * 64).to(torch.uint8).view(4, 3, 64, 64),
             torch.zeros(4).long(),
-            32,
+            View(32),
             device,
         ),
     ):

@@ -54,6 +54,16 @@ def test_few_shot(mini):
     assert again.split_hash == other.split_hash == task.split_hash
 
 
+def test_the_split_hash_sees_the_rendered_images(mini, monkeypatch):
+    before = load_task("mini-test-a", "few-shot", 1, 2, 8).split_hash
+
+    def darker(name: str):
+        return {split: (images // 2, labels) for split, (images, labels) in render(name).items()}
+
+    monkeypatch.setattr(sys.modules["bench.mini.world"], "render", darker)
+    assert load_task("mini-test-a", "few-shot", 1, 2, 8).split_hash != before
+
+
 def test_base_to_new(mini):
     task = load_task("mini-test-a", "base-to-new", seed=1, shots=6, image_size=8)
     whole = load_task("mini-test-a", "few-shot", seed=1, shots=6, image_size=8)

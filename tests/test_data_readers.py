@@ -11,7 +11,7 @@ from fabricate_data import ALL, CLASSES, COUNTS, SPLIT, fabricate, picture, writ
 from PIL import Image
 
 from bench.data.card import load_card
-from bench.data.images import clean
+from bench.data.images import View, clean
 from bench.data.task import load_task
 from bench.data.verify import missing, verify
 from bench.errors import UserError
@@ -72,7 +72,7 @@ def test_images_go_with_their_labels(whole, tmp_path):
     for label in range(5):
         for number in range(COUNTS["train"]):
             picture(tmp_path / "it.png", label, number)
-            expected.add((label, clean(Image.open(tmp_path / "it.png"), 24).numpy().tobytes()))
+            expected.add((label, clean(Image.open(tmp_path / "it.png"), View(24)).numpy().tobytes()))
     pixels = (task.train.pixels(range(30)) * 255).round().to(torch.uint8)
     labels = task.train.labels.tolist()
     assert {(label, image.numpy().tobytes()) for label, image in zip(labels, pixels, strict=True)} == expected

@@ -89,7 +89,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Card:
-    """A data set's description; see CONTRIBUTING.md for a commented example."""
+    """A data set's description; datasets/README.md has a commented example."""
 
     name: str  # the file's stem
     title: str  # as in the papers' tables

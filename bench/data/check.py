@@ -13,8 +13,8 @@ def make_split(card: Card, listing: Listing) -> Split:
     for problem in contradictions(card, listing):
         raise UserError(problem)
     names = {entry.label: entry.name for entries in listing.values() for entry in entries}
-    parts = {split: tuple(Item(e.path, e.label) for e in listing[split]) for split in SPLITS}
-    return Split(classes=tuple(names[label] for label in sorted(names)), **parts)
+    train, val, test = (tuple(Item(e.path, e.label) for e in listing[split]) for split in SPLITS)
+    return Split(tuple(names[label] for label in sorted(names)), train, val, test)
 
 
 def contradictions(card: Card, listing: Listing) -> Iterator[str]:

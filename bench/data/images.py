@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -24,6 +25,27 @@ THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity"
 Index = Sequence[int] | Tensor
 
 
+@dataclass(frozen=True)
+class View:
+    """How a model wants its images, in open_clip's words. The crops of training take `size` alone."""
+
+    size: int
+    resize_mode: str = (
+        "shortest"  # "shortest": shorter side to size, centre crop; "squash": both sides to size
+    )
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.resize_mode not in ("shortest", "squash") or self.interpolation not in (
+            "bicubic",
+            "bilinear",
+        ):
+            raise UserError(
+                f"images cannot be resized as this backbone wants ({self.resize_mode}, {self.interpolation})"
+                ": use one with 'shortest' or 'squash' and 'bicubic' or 'bilinear'."
+            )
+
+
 class ImageSet(ABC):
     """N labelled images, delivered as float32 in [0, 1] at one size, not normalised.
 
@@ -31,10 +53,10 @@ class ImageSet(ABC):
     crops appear.
     """
 
-    def __init__(self, labels: Tensor, key: str, image_size: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, labels: Tensor, key: str, view: View, device: torch.device | str = "cpu") -> None:
         self.labels = labels
         self.key = key
-        self.image_size = image_size
+        self.view = view
         self.device = torch.device(device)
 
     def __len__(self) -> int:
@@ -57,27 +79,27 @@ class MemoryImages(ImageSet):
     """Images of one size that are held as uint8 [N, 3, H, W]; rendered data sets."""
 
     def __init__(
-        self, images: Tensor, labels: Tensor, image_size: int, device: torch.device | str = "cpu"
+        self, images: Tensor, labels: Tensor, view: View, device: torch.device | str = "cpu"
     ) -> None:
-        digest = hashlib.sha256(f"memory {tuple(images.shape)} {image_size}".encode())
+        digest = hashlib.sha256(f"memory {tuple(images.shape)} {astuple(view)}".encode())
         digest.update(images.contiguous().numpy().tobytes())
         digest.update(labels.numpy().tobytes())
-        super().__init__(labels, digest.hexdigest(), image_size, device)
+        super().__init__(labels, digest.hexdigest(), view, device)
         self._raw = images.to(self.device)
 
     def pixels(self, index: Index) -> Tensor:
         raw = self._raw[as_tensor(index).to(self.device)]
-        if raw.shape[-2:] == (self.image_size, self.image_size):
+        if raw.shape[-2:] == (self.view.size, self.view.size):
             return raw.float() / 255
         pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in raw.cpu()]
-        resized = [clean(picture, self.image_size) for picture in pictures]
+        resized = [clean(picture, self.view) for picture in pictures]
         return torch.stack(resized).to(self.device).float() / 255
 
     def crops(self, index: Index, generator: torch.Generator) -> Tensor:
         raw = self._raw[as_tensor(index).to(self.device)]
         draws = crop.draw(len(raw), generator)
         boxes = crop.rectangles(draws, *raw.shape[-2:])
-        return crop.resample(raw, boxes, crop.flips(draws), self.image_size)
+        return crop.resample(raw, boxes, crop.flips(draws), self.view.size)
 
 
 class FileImages(ImageSet):
@@ -90,15 +112,15 @@ class FileImages(ImageSet):
         self,
         folder: Path,
         items: Sequence[Item],
-        image_size: int,
+        view: View,
         keep: bool,
         device: torch.device | str = "cpu",
     ) -> None:
-        digest = hashlib.sha256(f"files {image_size}".encode())
+        digest = hashlib.sha256(f"files {astuple(view)}".encode())
         for item in items:
             digest.update(f"{item.image}\0{item.label}\0{file_size(folder / item.image)}\n".encode())
         labels = torch.tensor([item.label for item in items], dtype=torch.int64)
-        super().__init__(labels, digest.hexdigest(), image_size, device)
+        super().__init__(labels, digest.hexdigest(), view, device)
         self._paths = [folder / item.image for item in items]
         self._keep = keep
         self._held: dict[tuple[str, int], Tensor] = {}
@@ -107,23 +129,23 @@ class FileImages(ImageSet):
     def pixels(self, index: Index) -> Tensor:
         ready = _parallel(self._clean, as_tensor(index).tolist())
         if not ready:
-            return torch.zeros(0, 3, self.image_size, self.image_size, device=self.device)
+            return torch.zeros(0, 3, self.view.size, self.view.size, device=self.device)
         return torch.stack(ready).to(self.device).float() / 255
 
     def crops(self, index: Index, generator: torch.Generator) -> Tensor:
         rows = as_tensor(index).tolist()
         draws = crop.draw(len(rows), generator)
-        out = torch.empty(len(rows), 3, self.image_size, self.image_size, device=self.device)
+        out = torch.empty(len(rows), 3, self.view.size, self.view.size, device=self.device)
         for i, image in enumerate(_parallel(self._whole, rows)):
             box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2])
             top, left, height, width = box[0].tolist()
             part = image[None, :, top : top + height, left : left + width].to(self.device)
             box[:, :2] = 0  # only the crop is resampled, not the image around it
-            out[i] = crop.resample(part, box, crop.flips(draws[i : i + 1]), self.image_size)[0]
+            out[i] = crop.resample(part, box, crop.flips(draws[i : i + 1]), self.view.size)[0]
         return out
 
     def _clean(self, i: int) -> Tensor:
-        return self._hold("clean", i, lambda: clean(decode(self._paths[i]), self.image_size))
+        return self._hold("clean", i, lambda: clean(decode(self._paths[i]), self.view))
 
     def _whole(self, i: int) -> Tensor:
         return self._hold("whole", i, lambda: F.pil_to_tensor(decode(self._paths[i]).convert("RGB")))
@@ -175,12 +197,11 @@ def as_tensor(index: Index) -> Tensor:
     return torch.as_tensor(index, dtype=torch.int64).cpu()
 
 
-def clean(picture: Image.Image, size: int) -> Tensor:
+def clean(picture: Image.Image, view: View) -> Tensor:
     """uint8 [3, size, size]: open_clip's evaluation transform up to, not including, ToTensor.
 
-    Shorter side to `size` (Pillow's bicubic), centre crop, and only then RGB: the order matters for
-    pictures in palette or CMYK mode.
+    Resize (Pillow's), centre crop, and only then RGB: the order matters in palette or CMYK mode.
     """
-    picture = F.resize(picture, [size], interpolation=F.InterpolationMode.BICUBIC)
-    picture = F.center_crop(picture, [size, size]).convert("RGB")
-    return F.pil_to_tensor(picture)
+    side = [view.size] if view.resize_mode == "shortest" else [view.size, view.size]
+    picture = F.resize(picture, side, interpolation=F.InterpolationMode(view.interpolation))
+    return F.pil_to_tensor(F.center_crop(picture, [view.size, view.size]).convert("RGB"))

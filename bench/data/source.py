@@ -1,5 +1,6 @@
 """A source: one data set opened for reading, its split and its images."""
 
+import hashlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from bench.data.card import SPLITS, Card
 from bench.data.check import make_split
-from bench.data.images import FileImages, ImageSet, MemoryImages
+from bench.data.images import FileImages, ImageSet, MemoryImages, View
 from bench.data.readers import read
 from bench.data.split import Item, Split
 from bench.errors import UserError
@@ -19,7 +20,7 @@ class Source(Protocol):
     split: Split
 
     def images(
-        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+        self, items: Sequence[Item], view: View, keep: bool, device: torch.device | str = "cpu"
     ) -> ImageSet:
         """An image set of these items. `keep`: they will be read often, so keep them decoded."""
 
@@ -41,20 +42,22 @@ class RenderedSource:
             name: tuple(Item(f"{name}/{i}", int(label)) for i, label in enumerate(labels))
             for name, (_, labels) in parts.items()
         }
-        self.split = Split(card.classes, items.get("train", ()), items.get("val", ()), items.get("test", ()))
+        content = hashlib.sha256(b"".join(self._images[name].numpy().tobytes() for name in sorted(parts)))
+        train, val, test = (items.get(name, ()) for name in SPLITS)
+        self.split = Split(card.classes, train, val, test, content.hexdigest())
         _check_rendered(card, self.split)
 
     def images(
-        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+        self, items: Sequence[Item], view: View, keep: bool, device: torch.device | str = "cpu"
     ) -> ImageSet:
         labels = torch.tensor([item.label for item in items], dtype=torch.int64)
         if not items:
             return MemoryImages(
-                torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8), labels, image_size, device
+                torch.zeros(0, 3, view.size, view.size, dtype=torch.uint8), labels, view, device
             )
         part = items[0].image.split("/")[0]
         rows = torch.tensor([int(item.image.split("/")[1]) for item in items])
-        return MemoryImages(self._images[part][rows], labels, image_size, device)
+        return MemoryImages(self._images[part][rows], labels, view, device)
 
 
 class FileSource:
@@ -65,9 +68,9 @@ class FileSource:
         self.split = make_split(card, listing)
 
     def images(
-        self, items: Sequence[Item], image_size: int, keep: bool, device: torch.device | str = "cpu"
+        self, items: Sequence[Item], view: View, keep: bool, device: torch.device | str = "cpu"
     ) -> ImageSet:
-        return FileImages(self.folder, items, image_size, keep, device)
+        return FileImages(self.folder, items, view, keep, device)
 
 
 def _check_rendered(card: Card, split: Split) -> None:

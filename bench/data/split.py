@@ -23,11 +23,14 @@ class Split:
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
+    content: str = (
+        ""  # sha256 of the images themselves, where a name alone would not pin them (rendered sets)
+    )
 
     @property
     def hash(self) -> str:
-        """sha256 of class names, image names, labels and their order."""
-        digest = hashlib.sha256(repr(self.classes).encode())
+        """sha256 of class names, image names, labels and their order (and of the images, if rendered)."""
+        digest = hashlib.sha256(repr((self.classes, self.content)).encode())
         for part in (self.train, self.val, self.test):
             digest.update(repr([tuple(item) for item in part]).encode())
         return digest.hexdigest()

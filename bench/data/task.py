@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.data.card import Card, load_card
-from bench.data.images import ImageSet
+from bench.data.images import ImageSet, View
 from bench.data.source import Source, open_source
 from bench.data.split import Item, base_and_new, few_shot, only
 from bench.errors import UserError, did_you_mean
@@ -53,12 +53,15 @@ def load_task(
     score: str = "test",
     targets: Sequence[str] = (),
     device: torch.device | str = "cpu",
+    resize_mode: str = "shortest",
+    interpolation: str = "bicubic",
 ) -> Task:
     """The task of one cell.
 
     dataset: what is tuned on. protocol: one of PROTOCOLS. seed: of the few-shot draw. root: the data root
     (default: BENCH_DATA, else ./data). score: "test", or "val" to score on the validation split. targets:
-    data sets to score on, for "cross-dataset" and "ood"; the source may be among them.
+    data sets to score on, for "cross-dataset" and "ood"; the source may be among them. device: where pixels
+    and crops appear. resize_mode, interpolation: the backbone's preprocessing, in open_clip's words.
 
     Raises UserError for unknown names, data that is missing or contradicts its card, or a validation
     split that does not exist.
@@ -74,7 +77,8 @@ def load_task(
         need = "needs at least one target data set" if elsewhere else "takes no target data sets"
         raise UserError(f"protocol {protocol!r} {need}.")
 
-    loader = _Loader(image_size, Path(root) if root else data_root(), score, device)
+    view = View(image_size, resize_mode, interpolation)
+    loader = _Loader(view, Path(root) if root else data_root(), score, device)
     card, source = loader.open(dataset)
     train, val = few_shot(
         source.split.train, source.split.val, shots, seed
@@ -96,8 +100,8 @@ def load_task(
         name=dataset,
         classes=words(classes),
         template=card.template,
-        train=source.images(train, image_size, keep=True, device=device),
-        val=source.images(val, image_size, keep=True, device=device),
+        train=source.images(train, view, keep=True, device=device),
+        val=source.images(val, view, keep=True, device=device),
         tests=tests,
         split_hash=_joint(source.split.hash for _, source in loader.opened.values()),
         card_hash=_joint(card.hash for card, _ in loader.opened.values()),
@@ -107,8 +111,8 @@ def load_task(
 class _Loader:
     """Opens each data set of a task once."""
 
-    def __init__(self, image_size: int, root: Path, score: str, device: torch.device | str) -> None:
-        self.image_size, self.root, self.score, self.device = image_size, root, score, device
+    def __init__(self, view: View, root: Path, score: str, device: torch.device | str) -> None:
+        self.view, self.root, self.score, self.device = view, root, score, device
         self.opened: dict[str, tuple[Card, Source]] = {}
 
     def open(self, name: str) -> tuple[Card, Source]:
@@ -125,7 +129,7 @@ class _Loader:
         if not items:
             raise UserError(f"{name} has no validation images: score it on the test split.")
         labels = range(len(split.classes)) if labels is None else labels
-        images = source.images(only(items, labels), self.image_size, keep=False, device=self.device)
+        images = source.images(only(items, labels), self.view, keep=False, device=self.device)
         return TestSet(name, words(split.classes[labels.start : labels.stop]), card.template, images)
 
 
