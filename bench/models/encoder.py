@@ -54,11 +54,8 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
     if name == "mini":
         from bench.mini.model import load_encoder as load_mini  # the mini suite is read only where asked for
 
-        module = load_mini().eval()
-        size = int(getattr(module, "image_size", 32))
-        with torch.no_grad():
-            width = module(torch.zeros(1, 3, size, size)).shape[1]
-        return Encoder(name, module, width, device)
+        module = load_mini()
+        return Encoder(name, module, module.width, device)
     import timm
 
     arch, _, tag = name.partition(":")

@@ -23,6 +23,7 @@ from bench.models.backbone import Backbone
 VERSION = 1  # of what is computed: raise it when the features of the same weights and images change
 BATCH = 128
 TRUNK_LIMIT = 1 << 30  # bytes
+DIGEST = hashlib.sha256().digest_size
 
 
 class ImageSet(Protocol):
@@ -93,15 +94,19 @@ def _in_batches(encode: Callable[[Tensor], Tensor], images: ImageSet, batch: int
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The array, or None when the file is missing, damaged, or of another shape."""
     try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)  # c: PyTorch wants memory it may write to
-        with path.open("rb") as file:
-            file.seek(-32, os.SEEK_END)
+        with path.open("rb") as file:  # opened once: another writer may move its own file here meanwhile
+            file.seek(-DIGEST, os.SEEK_END)
             digest = file.read()
+            file.seek(0)
+            np.lib.format.read_magic(file)
+            kept, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if kept != shape or fortran:
+                return None
+            # c, copy on write: PyTorch wants memory it may write to, and the disk must not change
+            array = np.memmap(file, dtype=dtype, mode="c", offset=file.tell(), shape=shape)
     except (OSError, ValueError, EOFError):
         return None
-    if array.shape != shape or not array.flags.c_contiguous or hashlib.sha256(array.data).digest() != digest:
-        return None
-    return array
+    return array if hashlib.sha256(array.data).digest() == digest else None
 
 
 def _write(path: Path, array: np.ndarray) -> None:

@@ -1,10 +1,11 @@
 """From a backbone's name to an open_clip model with its weights.
 
-mini                          the shipped suite's model
-ViT-B-16/openai               an open_clip architecture and pretrained tag (downloaded once, kept)
-ViT-B-16//folder/file.pt      an open_clip architecture and a local checkpoint (safetensors or torch.save);
-                              for OpenAI's weights in a file say ViT-B-16-quickgelu//...
-ViT-B-16/random               random weights from a fixed seed: tests and speed measurements
+mini                     the shipped suite's model
+ViT-B-16/openai          an open_clip architecture and pretrained tag (downloaded once, kept)
+ViT-B-16//data/file.pt   an open_clip architecture and a local checkpoint, safetensors or torch.save; the path
+                         follows the first slash and starts with "/", "./", "../" or "~". For OpenAI's weights
+                         in a file say ViT-B-16-quickgelu//data/file.pt.
+ViT-B-16/random          random weights from a fixed seed: tests and speed measurements
 """
 
 import hashlib
@@ -55,9 +56,9 @@ def load_model(name: str, offline: bool = False) -> Loaded:
     if rest == "random":
         model = _freeze(_build(config))
         return Loaded(model, _tokenizer(arch, offline), _preprocess(model, {}))
-    if rest.startswith("/"):
+    if rest.startswith(("/", "./", "../", "~")):
         model = _build(config)
-        read_checkpoint(model, Path(rest[1:]).expanduser(), arch)
+        read_checkpoint(model, Path(rest).expanduser(), arch)
         return Loaded(_freeze(model), _tokenizer(arch, offline), _preprocess(model, {}))
     tag = _tag(arch, rest)
     # OpenAI's weights, and some others, were trained with QuickGELU: the tag knows, and has the last word
@@ -132,7 +133,7 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
     Raises UserError naming the file and the remedy when it is missing, damaged, or another architecture's.
     """
     if not path.is_file():
-        raise UserError(f"no weights file {path}: check the path after {arch}//")
+        raise UserError(f"no weights file {path}: check what follows {arch}/")
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True, device="cpu")
     except pickle.UnpicklingError as error:
