@@ -97,6 +97,9 @@ def test_resampling_equals_interpolate_with_antialias(box):
     torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
     mirrored = crop.resample(image, torch.tensor([box]), torch.tensor([True]), 32)
     torch.testing.assert_close(mirrored, theirs.flip(3), atol=2e-6, rtol=0)
+    for flip, batched in ((False, ours), (True, mirrored)):
+        one = crop.resample_one(image[0], torch.tensor(box), torch.tensor(flip), 32, torch.device("cpu"))
+        torch.testing.assert_close(one, batched[0], atol=2e-6, rtol=0)
 
 
 def test_a_whole_batch_is_its_images_one_by_one():

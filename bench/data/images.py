@@ -136,12 +136,10 @@ class FileImages(ImageSet):
         rows = as_tensor(index).tolist()
         draws = crop.draw(len(rows), generator)
         out = torch.empty(len(rows), 3, self.view.size, self.view.size, device=self.device)
+        mirrored = crop.flips(draws)
         for i, image in enumerate(_parallel(self._whole, rows)):
-            box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2])
-            top, left, height, width = box[0].tolist()
-            part = image[None, :, top : top + height, left : left + width].to(self.device)
-            box[:, :2] = 0  # only the crop is resampled, not the image around it
-            out[i] = crop.resample(part, box, crop.flips(draws[i : i + 1]), self.view.size)[0]
+            box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2])[0]
+            out[i] = crop.resample_one(image, box, mirrored[i], self.view.size, self.device)
         return out
 
     def _clean(self, i: int) -> Tensor:
