@@ -10,7 +10,7 @@ METHODS = {  # title, access, parameters, gain over zero-shot in points, white b
     "zip": ("ZIP", ["text context"], 417, 12.0, False),
     "coop": ("CoOp", ["white box"], 2048, 20.0, True),
 }
-SETS = ("mini-colors", "mini-digits", "mini-clocks")
+SETS = ("toy-colors", "toy-digits", "toy-clocks")
 TESTS = {"few-shot": ("test",), "base-to-new": ("base", "new")}
 
 
@@ -22,14 +22,14 @@ def checkpoints(budget: int) -> list[int]:
 
 def record(
     method: str = "zip",
-    dataset: str = "mini-colors",
+    dataset: str = "toy-colors",
     seed: int = 1,
     protocol: str = "few-shot",
     tests: tuple[str, ...] | None = None,
     budget: int = 5000,
     overrides: dict[str, Any] | None = None,
-    suite: str = "mini",
-    backbone: str = "mini",
+    suite: str = "toy",
+    backbone: str = "tiny",
     **changes: Any,
 ) -> dict[str, Any]:
     """One finished record; `changes` replace top-level fields."""

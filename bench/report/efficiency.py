@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UserError
+from bench.report import stats
 
 SHARES = (0.25, 0.5, 0.75, 0.9)  # of the way from zero-shot to the best known
 ZERO_SHOT = "manual"
@@ -15,7 +16,7 @@ RUN = ["row", "dataset", "seed"]
 
 def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
     """One row a run: its accuracy at the last checkpoint not beyond `budget` (see frame.points)."""
-    reached = points[points["at"] <= budget]
+    reached = points[points["at"] <= budget].reset_index(drop=True)
     return reached.loc[reached.groupby(RUN)["at"].idxmax()].reset_index(drop=True)
 
 
@@ -148,33 +149,27 @@ def saving(points: pd.DataFrame, a: str, b: str, draws: int = 2000, seed: int = 
     On the curves averaged over seeds and data sets, straight between checkpoints in log(queries); the
     interval resamples data sets and, within each, the seeds of both methods together.
     """
-    grid, curves_a, curves_b = _shared(points, a, b)
-    rng = np.random.default_rng(seed)
-    whole = _share(grid, *(np.mean([c.mean(axis=0) for c in each], axis=0) for each in (curves_a, curves_b)))
-    shares = []
-    for _ in range(draws):
-        means_a, means_b = [], []
-        for i in rng.integers(len(curves_a), size=len(curves_a)):
-            seeds = rng.integers(len(curves_a[i]), size=len(curves_a[i]))
-            means_a.append(curves_a[i][seeds].mean(axis=0))
-            means_b.append(curves_b[i][seeds].mean(axis=0))
-        shares.append(_share(grid, np.mean(means_a, axis=0), np.mean(means_b, axis=0)))
+    grid, curves = _shared(points, a, b)
+    whole = np.mean([runs.mean(axis=0) for runs in curves], axis=0)  # [2, checkpoints]
+    resampled = stats.bootstrap_means(curves, draws, seed)  # [draws, 2, checkpoints]
+    shares = [_share(grid, *pair) for pair in resampled]
     # order statistics, not interpolation: a share can be infinite
     low, high = np.quantile(shares, [0.025, 0.975], method="inverted_cdf")
-    return Saving(whole, float(low), float(high))
+    return Saving(_share(grid, *whole), float(low), float(high))
 
 
-def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """The checkpoints, and per data set both's curves [seeds, checkpoints] over the seeds they share."""
+def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The checkpoints, and per data set [seeds, 2, checkpoints]: both curves of every seed that both have."""
     both = points[points["row"].isin([a, b]) & (points["at"] <= fair_budget(points))]
     wide = both.pivot_table(index=RUN, columns="at", values="accuracy").ffill(axis=1)
     have = {row: set(wide.loc[row].index) if row in wide.index else set() for row in (a, b)}
     pairs = sorted(have[a] & have[b])
     if not pairs:
         raise UserError(f"{a} and {b} share no data set and seed, so their queries cannot be compared")
-    sets = [[p for p in pairs if p[0] == d] for d in dict.fromkeys(d for d, _ in pairs)]
-    curves = [[wide.loc[[(row, *p) for p in group]].to_numpy() for group in sets] for row in (a, b)]
-    return wide.columns.to_numpy(float), curves[0], curves[1]
+    curves: dict[str, list[np.ndarray]] = {}
+    for dataset, seed in pairs:
+        curves.setdefault(dataset, []).append(wide.loc[[(a, dataset, seed), (b, dataset, seed)]].to_numpy())
+    return wide.columns.to_numpy(float), [np.stack(runs) for runs in curves.values()]
 
 
 def _share(grid: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:

@@ -62,10 +62,13 @@ def paired_bootstrap(a: Runs, b: Runs, draws: int = 10_000, level: float = 0.95,
 
 
 def bootstrap_means(values: Runs, draws: int = 10_000, seed: int = 0) -> np.ndarray:
-    """[draws] means over resampled data sets of means over their resampled seeds."""
+    """[draws, ...] means over resampled data sets of means over their resampled seeds.
+
+    values: per data set an array [seeds, ...]; what lies behind the first axis is kept together.
+    """
     rng = np.random.default_rng(seed)
     sets = rng.integers(len(values), size=(draws, len(values)))  # [draws, D]
-    means = np.empty(sets.shape)
+    means = np.empty((*sets.shape, *values[0].shape[1:]))
     for slot in range(len(values)):
         for i, runs in enumerate(values):
             mine = np.flatnonzero(sets[:, slot] == i)

@@ -43,19 +43,16 @@ def tables(
         return [published.table(published.find(suite, protocol), backbone, shots)]  # type: ignore[arg-type]
     if results is None:
         raise UserError("measured tables need a results folder: name one with --results")
-    own = measured(select(results, protocol=protocol, **wanted), form)
+    chosen = select(results, protocol=protocol, **wanted)
+    own = measured(chosen, form)
     if source == "measured":
         return [own]
+    first = chosen.cells.iloc[0]
     theirs = [s for s in published.SOURCES if s.protocol == protocol]
-    same = [s for s in theirs if s.suite == own_suite(results, protocol, wanted)]
+    same = [s for s in theirs if s.suite == first["suite"]]
     if same:
-        return [side_by_side(own, published.table(same[0], backbone, shots))]  # type: ignore[arg-type]
+        return [side_by_side(own, published.table(same[0], first["backbone"], int(first["shots"])))]
     return [own, *(published.table(s, None if s.backbone else "RN50", 16) for s in theirs)]
-
-
-def own_suite(results: Results, protocol: str, wanted: dict[str, object]) -> str:
-    """The suite of the selected records."""
-    return str(select(results, protocol=protocol, **wanted).cells["suite"].iloc[0])
 
 
 def measured(results: Results, form: Form = Form()) -> Table:

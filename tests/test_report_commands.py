@@ -1,0 +1,99 @@
+"""The commands: what they print, where they write, how they fail."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fabricate import grid, write
+
+from bench.errors import UserError
+from bench.report import commands
+
+
+def call(name: str, *arguments: object, folder: Path | None = None) -> Result:
+    given = [str(a) for a in arguments] + (["--results", str(folder)] if folder else [])
+    result = CliRunner().invoke(getattr(commands, name), given)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "results", *grid(("manual", "blackvip", "zip")))
+
+
+def test_a_table_goes_to_the_screen_or_by_its_ending_to_a_file(folder: Path, tmp_path: Path) -> None:
+    assert "Few-shot accuracy (%), toy suite" in call("table", "few-shot", folder=folder).stdout
+    for ending, mark in (
+        ("md", "| ZIP |"),
+        ("tex", r"\toprule"),
+        ("csv", "block,group"),
+        ("html", "<table>"),
+    ):
+        result = call("table", "few-shot", "-o", tmp_path / f"t.{ending}", folder=folder)
+        assert result.stdout == "" and mark in (tmp_path / f"t.{ending}").read_text()
+
+
+def test_a_damaged_record_is_named_on_standard_error(folder: Path) -> None:
+    (folder / "torn.json").write_text("{")
+    result = call("table", "few-shot", "--format", "csv", folder=folder)
+    assert "torn.json" in result.stderr and "torn" not in result.stdout
+
+
+def test_published_tables_need_no_records(tmp_path: Path) -> None:
+    text = call("table", "few-shot", "--source", "published", "--suite", "zip", "--format", "markdown").stdout
+    assert "**92.3**" in text
+    with pytest.raises(UserError, match="several published few-shot table"):
+        call("table", "few-shot", "--source", "published")
+
+
+def test_ranks_and_efficiency(folder: Path) -> None:
+    assert (
+        "At 500 queries on the toy suite, ZIP is best"
+        in call("table", "ranks", "--at", 500, folder=folder).stdout
+    )
+    assert "queries to 50%" in call("table", "efficiency", "--format", "markdown", folder=folder).stdout
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
+    for name, *arguments in (("table", "few-shot"), ("plot", "curves"), ("leaderboard",)):
+        with pytest.raises(UserError, match="no finished records"):
+            call(name, *arguments, folder=tmp_path)
+
+
+def test_plots_are_written_where_asked(folder: Path, tmp_path: Path) -> None:
+    result = call("plot", "curves", "--marks", "500,5000", "-o", tmp_path / "p" / "c.svg", folder=folder)
+    assert (tmp_path / "p" / "c.svg").exists() and "wrote" in result.stderr
+
+
+def test_audit_lists_the_finding() -> None:
+    assert "harmonic mean of UCF101" in call("audit", "--format", "csv").stdout
+
+
+def test_verify_exits_1_and_says_why(folder: Path) -> None:
+    result = call("results", "verify", folder)
+    assert result.exit_code == 1
+    assert "27 records: " in result.stdout and "no card 'toy-colors' here" in result.stdout
+
+
+def test_export_and_leaderboard_write_their_files(folder: Path, tmp_path: Path) -> None:
+    call("results", "export", tmp_path / "all.csv", folder=folder)
+    call("leaderboard", "-o", tmp_path / "board.html", folder=folder)
+    assert (tmp_path / "all.csv").exists() and 'href="results/toy/few-shot"' in (
+        tmp_path / "board.html"
+    ).read_text()
+
+
+def test_a_list_that_is_none_is_refused(folder: Path) -> None:
+    result = call("table", "few-shot", "--seeds", "one", folder=folder)
+    assert result.exit_code == 2 and "comma-separated list of int" in result.output
+
+
+def test_a_thousand_records(tmp_path: Path) -> None:
+    sets = tuple(f"toy-{i:02}" for i in range(28))
+    methods = ("manual", "blackvip", "zip", "coop", "a", "b", "c", "d", "e", "f", "g", "h")
+    records = grid(methods, sets)
+    assert len(records) == 1008
+    text = call("table", "few-shot", "--format", "csv", folder=write(tmp_path, *records)).stdout
+    assert len(text.splitlines()) == 1 + len(methods)

@@ -1,0 +1,144 @@
+"""Records -> frames: nothing is dropped silently, nothing is mixed."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fabricate import SETS, failed, grid, record, write
+
+from bench.errors import UserError
+from bench.report.frame import harmonic, holes, load, points, select
+from bench.report.schema import problems
+
+
+def test_a_record_becomes_a_row_a_test_set_and_a_row_a_trace_point(tmp_path: Path) -> None:
+    results = load(write(tmp_path, record(protocol="base-to-new")))
+    assert list(results.cells["test"]) == ["base", "new"]
+    assert list(results.cells["accuracy"]) == [
+        pytest.approx(a) for a in record(protocol="base-to-new")["accuracy"].values()
+    ]
+    assert len(results.trace) == 2 * len(record()["trace"])
+    assert results.trace["at"].max() == 5000
+
+
+def test_a_damaged_record_is_named_and_skipped_with_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, record(seed=1))
+    (tmp_path / "torn.json").write_text(json.dumps(record(seed=2))[:500])
+    (tmp_path / "other.json").write_text('{"some": "file"}')
+    with pytest.warns(UserWarning, match="skipped .*: damaged") as caught:
+        results = load(tmp_path)
+    assert ["torn.json" in str(w.message) for w in caught] == [False, True]
+    assert len(results.cells) == 1
+    assert {Path(path).name for path, _ in results.damaged} == {"torn.json", "other.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 7}, "schema is 7"),
+        ({"status": "maybe"}, "status is 'maybe'"),
+        ({"accuracy": {"test": float("nan")}}, "accuracy.test is nan"),
+        ({"accuracy": {}}, "names no test set"),
+        ({"trace": []}, "trace is empty"),
+        ({"trace": [{"queries": 0}]}, "'trace\\[0\\].spent' is missing"),
+        ({"queries": "many"}, "'queries' is 'many', expected int"),
+        ({"cell": {}}, "'cell.suite' is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_shape_is_said(change: dict, said: str) -> None:
+    assert problems(record()) == []
+    with pytest.raises(AssertionError, match=said):
+        assert not problems(record() | change), "; ".join(problems(record() | change))
+
+
+def test_the_same_cell_in_two_files_counts_once(tmp_path: Path) -> None:
+    write(tmp_path, record())
+    write(tmp_path / "zz-copy", record())
+    warnings: list[str] = []
+    results = load(tmp_path, warnings.append)
+    assert len(results.cells) == 1
+    assert "zz-copy" in warnings[0] and "the same cell as" in warnings[0]
+
+
+def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
+    results = load(tmp_path)
+    assert results.cells.empty and results.trace.empty and points(results).empty
+    with pytest.raises(UserError, match="no finished records"):
+        select(results, suite="toy")
+    with pytest.raises(UserError, match="no results folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_failed_cells_are_holes_with_their_reason(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip",)), failed(method="zip", dataset=SETS[0], seed=1))
+    assert holes(load(tmp_path)) == ["zip / toy-colors / seed 1 (failed: RuntimeError: out of luck)"]
+
+
+def test_missing_cells_are_holes_but_the_hand_template_needs_one_seed(tmp_path: Path) -> None:
+    some = [r for r in grid(("blackvip", "zip")) if r["cell"]["seed"] != 3 or r["cell"]["method"] != "zip"]
+    results = load(write(tmp_path, *some, *(record("manual", d, 1) for d in SETS)))
+    assert holes(results) == [f"zip / {d} / seed 3" for d in sorted(SETS)]
+    none = replace(results, cells=results.cells[results.cells["row"] != "zip"])
+    assert holes(none) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "flag"),
+    [
+        ({"budget": 500}, "--budget"),
+        ({"backbone": "ViT-B-16/openai"}, "--backbone"),
+        ({"suite": "zip"}, "--suite"),
+    ],
+)
+def test_conditions_are_never_mixed(tmp_path: Path, other: dict, flag: str) -> None:
+    results = load(write(tmp_path, record(), record(**other)))
+    with pytest.raises(UserError, match=flag):
+        select(results, protocol="few-shot")
+    assert len(select(results, **other).cells) == 1
+
+
+def test_records_from_other_weights_or_splits_do_not_compare(tmp_path: Path) -> None:
+    hashes = record()["hashes"]
+    results = load(write(tmp_path, record("zip"), record("blackvip", hashes=hashes | {"weights": "x"})))
+    with pytest.raises(UserError, match="different weights"):
+        select(results)
+    results = load(write(tmp_path, record("blackvip", hashes=hashes | {"split": "x"})))
+    with pytest.raises(UserError, match="toy-colors seed 1 come from different splits"):
+        select(results)
+
+
+def test_a_wrong_name_gets_a_suggestion(tmp_path: Path) -> None:
+    results = load(write(tmp_path, *grid()))
+    with pytest.raises(UserError, match="Did you mean 'zip'"):
+        select(results, methods=("zipp",))
+
+
+def test_points_reduce_each_protocol_to_one_accuracy(tmp_path: Path) -> None:
+    one = points(load(write(tmp_path / "b", record(protocol="base-to-new"))))
+    end = record(protocol="base-to-new")["accuracy"]
+    assert one["accuracy"].iloc[-1] == pytest.approx(
+        2 * end["base"] * end["new"] / (end["base"] + end["new"])
+    )
+    ood = record(protocol="ood", dataset="ImageNet", tests=("ImageNet", "ImageNetV2", "ImageNetA"))
+    assert set(points(load(write(tmp_path / "o", ood)))["dataset"]) == {"ImageNetV2", "ImageNetA"}
+
+
+def test_harmonic_mean() -> None:
+    assert harmonic(60, 30) == pytest.approx(40)
+    assert harmonic(0, 0) == 0
+
+
+def test_reports_import_neither_torch_nor_ray() -> None:
+    home = Path(__file__).parents[1]
+    modules = sorted(p.stem for p in (home / "bench" / "report").glob("*.py") if p.stem != "__init__")
+    assert len(modules) > 10
+    code = f"""
+import importlib, sys
+for name in {modules}: importlib.import_module("bench.report." + name)
+print(sorted(m for m in ("torch", "ray", "matplotlib", "scipy.stats") if m in sys.modules))
+"""
+    out = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,229 @@
+"""Tables: golden ones small enough to read, the papers' cell for cell, every name escaped."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from fabricate import SETS, failed, grid, record, write
+
+from bench.errors import UserError
+from bench.report import published
+from bench.report.frame import load, select
+from bench.report.render import FORMS, render
+from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.report.tables import Form, measured, tables
+
+GOLDEN = Path(__file__).parent / "golden"
+ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex", "html": "html", "terminal": "txt"}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return write(tmp_path, *grid(("manual", "zip", "coop"), SETS[:2], (1, 2)))
+
+
+@pytest.mark.parametrize("form", ENDINGS)
+def test_golden_few_shot(small: Path, form: str) -> None:
+    (table,) = tables(load(small), "few-shot", "measured")
+    assert render(table, form) == (GOLDEN / f"few_shot.{ENDINGS[form]}").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_golden_base_to_new(tmp_path: Path, form: str) -> None:
+    write(tmp_path, *grid(("manual", "zip"), SETS[:2], (1, 2), protocol="base-to-new"))
+    (table,) = tables(load(tmp_path), "base-to-new", "measured")
+    assert render(table, form) == (GOLDEN / f"base_to_new.{ENDINGS[form]}").read_text(encoding="utf-8")
+
+
+SELECTIONS = [
+    (published.SOURCES[0], {}),
+    (published.SOURCES[1], {}),
+    *((published.SOURCES[2], {"shots": n}) for n in (1, 2, 4, 8, 16)),
+    *((published.SOURCES[3], {"backbone": b}) for b in ("RN50", "RN101", "ViT-B/32", "ViT-B/16")),
+]
+
+
+def test_published_numbers_are_rendered_cell_for_cell() -> None:
+    """Every number of every CSV stands in the rendered table at its place, with the paper's digits."""
+    shown: dict[str, dict[tuple, str]] = {source.file: {} for source, _ in SELECTIONS}
+    for source, chosen in SELECTIONS:
+        rows = list(csv.DictReader(io.StringIO(render(published.table(source, **chosen), "csv"))))
+        for row in rows:
+            for column, text in row.items():
+                key = (row["block"], row["Method"], column, *chosen.values())
+                shown[source.file][key] = text
+    titles = {
+        "bptvlm": "BPTVLM",
+        "blackvip": "BlackVIP",
+        "manual": "Manual Prompt",
+        "craft": "CraFT",
+        "coop": "CoOp",
+    }
+    heads = {"AverageOOD": "Average OOD"}
+    count = 0
+    for source in published.SOURCES:
+        with (published.folder() / source.file).open() as lines:
+            for line in csv.DictReader(lines):
+                method = titles.get(line["method"], line["method"].upper())
+                column = heads.get(line["dataset"], line["dataset"])
+                if source.protocol == "ood" and column == "ImageNet":
+                    column = "ImageNet (source)"
+                block = {"base": "Base", "new": "New", "harmonic": "Harmonic"}.get(line.get("set", ""), "")
+                chosen = ()
+                if source.suite == "craft":
+                    value = line["backbone"] if source.protocol == "ood" else int(line["shots"]) or 16
+                    chosen = (value,)
+                text = shown[source.file][(block, method, column, *chosen)]
+                assert text == f"{float(line['accuracy']):.{source.digits}f}", line
+                count += 1
+    assert count == 70 + 168 + 121 + 72
+
+
+def test_published_order_and_marks_are_the_papers() -> None:
+    table = published.table(published.SOURCES[0])
+    assert [row.lead for row in table.blocks[0].rows] == [
+        ("Manual Prompt", "0k"), ("BAR", "37.6k"), ("BlackVIP", "9.9k"), ("BPTVLM", "4.0k"), ("ZIP", "0.4k"),
+    ]  # fmt: skip
+    flowers = [c.name for c in table.columns].index("Flowers102")
+    assert [row.entries[flowers].mark for row in table.blocks[0].rows] == ["best", "", "", "", "second"]
+    assert [b.title for b in published.table(published.SOURCES[1]).blocks] == ["Base", "New", "Harmonic"]
+
+
+def test_published_backbones_and_shots_are_chosen_not_mixed() -> None:
+    with pytest.raises(UserError, match="choose one with --shots"):
+        published.table(published.SOURCES[2])
+    with pytest.raises(UserError, match="choose one with --backbone"):
+        published.table(published.SOURCES[3])
+    with pytest.raises(UserError, match="no published cross-dataset"):
+        tables(None, "cross-dataset", "published")
+
+
+def test_ties_share_a_mark_and_white_box_is_not_ranked() -> None:
+    rows = [Row((n,), (Entry(v),)) for n, v in (("a", 61.24), ("b", 61.22), ("c", 60.0), ("d", 1.0))]
+    rows.append(Row(("w",), (Entry(99.0),), "white box"))
+    rows.append(Row(("p",), (Entry(98.0),), "published"))
+    (block,) = marked(Table("t", ("Method",), (Column("x"),), (Block("", tuple(rows)),))).blocks
+    assert [row.entries[0].mark for row in block.rows] == ["best", "best", "second", "", "", ""]
+
+
+def test_lower_is_better_where_the_column_says_so() -> None:
+    rows = tuple(Row((n,), (Entry(v),)) for n, v in (("a", 3.0), ("b", 1.0), ("c", float("inf"))))
+    (block,) = marked(Table("t", ("Method",), (Column("x", "low"),), (Block("", rows),))).blocks
+    assert [row.entries[0].mark for row in block.rows] == ["second", "best", ""]
+    assert block.rows[2].entries[0].text == "∞"
+
+
+def test_seeds_are_averaged_first_and_sd_has_ddof_1(tmp_path: Path) -> None:
+    for seed, accuracy in ((1, 50.0), (2, 54.0), (3, 55.0)):
+        write(tmp_path, record(seed=seed, accuracy={"test": accuracy}))
+    (row,) = measured(select(load(tmp_path))).blocks[0].rows
+    assert row.entries[0].text == "53.0 ± 2.6"  # sqrt((9 + 1 + 4) / 2) = 2.646
+    (row,) = measured(select(load(tmp_path)), Form(spread="ci")).blocks[0].rows
+    assert row.entries[0].text == "53.0 ± 6.6"  # 4.303 * 2.646 / sqrt(3) = 6.573
+    (row,) = measured(select(load(tmp_path)), Form(spread="none", digits=2)).blocks[0].rows
+    assert row.entries[0].text == "53.00"
+
+
+def test_holes_are_an_error_that_names_them_and_partial_prints_n(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip", "blackvip")), failed(method="zip", dataset="toy-clocks", seed=2))
+    results = select(load(tmp_path))
+    with pytest.raises(
+        UserError, match=r"1 cells are missing: zip / toy-clocks / seed 2 \(failed: RuntimeError"
+    ):
+        measured(results)
+    table = measured(results, Form(partial=True))
+    zip_row = table.blocks[0].rows[1]
+    assert [e.n for e in zip_row.entries] == [2, None, None, 2]
+    assert zip_row.entries[0].text.endswith(" ± 1.7 (n=2)")
+    assert zip_row.entries[0].mark == "" and table.blocks[0].rows[0].entries[0].mark == "best"
+    assert any("Partial, 1 cells missing" in note for note in table.notes)
+
+
+def test_a_row_without_a_data_set_is_not_ranked_by_its_average(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("blackvip",)), *grid(("zip",), SETS[:2]))
+    table = measured(select(load(tmp_path)), Form(partial=True))
+    last = table.blocks[0].rows[1].entries[-1]
+    assert last.text.endswith("(2 of 3 sets)") and last.mark == ""
+
+
+def test_both_conventions_of_the_harmonic_average(tmp_path: Path) -> None:
+    for name, base, new in (("toy-colors", 80.0, 20.0), ("toy-digits", 40.0, 60.0)):
+        write(tmp_path, record(dataset=name, protocol="base-to-new", accuracy={"base": base, "new": new}))
+    results = select(load(tmp_path))
+    harmonic = measured(results).blocks[2].rows[0].entries
+    assert [e.mean for e in harmonic] == ["32.0", "48.0", "48.0"]  # 2 * 60 * 40 / 100
+    assert (
+        measured(results, Form(harmonic="mean")).blocks[2].rows[0].entries[-1].mean == "40.0"
+    )  # (32 + 48) / 2
+    assert any("CoCoOp" in note for note in measured(results).notes)
+
+
+def test_cross_dataset_averages_the_targets_without_the_source(tmp_path: Path) -> None:
+    accuracy = {"ImageNet": 70.0, "DTD": 40.0, "SVHN": 20.0}
+    write(
+        tmp_path,
+        record(
+            dataset="ImageNet",
+            suite="zip",
+            protocol="cross-dataset",
+            tests=tuple(accuracy),
+            accuracy=accuracy,
+        ),
+    )
+    table = measured(select(load(tmp_path)))
+    assert [c.name for c in table.columns] == ["DTD", "SVHN", "ImageNet (source)", "Average of targets"]
+    assert table.blocks[0].rows[0].entries[-1].mean == "30.0"
+
+
+def test_side_by_side_marks_published_rows_and_ranks_them_apart(tmp_path: Path) -> None:
+    sets = ("dtd", "svhn")
+    write(tmp_path, *grid(("manual", "zip"), sets, suite="zip", backbone="ViT-B-16/openai"))
+    (table,) = tables(load(tmp_path), "few-shot", "both")
+    rows = table.blocks[0].rows
+    assert [row.group for row in rows] == ["measured"] * 2 + ["published"] * 5
+    dtd = [c.name for c in table.columns].index("DTD")
+    assert [row.entries[dtd].mean for row in rows if row.lead[0] == "ZIP"] == ["52.0", "47.8"]
+    assert [row.entries[dtd].mark for row in rows] == ["second", "best", "second", "", "", "", "best"]
+    assert "ZIP †" in render(table, "markdown")
+
+
+def test_toy_and_published_never_share_a_table(small: Path) -> None:
+    made = tables(load(small), "few-shot", "both")
+    assert len(made) == 3
+    assert "toy suite" in made[0].title and all("published" in t.title for t in made[1:])
+    assert all(row.group != "published" for row in made[0].blocks[0].rows)
+
+
+def test_variants_are_rows_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip",)), *grid(("zip",), overrides={"rank": 1}))
+    table = measured(select(load(tmp_path)))
+    assert [row.lead[0] for row in table.blocks[0].rows] == ["ZIP", "ZIP (rank=1)"]
+
+
+NASTY = "<b>|x|_50%_{$}\\&#~^*`"
+
+
+def test_every_format_escapes_names(tmp_path: Path) -> None:
+    results = load(write(tmp_path, record(title=NASTY)))
+    (table,) = tables(results, "few-shot", "measured")
+    texts = {form: render(table, form) for form in [*FORMS, "terminal"]}
+    assert "<b>" not in texts["markdown"] and "&lt;b&gt;\\|x\\|\\_50%" in texts["markdown"]
+    assert "<b>" not in texts["html"] and "&lt;b&gt;|x|" in texts["html"]
+    expected = r"\textless{}b\textgreater{}|x|\_50\%\_\{\$\}"
+    expected += r"\textbackslash{}\&\#\textasciitilde{}\textasciicircum{}*`"
+    assert expected in texts["latex"]
+    assert NASTY in texts["terminal"]
+    assert next(csv.DictReader(io.StringIO(texts["csv"])))["Method"] == NASTY
+
+
+def test_a_narrow_terminal_turns_the_table(small: Path) -> None:
+    (table,) = tables(load(small), "few-shot", "measured")
+    lines = render(table, "terminal", width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert any(line.split()[1:2] == ["Average"] for line in lines)  # a column's head begins a line
+
+
+def test_an_unknown_format_gets_a_suggestion(small: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'latex'"):
+        render(published.table(published.SOURCES[0]), "latx")

@@ -1,0 +1,107 @@
+"""Every fault of a submission is said in words; a sound one passes."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fabricate import failed, grid, record, write
+
+from bench.errors import UserError
+from bench.report.export import export, tidy
+from bench.report.frame import load
+from bench.report.verify import faults_of, known_hashes, verify
+
+KNOWN = {
+    "method": dict.fromkeys(("manual", "blackvip", "zip"), "m" * 64),
+    "card": dict.fromkeys(("toy-colors", "toy-digits", "toy-clocks"), "c" * 64),
+}
+
+
+def test_sound_records_pass(tmp_path: Path) -> None:
+    assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), KNOWN) == []
+
+
+def trace_with(index: int, **changes: Any) -> list[dict[str, Any]]:
+    trace = record()["trace"]
+    trace[index] |= changes
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"queries": 5004}, "5004 queries were spent, the budget is 5000"),
+        ({"image_queries": 160_001}, "at most 160000 are possible with 32 images a query"),
+        ({"trace": trace_with(0, queries=1, spent=1)}, "does not start with the untuned prompt"),
+        ({"trace": trace_with(2, queries=100)}, "the trace goes from checkpoint 100 to 5"),
+        ({"trace": trace_with(4, spent=0)}, "the trace's spent falls from 5 to 0 at checkpoint 10"),
+        ({"trace": trace_with(4, spent=11)}, "11 queries were spent by checkpoint 10"),
+        ({"trace": trace_with(-1, queries=6000)}, "checkpoint 6000 lies beyond the budget of 5000"),
+        ({"trace": trace_with(3, accuracy={"other": 1.0})}, "checkpoint 5 scores other test sets"),
+        ({"accuracy": {"test": 99.0}}, "accuracy on test is 99.0, but the trace ends at"),
+        ({"accuracy": {"test": 101.0}}, "outside 0 to 100 %"),
+        ({"accuracy": {"test": 51.234}}, "51.234: not a whole number of 1000 test images"),
+        ({"n_test": {}}, "n_test names no number of test images for test"),
+        ({"hashes": record()["hashes"] | {"method": "0"}}, "another version of method 'zip'"),
+        ({"hashes": record()["hashes"] | {"weights": ""}}, "hashes.weights is missing"),
+    ],
+)
+def test_each_fault_is_said_in_words(changes: dict[str, Any], said: str) -> None:
+    assert faults_of(record(), KNOWN) == []
+    assert any(said in fault for fault in faults_of(record(**changes), KNOWN)), faults_of(
+        record(**changes), KNOWN
+    )
+
+
+def test_unknown_methods_and_cards_are_asked_for() -> None:
+    faults = faults_of(record("mine", "toy-new"), KNOWN)
+    assert faults == [
+        "no method 'mine' here: add its file to the submission",
+        "no card 'toy-new' here: add its file to the submission",
+    ]
+
+
+def test_files_are_named(tmp_path: Path) -> None:
+    write(tmp_path, failed(seed=1), record(seed=2))
+    (tmp_path / "torn.json").write_text("{")
+    write(tmp_path / "zz-copy", record(seed=2))
+    faults = verify(tmp_path, KNOWN)
+    assert any("torn.json: damaged" in f for f in faults)
+    assert any("seed1.json: the cell failed: RuntimeError: out of luck" in f for f in faults)
+    assert any("zz-copy" in f and "the same cell as" in f for f in faults)
+
+
+def test_incomplete_seeds_are_named(tmp_path: Path) -> None:
+    records = [r for r in grid(("zip",)) if (r["cell"]["dataset"], r["cell"]["seed"]) != ("toy-digits", 3)]
+    (fault,) = verify(write(tmp_path, *records), KNOWN)
+    assert (
+        fault == "seeds are incomplete: toy / few-shot / budget 5000 / zip / toy-digits / seed 3 is missing"
+    )
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no records at"):
+        verify(tmp_path)
+
+
+def test_the_hashes_of_shipped_methods_are_known() -> None:
+    found = known_hashes([record("manual"), record("no-such-method")])
+    assert len(found["method"]["manual"]) == 64 and "no-such-method" not in found["method"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_export_is_tidy(tmp_path: Path, ending: str) -> None:
+    results = load(write(tmp_path / "r", *grid(protocol="base-to-new")))
+    export(results, tmp_path / f"all.{ending}")
+    path = tmp_path / f"all.{ending}"
+    back = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    assert len(back) == len(results.cells) + len(results.trace)
+    assert set(back["kind"]) == {"cell", "trace"}
+    assert back["accuracy"].sum() == pytest.approx(tidy(results)["accuracy"].sum())
+
+
+def test_export_refuses_what_it_cannot_write(tmp_path: Path) -> None:
+    results = load(write(tmp_path, record()))
+    with pytest.raises(UserError, match=r"end its name in \.parquet or .csv"):
+        export(results, tmp_path / "all.xlsx")
