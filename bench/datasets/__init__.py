@@ -6,6 +6,7 @@
 import os
 from pathlib import Path
 
+from bench.errors import UserError
 from bench.paths import checkout
 
 _home = checkout()
@@ -15,8 +16,6 @@ if _home is not None:
 
 def card_files() -> dict[str, Path]:
     """Every card on disk by name (the file's stem), sorted. Raises UserError if two folders share a name."""
-    from bench.errors import UserError
-
     own = os.environ.get("BENCH_DATASETS")
     if own and not Path(own).expanduser().is_dir():
         raise UserError(f"BENCH_DATASETS is {own!r}, which is no folder: create it or unset the variable.")
