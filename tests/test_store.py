@@ -1,0 +1,315 @@
+"""The store: a record is whole or absent, whatever happens to its writer; a folder has one driver."""
+
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_runs import cell, record
+
+from bench import store as module
+from bench.errors import UserError
+from bench.store import Store, dump, failure
+
+EXPECTED = {"params": {"rank": 5, "lr": 0.1, "shape": (64, 32)}, "hashes": {"method": "a" * 64}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@contextmanager
+def files_no_larger_than(size):
+    """The kernel refuses to write beyond `size` bytes, as a full disk does: in the middle of a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files(store):
+    return sorted(path.name for path in store.root.rglob("*") if path.is_file())
+
+
+def test_a_record_comes_back_as_it_was(store):
+    written = record(cell())
+    path = store.write(written)
+    assert path == store.root / cell().path
+    assert store.read(cell()) == written
+    assert list(store.records()) == [written]
+
+
+def test_the_text_depends_on_the_content_alone_and_changes_line_by_line():
+    one = record(cell()) | {"run": {}}
+    text = dump(one)
+    assert dump(dict(reversed(one.items()))) == text
+    assert json.loads(text) == one
+    changed = dump(one | {"queries": 99})
+    differing = [a for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
+    assert differing == ['  "queries": 100,']
+    assert '    {"accuracy": {"test": 50.0}, "queries": 10},' in text.splitlines()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_no_number_that_json_does_not_know(store, number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.write(record(cell(), accuracy=number))
+    assert files(store) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "differences"),
+    [
+        ({}, "done", []),
+        ({"accuracy": {"test": 9.0}}, "done", []),
+        ({"hashes": {"method": "c" * 64}}, "stale", ["hashes.method"]),
+        ({"hashes": {}}, "stale", ["hashes.method"]),
+        ({"params": {"rank": 5, "lr": 0.2, "shape": [64, 32]}}, "stale", ["params.lr"]),
+        ({"params": {"rank": 5, "lr": 0.1, "shape": [64, 16]}}, "stale", ["params.shape"]),
+        ({"status": "failed", "error": "Traceback ..."}, "failed", []),
+    ],
+)
+def test_done_is_ok_and_made_with_what_is_in_force(store, change, status, differences):
+    store.write(record(cell()) | change)
+    assert store.status(cell(), EXPECTED) == status
+    assert store.differences(cell(), EXPECTED) == differences
+
+
+def test_what_is_not_there_is_missing(store):
+    assert store.status(cell(), EXPECTED) == "missing"
+
+
+def test_a_cell_that_left_only_an_error_is_failed(store):
+    store.write(failure(cell(), "Traceback ..."))
+    assert store.status(cell(), EXPECTED) == "failed"
+
+
+def test_another_cell_with_the_same_file_name_does_not_count(store):
+    slash, underscore = cell(backbone="ViT-B-16/openai"), cell(backbone="ViT-B-16_openai")
+    assert slash.path == underscore.path
+    store.write(record(slash))
+    assert store.status(slash, EXPECTED) == "done"
+    assert store.differences(underscore, EXPECTED) == ["cell.backbone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 1, "status": "o', "damaged"),
+        ("", "damaged"),
+        ("\xff\xfe", "damaged"),
+        ("[]", "no record"),
+        ('{"schema": 1}', "no record"),
+        ('{"schema": 99, "status": "ok", "cell": {}}', "schema 99"),
+    ],
+)
+def test_a_damaged_record_is_named_and_is_not_done(store, text, message):
+    path = store.path(cell())
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="latin-1")
+    assert store.status(cell(), EXPECTED) == "damaged"
+    with pytest.raises(UserError, match=message) as caught:
+        list(store.records())
+    assert str(path) in str(caught.value)
+
+
+# A writer that is killed
+
+WRITER = """
+import sys
+from itertools import count
+from bench.cell import Cell
+from bench.store import Store, failure
+cells = [Cell("mini", "few-shot", "zip", "digits", "mini", seed, 16, 100, 32) for seed in (1, 2)]
+store = Store(sys.argv[1])
+with store.lock():
+    print("ready", flush=True)
+    for n in count():
+        store.write(failure(cells[n % 2], str(n % 10) * 50_000))
+"""
+
+
+def test_sigkill_at_any_moment_leaves_a_valid_record_or_none(store):
+    rng = random.Random(0)
+    in_the_middle = 0
+    for _ in range(25):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, store.root], stdout=subprocess.PIPE)
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0, 0.1))
+        writer.kill()
+        writer.communicate()
+        in_the_middle += any(name.endswith(".tmp") for name in files(store))
+        for left in store.records():
+            assert len(set(left["error"])) == 1
+            assert len(left["error"]) == 50_000
+    assert in_the_middle, "no kill hit a write: the test shows nothing"
+    with store.lock():  # the next driver sweeps up
+        assert [name for name in files(store) if name.endswith((".tmp", ".probe"))] == []
+    assert len(list(store.records())) == 2
+
+
+# A disk that is full, a folder that refuses
+
+
+def test_a_disk_that_fills_up_costs_the_new_record_only(store):
+    old = record(cell())
+    with store.lock():
+        store.write(old)
+        with files_no_larger_than(300), pytest.raises(UserError, match=r"cannot write .*File too large"):
+            store.write(record(cell(), accuracy=60.0))
+        assert store.read(cell()) == old
+        assert files(store) == [".lock", store.path(cell()).name]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_error_at_the_last_moment_costs_the_new_record_only(store, monkeypatch, call):
+    store.write(record(cell()))
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(UserError, match="No space left on device") as caught:
+            store.write(record(cell(), accuracy=60.0))
+    assert "\n" not in str(caught.value)
+    assert store.read(cell())["accuracy"] == {"test": 50.0}
+    assert files(store) == [store.path(cell()).name]
+
+
+def test_a_full_disk_is_found_before_the_run(store):
+    with files_no_larger_than(1000), pytest.raises(UserError, match="cannot write to the results folder"):
+        store.lock().__enter__()
+    assert files(store) == []
+    with store.lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write to the results folder") as caught:
+        Store(tmp_path / "file" / "results").lock().__enter__()
+    assert "--results" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_found_before_the_run(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"):
+        Store(tmp_path).lock().__enter__()
+
+
+# One driver a folder
+
+
+@contextmanager
+def another_driver(root):
+    script = (
+        "import sys, time; from bench.store import Store\n"
+        "with Store(sys.argv[1]).lock():\n    print('ready', flush=True); time.sleep(60)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", script, root], stdout=subprocess.PIPE)
+    try:
+        assert driver.stdout.readline() == b"ready\n"
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+
+
+def refused(store):
+    with pytest.raises(UserError) as caught:
+        store.lock().__enter__()
+    return str(caught.value)
+
+
+def test_a_second_driver_is_refused_with_the_first_ones_pid_and_host(store):
+    with another_driver(store.root) as first:
+        message = refused(store)
+    assert f"pid {first.pid} on {socket.gethostname()}" in message
+    assert "\n" not in message
+
+
+def test_the_lock_of_a_killed_driver_is_taken_over(store):
+    with another_driver(store.root) as first:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        assert ".lock" in files(store)
+        with store.lock():
+            assert json.loads((store.root / ".lock").read_text())["pid"] == os.getpid()
+    assert files(store) == []
+
+
+def test_reading_needs_no_lock(store):
+    store.write(record(cell()))
+    with another_driver(store.root):
+        assert store.status(cell(), EXPECTED) == "done"
+
+
+@pytest.fixture
+def no_flock(monkeypatch):
+    def unsupported(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(module.fcntl, "flock", unsupported)
+
+
+def leave_lock(store, **holder):
+    store.root.mkdir(exist_ok=True)
+    (store.root / ".lock").write_text(json.dumps(holder))
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_without_flock_the_pid_decides(store):
+    with store.lock():
+        assert f"pid {os.getpid()} on" in refused(store)
+    here = socket.gethostname()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    leave_lock(store, pid=gone.pid, host=here)
+    with store.lock():
+        pass
+    leave_lock(store, pid=gone.pid, host="elsewhere")
+    assert "on elsewhere" in refused(store)
+    assert (store.root / ".lock").exists()
+
+
+def test_the_lock_goes_with_the_block_even_after_an_error(store):
+    with pytest.raises(FileNotFoundError), store.lock():
+        raise FileNotFoundError  # not the store's: it passes as it is
+    assert files(store) == []
+
+
+def test_cells_differ_in_path_wherever_they_differ():
+    base = cell(overrides=(("rank", 1),))
+    changes = {
+        "suite": "zip",
+        "protocol": "ood",
+        "method": "blackvip",
+        "dataset": "shapes",
+        "backbone": "ViT-B-16",
+        "seed": 2,
+        "shots": 4,
+        "budget": 7,
+        "batch_size": 64,
+        "augment": True,
+        "score": "val",
+        "overrides": (("rank", 2),),
+    }
+    others = [replace(base, **{name: value}) for name, value in changes.items()]
+    assert set(changes) == set(base.__dataclass_fields__)
+    assert len({one.path for one in [base, *others]}) == 1 + len(others)
+    assert all(not Path(one.path).is_absolute() for one in others)
