@@ -10,9 +10,11 @@ from fabricate import SETS, failed, grid, record, write
 from bench.errors import UserError
 from bench.report import published
 from bench.report.frame import load, select
+from bench.report.order import arrange, shown
 from bench.report.render import FORMS, render
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.report.tables import Form, measured, tables
+from bench.suites import load_suite
 
 GOLDEN = Path(__file__).parent / "golden"
 ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex", "html": "html", "terminal": "txt"}
@@ -199,6 +201,13 @@ def test_variants_are_rows_of_their_own(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip",)), *grid(("zip",), overrides={"rank": 1}))
     table = measured(select(load(tmp_path)))
     assert [row.lead[0] for row in table.blocks[0].rows] == ["ZIP", "ZIP (rank=1)"]
+
+
+@pytest.mark.parametrize("suite", ["zip", "craft"])
+def test_a_papers_suite_finds_its_published_columns(suite: str) -> None:
+    ours = [shown(suite, name) for name in load_suite(suite).datasets]
+    assert set(ours) <= set(published.order(suite))
+    assert arrange(suite, load_suite(suite).datasets) == list(load_suite(suite).datasets)
 
 
 NASTY = "<b>|x|_50%_{$}\\&#~^*`"

@@ -19,7 +19,9 @@ def suite_datasets(suite: str) -> tuple[str, ...]:
 
 def arrange(suite: str, names: Iterable[str]) -> list[str]:
     """`names` in the suite's order; those it does not list follow by name."""
-    place = {plain(name): i for i, name in enumerate((*suite_datasets(suite), *published.order(suite)))}
+    place: dict[str, int] = {}
+    for name in (*suite_datasets(suite), *published.order(suite)):
+        place.setdefault(plain(name), len(place))
     return sorted(set(names), key=lambda name: (place.get(plain(name), len(place)), name))
 
 
@@ -30,5 +32,6 @@ def shown(suite: str, name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """'oxford_pets' and 'OxfordPets' are one data set."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    """'oxford_pets' and 'OxfordPets' are one data set; so are 'oxford_flowers' and 'Flowers102'."""
+    letters = "".join(letter for letter in name.lower() if letter.isalnum())
+    return {"oxfordflowers": "flowers102"}.get(letters, letters)
