@@ -155,14 +155,18 @@ def fold_batch_norm(visual: OpenClip) -> nn.Sequential:
     folded = [copy, *(module for module in copy.modules() if isinstance(module, Bottleneck))]
     for module in folded:
         for i in "123":
-            conv, bn = getattr(module, f"conv{i}"), getattr(module, f"bn{i}")
-            setattr(module, f"conv{i}", fuse_conv_bn_eval(conv, bn))
+            setattr(module, f"conv{i}", _fold(getattr(module, f"conv{i}"), getattr(module, f"bn{i}")))
             setattr(module, f"bn{i}", nn.Identity())
         if getattr(module, "downsample", None) is not None:
             pool, conv, bn = module.downsample
-            module.downsample = nn.Sequential(pool, fuse_conv_bn_eval(conv, bn))
+            module.downsample = nn.Sequential(pool, _fold(conv, bn))
     stem = [copy.conv1, copy.act1, copy.conv2, copy.act2, copy.conv3, copy.act3, copy.avgpool]
     return nn.Sequential(*stem, copy.layer1, copy.layer2, copy.layer3, copy.layer4)
+
+
+def _fold(conv: nn.Conv2d, bn: OpenClip) -> nn.Conv2d:
+    """Weights may come folded already, an identity in the place of the batch norm."""
+    return conv if isinstance(bn, nn.Identity) else fuse_conv_bn_eval(conv, bn)
 
 
 def patch_statistics(visual: OpenClip) -> tuple[float, float]:
