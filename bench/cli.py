@@ -1,5 +1,6 @@
 """The command line: flags <-> functions. The only file that exits."""
 
+import os
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -189,6 +190,8 @@ def run_cells(
     from bench.store import Store
     from bench.suites import load_suite
 
+    if suite.endswith(".toml"):  # workers find it by its name
+        os.environ["BENCH_SUITES"] = str(Path(suite).resolve().parent)
     cells = make_cells(load_suite(suite), methods, **what)
     device = pick_device(device)
     settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)

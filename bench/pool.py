@@ -30,7 +30,7 @@ FAILED_STARTS = 3  # workers in a row that died before they were up: something i
 POLL = 0.5  # seconds between looks at the stop request
 OBJECT_STORE = 100 << 20  # bytes; records are all that travels, and Ray asks for 75 MiB at least
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-FOLDERS = ("BENCH_CACHE", "BENCH_DATA", "BENCH_DATASETS", "BENCH_METHODS")  # variables handed to workers
+FOLDERS = ("BENCH_CACHE", "BENCH_DATA", "BENCH_DATASETS", "BENCH_METHODS", "BENCH_SUITES")  # variables handed to workers
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU share sees the machine as it is

@@ -1,7 +1,6 @@
 """One cell from start to record. Read this first: the way of the data in one page."""
 
 import base64
-import json
 import os
 import platform
 import resource
@@ -23,7 +22,7 @@ from bench import __version__
 from bench.blackbox import BlackBox, BudgetSpent, Images
 from bench.cell import Cell
 from bench.data.card import load_card
-from bench.data.task import Task, load_task
+from bench.data.task import Task, joint_hash, load_task
 from bench.method import Method
 from bench.methods import load_method, make_params, method_hash
 from bench.models import load_backbone, load_encoder
@@ -57,8 +56,7 @@ class Lab:
 
     def task(self, cell: Cell) -> Task:
         """Training images and test sets, the same for every method and budget."""
-        size = self.backbone(cell.backbone).image_size
-        return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()), size)
+        return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()))
 
     def features(self, model: Any, images: Images) -> Tensor:
         """[N, width] features of a whole set of plain images: worked out once, kept on disk and here."""
@@ -76,17 +74,20 @@ class Lab:
     def _encoder(self, name: str) -> Any:
         return load_encoder(name, device=self.settings.device, offline=self.settings.offline)
 
-    def _task(self, cell: Cell, image_size: int) -> Task:
-        targets = load_suite(cell.suite).targets(cell.protocol)
+    def _task(self, cell: Cell) -> Task:
+        backbone = self.backbone(cell.backbone)
         return load_task(
             cell.dataset,
             protocol=cell.protocol,
             seed=cell.seed,
             shots=cell.shots,
-            image_size=image_size,
+            image_size=backbone.image_size,
             root=self.settings.data_root,
             score=cell.score,
-            targets=(cell.dataset, *targets) if targets else (),
+            targets=targets(cell),
+            device=self.settings.device,
+            resize_mode=backbone.resize_mode,
+            interpolation=backbone.interpolation,
         )
 
 
@@ -152,11 +153,18 @@ def run_cell(
     }
 
 
+def targets(cell: Cell) -> tuple[str, ...]:
+    """The data sets a prompt is carried over to, its own first; none where it is scored at home."""
+    others = load_suite(cell.suite).targets(cell.protocol)
+    return (cell.dataset, *(name for name in others if name != cell.dataset)) if others else ()
+
+
 def expected(cell: Cell) -> dict[str, Any]:
     """What a record of this cell has to agree with to be current; cheap: loads no model and no image."""
+    card = joint_hash(load_card(name).hash for name in targets(cell) or (cell.dataset,))
     return {
-        "params": json.loads(json.dumps(asdict(params_in_force(cell)))),
-        "hashes": {"method": method_hash(cell.method), "card": load_card(cell.dataset).hash},
+        "params": asdict(params_in_force(cell)),
+        "hashes": {"method": method_hash(cell.method), "card": card},
     }
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
+from bench.cell import PROTOCOLS, SCORES
 from bench.data.card import Card, load_card
 from bench.data.images import ImageSet, View
 from bench.data.source import Source, open_source
 from bench.data.split import Item, base_and_new, few_shot, only
 from bench.errors import UserError, did_you_mean
 from bench.paths import data_root
-
-PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def load_task(
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"no protocol {protocol!r}. {did_you_mean(protocol, PROTOCOLS)}")
-    if score not in ("test", "val"):
+    if score not in SCORES:
         raise UserError(f"score is {score!r}, but must be 'test' or 'val'.")
     if shots < 1:
         raise UserError(f"shots is {shots}, but must be at least 1.")
@@ -103,8 +102,8 @@ def load_task(
         train=source.images(train, view, keep=True, device=device),
         val=source.images(val, view, keep=True, device=device),
         tests=tests,
-        split_hash=_joint(source.split.hash for _, source in loader.opened.values()),
-        card_hash=_joint(card.hash for card, _ in loader.opened.values()),
+        split_hash=joint_hash(source.split.hash for _, source in loader.opened.values()),
+        card_hash=joint_hash(card.hash for card, _ in loader.opened.values()),
     )
 
 
@@ -138,7 +137,7 @@ def words(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.replace("_", " ") for name in classes)
 
 
-def _joint(hashes: Iterable[str]) -> str:
+def joint_hash(hashes: Iterable[str]) -> str:
     """One hash for one or several; a single one is passed through."""
     parts = list(hashes)
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

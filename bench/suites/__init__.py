@@ -1,5 +1,6 @@
 """Suites: a named list of data sets with a backbone and protocol settings, one TOML file each."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ class Suite:
 
 
 def suite_files() -> dict[str, Path]:
-    """The shipped suites by name."""
-    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+    """The suites by name: the shipped ones, and over them those of the folder that BENCH_SUITES names."""
+    folders = [Path(__file__).parent, *map(Path, filter(None, [os.environ.get("BENCH_SUITES")]))]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def load_suite(name: str) -> Suite:
