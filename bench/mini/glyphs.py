@@ -1,0 +1,187 @@
+"""The mask bank: every drawable thing of the mini world as 48x48 alpha masks, several variants each.
+
+Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib carries; shapes,
+arrows and clocks are drawn by formula. Nothing here is random.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 48  # pixels of a mask
+FINE = 4  # masks are drawn this many times larger, then averaged down
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+GREEK = tuple(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau "
+    "upsilon phi chi psi omega".split()
+)
+NUMBERS = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())
+DIGITS = NUMBERS[:10]
+HOURS = NUMBERS[1:]
+SHAPES = tuple(
+    "circle square triangle star cross heart diamond ring crescent hexagon arch drop".split()
+)
+COMPASS = tuple("north northeast east southeast south southwest west northwest".split())
+
+FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic", "DejaVuSansMono", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
+    "STIXGeneralBolIta",
+)  # fmt: skip
+GREEK_LOWER = "αβγδεζηθικλμνξοπρστυφχψω"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All masks and where each thing's variants lie.
+
+    masks: uint8 [M, SIDE, SIDE]; rows: {(kind, thing): tuple of row numbers, one a variant}.
+    """
+
+    masks: np.ndarray
+    rows: dict[tuple[str, int], tuple[int, ...]]
+
+
+@lru_cache(maxsize=1)
+def bank() -> Bank:
+    """Draw the whole bank once per process (about a second)."""
+    masks: list[np.ndarray] = []
+    rows: dict[tuple[str, int], tuple[int, ...]] = {}
+    for kind, things in _drawings().items():
+        for thing, variants in enumerate(things):
+            rows[kind, thing] = tuple(range(len(masks), len(masks) + len(variants)))
+            masks.extend(variants)
+    return Bank(np.stack(masks), rows)
+
+
+def _drawings() -> dict[str, list[list[np.ndarray]]]:
+    """{kind: for each thing the list of its variants}. Letters: upper-case variants first, then lower."""
+    fonts = [_font(name) for name in FONTS]
+    return {
+        "letter": [[_glyph(f, c.upper()) for f in fonts] + [_glyph(f, c) for f in fonts] for c in LETTERS],
+        "greek": [[_glyph(f, c) for f in fonts] for c in GREEK_LOWER],
+        "digit": [[_glyph(f, str(i)) for f in fonts] for i in range(10)],
+        "shape": [_shape(name) for name in SHAPES],
+        "arrow": [_arrows()],
+        "clock": [[_clock(hour, minute, thick) for minute in (0, 30) for thick in (3.0, 4.2)]
+                  for hour in range(1, 13)],
+    }  # fmt: skip
+
+
+def _font(name: str) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    return ImageFont.truetype(str(path), SIDE * FINE // 2)
+
+
+def _glyph(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
+    """The glyph, its ink centred, scaled so that the longer side of the ink fills 80 % of the mask."""
+    left, top, right, bottom = font.getbbox(text)
+    ink = Image.new("L", (int(right - left), int(bottom - top)))
+    ImageDraw.Draw(ink).text((-left, -top), text, font=font, fill=255)
+    ink = ink.crop(ink.getbbox())
+    ratio = 0.8 * SIDE / max(ink.size)
+    size = (max(1, round(ink.width * ratio)), max(1, round(ink.height * ratio)))
+    canvas = Image.new("L", (SIDE, SIDE))
+    canvas.paste(ink.resize(size, Image.Resampling.LANCZOS), ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    return np.asarray(canvas)
+
+
+def _plane() -> tuple[np.ndarray, np.ndarray]:
+    """x (to the right) and y (upwards) in [-1, 1] on the fine grid."""
+    axis = (np.arange(SIDE * FINE) + 0.5) / (SIDE * FINE) * 2 - 1
+    return axis[None, :], -axis[:, None]
+
+
+def _mask(inside: np.ndarray) -> np.ndarray:
+    fine = inside.reshape(SIDE, FINE, SIDE, FINE).mean((1, 3))
+    return (fine * 255).round().astype(np.uint8)
+
+
+def _polygon(points: list[tuple[float, float]]) -> np.ndarray:
+    scale = SIDE * FINE / 2
+    canvas = Image.new("1", (SIDE * FINE, SIDE * FINE))
+    ImageDraw.Draw(canvas).polygon([(scale * (1 + x), scale * (1 - y)) for x, y in points], fill=1)
+    return np.asarray(canvas)
+
+
+def _regular(corners: int, radius: float, inner: float | None = None) -> list[tuple[float, float]]:
+    """Corners of a regular polygon, first one on top; with `inner`, of a star."""
+    radii = [radius] if inner is None else [radius, inner]
+    n = corners * len(radii)
+    turn = 2 * np.pi * np.arange(n) / n
+    return [(radii[i % len(radii)] * np.sin(t), radii[i % len(radii)] * np.cos(t)) for i, t in enumerate(turn)]
+
+
+def _shape(name: str) -> list[np.ndarray]:
+    """Three variants of a shape: slender, usual, stout."""
+    return [_mask(_inside(name, k)) for k in (0.85, 1.0, 1.15)]
+
+
+def _inside(name: str, k: float) -> np.ndarray:
+    x, y = _plane()
+    r = np.hypot(x, y)
+    match name:
+        case "circle":
+            return r < 0.72 * k**0.5
+        case "square":
+            return (abs(x) < 0.64 * k**0.5) & (abs(y) < 0.64 * k**0.5)
+        case "triangle":
+            return _polygon([(0, 0.75), (-0.75 * k, -0.6), (0.75 * k, -0.6)])
+        case "star":
+            return _polygon(_regular(5, 0.85, 0.36 * k))
+        case "cross":
+            arm = 0.22 * k
+            return ((abs(x) < arm) & (abs(y) < 0.76)) | ((abs(y) < arm) & (abs(x) < 0.76))
+        case "heart":
+            u, v = x / (0.68 * k**0.5), (y + 0.1) / 0.68
+            return (u**2 + v**2 - 1) ** 3 - u**2 * v**3 < 0
+        case "diamond":
+            return abs(x) / (0.55 * k) + abs(y) / 0.85 < 1
+        case "ring":
+            return (r < 0.76) & (r > 0.52 / k)
+        case "crescent":
+            return (r < 0.78) & (np.hypot(x - 0.36 * k, y - 0.1) > 0.62)
+        case "hexagon":
+            return _polygon([(py, px * k**0.5) for px, py in _regular(6, 0.78)])
+        case "arch":
+            ring = (np.hypot(x, y + 0.1) < 0.74) & (np.hypot(x, y + 0.1) > 0.42 / k) & (y > -0.1)
+            return ring | ((y <= -0.1) & (y > -0.75) & (abs(x) < 0.74) & (abs(x) > 0.42 / k))
+        case "drop":
+            low = np.hypot(x, y + 0.25) < 0.5 * k**0.5
+            return low | _polygon([(0, 0.85), (-0.46 * k**0.5, -0.08), (0.46 * k**0.5, -0.08)])
+    raise AssertionError(name)
+
+
+def _arrows() -> list[np.ndarray]:
+    """Arrows that point north, in five makes."""
+
+    def arrow(shaft: float, head: float, neck: float) -> np.ndarray:
+        return _polygon([(0, 0.85), (head, neck), (shaft, neck), (shaft, -0.85), (-shaft, -0.85),
+                         (-shaft, neck), (-head, neck)])  # fmt: skip
+
+    chevron = _polygon([(0, 0.85), (0.6, -0.1), (0.6, -0.6), (0, 0.3), (-0.6, -0.6), (-0.6, -0.1)])
+    dart = _polygon([(0, 0.85), (0.55, -0.75), (0, -0.4), (-0.55, -0.75)])
+    makes = [arrow(0.14, 0.5, 0.2), arrow(0.22, 0.6, 0.1), arrow(0.1, 0.38, 0.4), chevron, dart]
+    return [_mask(make) for make in makes]
+
+
+def _clock(hour: int, minute: int, thick: float) -> np.ndarray:
+    """A rim, a short thick hour hand that moves on with the minutes, a long thin minute hand."""
+    x, y = _plane()
+    r = np.hypot(x, y)
+    rim = (r < 0.95) & (r > 0.95 - thick / 40)
+    hour_turn = 2 * np.pi * (hour + minute / 60) / 12
+    return _mask(rim | _hand(hour_turn, 0.5, thick / 28) | _hand(2 * np.pi * minute / 60, 0.82, thick / 75))
+
+
+def _hand(turn: float, length: float, half_width: float) -> np.ndarray:
+    x, y = _plane()
+    along = x * np.sin(turn) + y * np.cos(turn)
+    across = x * np.cos(turn) - y * np.sin(turn)
+    return (along > -0.08) & (along < length) & (abs(across) < half_width)

@@ -1,0 +1,113 @@
+"""The shipped mini CLIP, its tokenizer and the small frozen encoder: files beside this module, no network."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bench.errors import UserError
+from bench.mini import vocabulary
+
+HERE = Path(__file__).resolve().parent
+FILES = {
+    "clip": HERE / "clip.safetensors",
+    "config": HERE / "clip.json",
+    "merges": HERE / "merges.txt.gz",
+    "encoder": HERE / "encoder.safetensors",
+    "log": HERE / "training.csv",
+    "checksums": HERE / "SHA256SUMS",
+}
+MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]  # CLIP's own, as open_clip applies
+STD = torch.tensor((0.26862954, 0.26130258, 0.27577711))[:, None, None]
+CHECKED = ("clip", "config", "merges", "encoder")  # what SHA256SUMS lists
+
+
+def load() -> tuple[open_clip.CLIP, SimpleTokenizer]:
+    """(model in eval mode and float32, tokenizer: list[str] -> int64 [N, context_length]).
+
+    Raises UserError when a shipped file is missing or damaged.
+    """
+    for name in ("clip", "config", "merges"):
+        check(FILES[name])
+    model = open_clip.CLIP(**json.loads(FILES["config"].read_text()))
+    model.load_state_dict(load_file(FILES["clip"]))
+    return model.eval(), vocabulary.tokenizer(FILES["merges"])
+
+
+def load_encoder() -> "Encoder":
+    """The frozen encoder in eval mode and float32. Raises UserError when its file is missing or damaged."""
+    check(FILES["encoder"])
+    encoder = Encoder()
+    encoder.load_state_dict(load_file(FILES["encoder"]))
+    fold_batch_norms(encoder.eval())
+    return encoder.to(memory_format=torch.channels_last).eval()
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold every batch norm into the convolution just before it, in place, all the way down."""
+    children = list(module.named_children())
+    for (name, layer), (after, norm) in zip(children, children[1:], strict=False):
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(layer, norm))
+            setattr(module, after, nn.Identity())
+    for _, child in children:
+        fold_batch_norms(child)
+
+
+class Encoder(nn.Module):
+    """Four strided convolutions and a mean: images [B, 3, S, S] in [0, 1] -> features [B, width]."""
+
+    width = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = (3, 16, 32, 64, self.width)
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(True)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images * 4 - 2).mean((2, 3))
+
+
+def config() -> dict[str, Any]:
+    """open_clip's model config; the vocabulary's size follows from the merges file."""
+    vocab_size = vocabulary.tokenizer(FILES["merges"]).vocab_size
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
+        "text_cfg": {
+            "context_length": vocabulary.CONTEXT_LENGTH, "vocab_size": vocab_size,
+            "width": 128, "heads": 4, "layers": 2,
+        },
+    }  # fmt: skip
+
+
+def check(path: Path) -> None:
+    """Raise UserError unless `path` is the file that SHA256SUMS lists."""
+    remedy = "restore it with `git checkout` or reinstall the package"
+    if not path.exists():
+        raise UserError(f"the mini suite's file {path} is missing: {remedy}")
+    if not FILES["checksums"].exists():
+        raise UserError(f"the mini suite's file {FILES['checksums']} is missing: {remedy}")
+    known = dict(reversed(line.split()) for line in FILES["checksums"].read_text().splitlines())
+    if _sha256(path) != known.get(path.name):
+        raise UserError(f"the mini suite's file {path} is damaged (its sha256 is not the listed one): {remedy}")
+
+
+def write_checksums() -> None:
+    """List the shipped files as `sha256sum` does (so `sha256sum -c SHA256SUMS` checks them too)."""
+    lines = [f"{_sha256(FILES[name])}  {FILES[name].name}" for name in CHECKED]
+    FILES["checksums"].write_text("\n".join(lines) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
