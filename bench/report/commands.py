@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.errors import UserError
+from bench.paths import RESULTS
 from bench.report.frame import Results, load, select
 from bench.report.render import FORMS, render
 from bench.report.schema import PROTOCOLS
@@ -25,7 +26,7 @@ def results_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--results, the folder every report reads."""
     kind = click.Path(path_type=Path)
     return click.option(
-        "--results", type=kind, default=Path("results"), show_default=True, help="Folder of records."
+        "--results", type=kind, default=RESULTS, show_default=True, help="Folder of records."
     )(command)
 
 
@@ -295,3 +296,15 @@ def results_export(results: Path, path: Path) -> None:
 
     export(records(results), path)
     click.echo(f"wrote {path}", err=True)
+
+
+@results.command("publish")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--readme", type=click.Path(path_type=Path), default=Path("README.md"), show_default=True)
+@click.option("--suite", default="mini", show_default=True)
+def results_publish(results: Path, readme: Path, suite: str) -> None:
+    """Make the README's tables, plots and page again from committed records."""
+    from bench.report.publish import publish
+
+    for path in publish(records(results), results, readme, suite):
+        click.echo(f"wrote {path}", err=True)

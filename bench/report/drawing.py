@@ -104,12 +104,13 @@ def count_axis(axis: "Axes") -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if n >= 1000 else f"{n:g}"))
 
 
-def query_axis(axis: "Axes", log: bool, end: int) -> None:
+def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
+    """Queries from `start` (log) or 0 to `end`, written 500, 1k, 5k."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     if log:
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlim(left=max(1, end / 1000))  # before that hardly a step has been made
+        axis.set_xlim(left=max(start, end / 1000))  # before that hardly a step has been made
     axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
     axis.set_xlim(right=end * (1.06 if log else 1.01))

@@ -86,9 +86,7 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("leaderboard.html.j2").render(
         tabs=tabs,
-        published=[
-            html(published.table(s, "RN50" if not s.backbone else None, 16)) for s in published.SOURCES
-        ],
+        published=[html(published.example(s)) for s in published.SOURCES],
         explained=TEST,
         damaged=len(results.damaged),
         failed=len(results.failed),

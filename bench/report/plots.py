@@ -28,6 +28,8 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
     datasets = arrange(suite, frame["dataset"])
     looks = rows_of(frame)
     start = efficiency.zero_shot(frame)
+    asked = frame.loc[(frame["at"] > 0) & (frame["row"] != efficiency.ZERO_SHOT), "at"]
+    first = int(asked.min()) if len(asked) else 1
     with drawing():
         panels: list[str | None] = [None, *datasets] if len(datasets) > 1 else [*datasets]
         figure, axes = grid(len(panels), width, 1.45, max(1, int(width / 1.7)))
@@ -44,7 +46,7 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
                 axis.axvline(mark, color="#999999", lw=0.7, ls=(0, (1, 1.5)))
             axis.set_title(shown(suite, dataset) if dataset else "average")
             axis.title.set_fontweight("normal" if dataset else "bold")
-            query_axis(axis, log, int(frame["at"].max()))
+            query_axis(axis, log, first, int(frame["at"].max()))
         size = RC["axes.labelsize"]
         figure.supylabel("harmonic mean (%)" if protocol == "base-to-new" else "accuracy (%)", fontsize=size)
         figure.supxlabel(QUERIES, fontsize=size)
@@ -100,7 +102,7 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
             handles[style.title] = left.step(x, 100 * y, where="post", color=style.colour, ls=style.line)[0]
             line = expected.loc[row, names].replace(np.inf, np.nan).astype(float)
             right.plot(range(len(names)), line, color=style.colour, marker=style.marker, ls=style.line)
-        query_axis(left, True, end)
+        query_axis(left, True, 1, end)
         left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
         right.set_yscale("log")
         right.set_xticks(range(len(names)), names)

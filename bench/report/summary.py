@@ -54,9 +54,9 @@ def standing(frame: pd.DataFrame, budget: int, draws: int = 10_000) -> Standing:
     average = everything.mean(axis=1).to_dict()
     by_seed = finals.groupby(["row", "seed"])["accuracy"].agg(["mean", "count"])
     by_seed = by_seed[by_seed["count"] == everything.shape[1]]["mean"]
-    tunes = (frame.groupby("row")["at"].max() > 0) | (frame.groupby("row")["n_params"].max() > 0)
+    # a row that is the same for every seed (the hand template) has no interval, rather than one of width 0
     half = {
-        row: stats.t_half_width(by_seed.loc[row]) if tunes[row] and row in by_seed.index else None
+        row: (stats.t_half_width(by_seed.loc[row]) or None) if row in by_seed.index else None
         for row in everything.index
     }
     runs = efficiency.paired_runs(finals[finals["row"].isin(matrix.index)])
@@ -102,10 +102,8 @@ def verdict(s: Standing, where: str) -> str:
         f" It leads {s.labels[second]} by {gap.mean:.1f} points (95 % interval {gap.low:.1f} to "
         f"{gap.high:.1f}; p {_p(p)}{corrected})."
     )
-    if sets < 2 or s.seeds < 2:
-        said += (
-            " With one data set or one seed the interval misses a source of chance: read it as a lower bound."
-        )
+    if sets < 5 or s.seeds < 2:
+        said += " With so few data sets or seeds the interval is rough and rather too narrow."
     if not tied:
         return said + " The difference is real: it is larger than chance over data sets and seeds explains."
     names = _and([s.labels[row] for row in tied])

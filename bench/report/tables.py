@@ -52,7 +52,7 @@ def tables(
     same = [s for s in theirs if s.suite == first["suite"]]
     if same:
         return [side_by_side(own, published.table(same[0], first["backbone"], int(first["shots"])))]
-    return [own, *(published.table(s, None if s.backbone else "RN50", 16) for s in theirs)]
+    return [own, *(published.example(s) for s in theirs)]
 
 
 def measured(results: Results, form: Form = Form()) -> Table:

@@ -1,0 +1,89 @@
+"""Everything the repository shows of its own results, made again from committed records by one command."""
+
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.report import plots
+from bench.report.diagram import cd
+from bench.report.drawing import save
+from bench.report.frame import Results, points, select
+from bench.report.leaderboard import HEADLINE, page, without_variants
+from bench.report.render import markdown
+from bench.report.schema import PROTOCOLS
+from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
+from bench.report.tables import measured
+
+BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
+
+
+def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Path]:
+    """Write the leaderboard, tables and pictures in folder/<suite>, and the README's part between markers.
+
+    Returns the files written. Raises UserError when the README has no markers, or for a table with holes.
+    """
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    if BEGIN not in text or END not in text:
+        raise UserError(
+            f"{readme} has no place for results: it needs the lines '{BEGIN} ... -->' and '{END}'"
+        )
+    home = folder / suite
+    tested = without_variants(results).cells
+    tested = tested[(tested["suite"] == suite) & (tested["score"] == "test")]
+    written, shown = [], []
+    for protocol in (p for p in PROTOCOLS if p in set(tested["protocol"])):
+        budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
+        chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget)
+        written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
+        shown += [*_words(chosen, suite, budget), markdown(measured(chosen)).rstrip()]
+        shown.append(
+            f"![Accuracy against queries, {protocol}]({_from(readme, home / f'{protocol}-curves.png')})"
+        )
+    board = folder / "leaderboard.html"
+    board.write_text(page(results, folder), encoding="utf-8")
+    shown.append(f"The page with everything: [{board.name}]({_from(readme, board)}).")
+    before, rest = text.split(BEGIN, 1)
+    marker, rest = rest.split("\n", 1)
+    after = rest.split(END, 1)[1]
+    readme.write_text(f"{before}{BEGIN}{marker}\n" + "\n\n".join(shown) + f"\n{END}{after}", encoding="utf-8")
+    return [*written, board, readme]
+
+
+def _words(results: Results, suite: str, budget: int) -> list[str]:
+    frame = points(results)
+    marks = sorted({HEADLINE, budget} if budget > HEADLINE else {budget})
+    return [*(verdict(standing(frame, mark), f"the {suite} suite") for mark in marks), *savings(frame)[:1]]
+
+
+def _tables(results: Results, home: Path, protocol: str) -> list[Path]:
+    tables = {"": measured(results), "-ranks": ranks_table(results), "-efficiency": efficiency_table(results)}
+    paths = []
+    for name, table in tables.items():
+        paths.append(home / f"{protocol}{name}.md")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        paths[-1].write_text(markdown(table), encoding="utf-8")
+    return paths
+
+
+def _pictures(results: Results, home: Path, protocol: str, budget: int) -> list[Path]:
+    figures = {
+        "curves": plots.curves(results, marks=[HEADLINE] if budget > HEADLINE else []),
+        "efficiency": plots.efficiency_plot(results),
+        "cd": cd(results),
+        "params": plots.params(results),
+    }
+    paths = []
+    for name, figure in figures.items():
+        for ending in ("png", "svg"):
+            paths.append(home / f"{protocol}-{name}.{ending}")
+            save(figure, paths[-1])
+    return paths
+
+
+def _from(readme: Path, path: Path) -> str:
+    home = readme.resolve().parent
+    resolved = path.resolve()
+    if not resolved.is_relative_to(home):
+        raise UserError(
+            f"{path} lies outside {home}, so {readme} cannot link to it: publish to a folder inside"
+        )
+    return resolved.relative_to(home).as_posix()
