@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sysconfig
 import tempfile
 import time
@@ -30,7 +31,13 @@ FAILED_STARTS = 3  # workers in a row that died before they were up: something i
 POLL = 0.5  # seconds between looks at the stop request
 OBJECT_STORE = 100 << 20  # bytes; records are all that travels, and Ray asks for 75 MiB at least
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-FOLDERS = ("BENCH_CACHE", "BENCH_DATA", "BENCH_DATASETS", "BENCH_METHODS", "BENCH_SUITES")  # variables handed to workers
+FOLDERS = (
+    "BENCH_CACHE",
+    "BENCH_DATA",
+    "BENCH_DATASETS",
+    "BENCH_METHODS",
+    "BENCH_SUITES",
+)  # variables handed to workers
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU share sees the machine as it is
@@ -252,14 +259,7 @@ def _run_on_ray(
 ) -> None:
     _check_request(workers, gpus)
     with _environment(QUIET), _ray(address, max(cores(), workers or 0), gpus, job.stop) as ray:
-        room = _room(ray, gpus)
-        if (workers or 1) > room:
-            each = "1 CPU" + (f" and {gpus:g} GPU" if gpus else "")
-            have = {kind: ray.cluster_resources().get(kind, 0.0) for kind in ("CPU", "GPU")}
-            raise UserError(
-                f"{workers or 1} worker(s) of {each} each are asked for, but there is room for {room}: "
-                f"{have['CPU']:g} CPU and {have['GPU']:g} GPU. Lower --workers or --gpus-per-cell."
-            )
+        room = _room(ray, workers or 1, gpus)
         # A Ray of our own has the workers' environment already, and starts them while it starts itself.
         env = None if address is None else {"env_vars": _worker_environment()}
         actor = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=env)(Worker)
@@ -275,13 +275,22 @@ def _check_request(workers: int | None, gpus: float) -> None:
         raise UserError(f"--gpus-per-cell is {gpus:g}, but must be a share from 0 to 1 or a whole number.")
 
 
-def _room(ray: Any, gpus: float) -> int:
-    """Workers that the living nodes have room for, each worker on one node."""
+def _room(ray: Any, workers: int, gpus: float) -> int:
+    """Workers that the living nodes have room for, each on one node. Raises UserError if too few: Ray would
+    wait for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = 0
-    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+    for node in nodes:
         cards = node.get("GPU", 0.0)
         by_gpu = cards * int(1 / gpus + 1e-9) if 0 < gpus < 1 else cards // gpus if gpus else float("inf")
         room += int(min(node.get("CPU", 0.0), by_gpu))
+    if workers > room:
+        each = "1 CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        cpu, gpu = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+        raise UserError(
+            f"{workers} worker(s) of {each} each are asked for, but there is room for {room}: {cpu:g} CPU "
+            f"and {gpu:g} GPU on {len(nodes)} machine(s). Lower --workers or --gpus-per-cell."
+        )
     return room
 
 
@@ -377,6 +386,8 @@ def _ray(address: str | None, cpus: int, gpus: float, stop: StopRequest) -> Iter
     """Ray, joined or started from a neutral folder, and gone afterwards with all its processes."""
     import ray
 
+    if address is not None:
+        _check_reachable(address)
     folder = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("RAY_TMPDIR") or _short_temp())
     own = {
         "address": "local",
@@ -404,6 +415,19 @@ def _ray(address: str | None, cpus: int, gpus: float, stop: StopRequest) -> Iter
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """ray.init tries for minutes; a closed port is known at once. Raises UserError."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(
+                f"nothing answers at --ray-address {address}: {error.strerror or error}. Start a cluster "
+                "there with `ray start --head`, or leave the option out."
+            ) from error
 
 
 def _short_temp() -> str:

@@ -66,6 +66,8 @@ def run(cell: Cell, settings: Settings) -> dict[str, Any]:
         mark(settings, "computes")
         torch.linalg.matrix_power(torch.eye(1000), 10**9 - 1)  # native code that never looks at a signal
         torch.linalg.svd(torch.rand(20_000, 20_000))
+    if cell.method == "slow":
+        mark(settings, "slow")
     time.sleep(settings.seconds)
     rng = torch.Generator().manual_seed(cell.seed_for("method"))
     product = torch.randn(300, 300, generator=rng) @ torch.randn(300, 300, generator=rng)

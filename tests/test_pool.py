@@ -1,0 +1,315 @@
+"""The pool: the same records however cells are run, no cell lost with a worker, no process left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_runs
+from toy_runs import Settings, cell, importable, marks
+
+from bench import pool
+from bench.cell import Cell
+from bench.errors import UserError
+from bench.pool import Event, Interrupted, Summary, run_all
+from bench.store import Store, dump
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+WAYS = {"serial": {"local": True}, "one worker": {"workers": 1}, "two workers": {"workers": 2}}
+
+
+def same_bytes(
+    cells: Sequence[Cell], settings: Any, run: Callable[[Cell, Any], dict[str, Any]]
+) -> list[bytes]:
+    """Run the cells in every way there is; the records, time stamps aside, or an AssertionError."""
+    texts: dict[str, dict[Cell, str]] = {}
+    for way, how in WAYS.items():
+        found = texts[way] = {}
+
+        def keep(record: dict[str, Any], found: dict[Cell, str] = found) -> None:
+            found[Cell.from_dict(record["cell"])] = dump({**record, "run": None})
+
+        with importable():
+            run_all(cells, settings, run=run, on_record=keep, **how)
+        assert found.keys() == set(cells), way
+        assert found == texts["serial"], way
+    return [texts["serial"][cell].encode() for cell in cells]
+
+
+def collect(cells, settings, **how) -> tuple[Summary, dict[Cell, dict], list[Event]]:
+    records: dict[Cell, dict] = {}
+    events: list[Event] = []
+
+    def keep(record):
+        one = Cell.from_dict(record["cell"])
+        assert one not in records, "a second record of the same cell"
+        records[one] = record
+
+    with importable():
+        summary = run_all(cells, settings, run=toy_runs.run, on_record=keep, on_event=events.append, **how)
+    return summary, records, events
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(str(tmp_path))
+
+
+# The same records
+
+
+def test_serial_one_worker_and_two_give_the_same_bytes(settings):
+    cells = [cell(method, data, seed) for data in "ab" for seed in (1, 2) for method in ("easy", "raises")]
+    texts = same_bytes(cells, settings, toy_runs.run)
+    assert len(set(texts)) == len(cells)
+
+
+# Bad cells, dying workers
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"local": True}, id="local"),
+        pytest.param({"workers": 2}, id="ray", marks=pytest.mark.slow),
+    ],
+)
+def test_a_failing_cell_is_recorded_and_the_others_go_on(settings, how):
+    cells = [cell(method, "a", seed) for seed in (1, 2) for method in ("raises", "exits", "easy")]
+    summary, records, _ = collect(cells, settings, **how)
+    assert [records[one]["status"] for one in cells] == ["failed", "failed", "ok"] * 2
+    assert (summary.done, summary.left, summary.lost, summary.queries) == (2, 0, 0, 200)
+    assert dict(summary.failed)[cells[0]] == "ZeroDivisionError: this method always fails"
+    assert dict(summary.failed)[cells[1]] == "SystemExit: this method leaves"
+    assert "Traceback" in records[cells[0]]["error"]
+    assert "toy_runs.py" in records[cells[0]]["error"]
+
+
+def test_a_killed_worker_costs_a_retry_and_a_deadly_cell_only_itself(settings):
+    cells = [cell("dies-once", "a"), cell("easy", "a"), cell("dies", "b"), cell("easy", "b")]
+    summary, records, events = collect(cells, settings, workers=2)
+    assert [records[one]["status"] for one in cells] == ["ok", "ok", "failed", "ok"]
+    deaths = marks(settings, "dies")
+    assert len(deaths) == len(set(deaths)) == 1 + pool.RETRIES  # each time on a fresh worker
+    assert len(marks(settings, "dies-once")) == 1
+    assert summary.lost == 2 + pool.RETRIES
+    assert [line for _, line in summary.failed] == [records[cells[2]]["error"]]
+    assert "3 workers died while they ran this cell" in records[cells[2]]["error"]
+    assert [event.cell for event in events if event.kind == "lost"].count(cells[2]) == pool.RETRIES
+
+
+def test_an_idle_worker_prefers_its_data_set_then_one_that_nobody_holds():
+    queue = pool._Queue([cell("easy", data, seed) for data in "abc" for seed in (1, 2, 3)])
+    taken = [queue.take(holds, others) for holds, others in [("", ""), ("", "a"), ("b", "a"), ("a", "b")]]
+    assert [one.dataset for one in taken] == ["a", "b", "b", "a"]
+    assert [queue.take("b", "a").dataset, queue.take("b", "a").dataset] == ["b", "c"]
+    assert [queue.take("a", "c").dataset, queue.take("a", "c").dataset] == ["a", "c"]
+    assert queue
+    assert queue.take("a", "c").dataset == "c"
+    assert queue.take("a", "c") is None
+    assert not queue
+
+
+# Requests that cannot be met
+
+
+def test_room_is_counted_node_by_node_and_what_lacks_is_named():
+    class Cluster:
+        @staticmethod
+        def nodes():
+            small, big = {"CPU": 4.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}
+            return [
+                {"Alive": True, "Resources": small},
+                {"Alive": True, "Resources": big},
+                {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 99.0}},
+                {"Alive": True, "Resources": {}},
+            ]
+
+    rooms = {gpus: pool._room(Cluster, 1, gpus) for gpus in (0, 0.25, 0.1, 1, 2)}
+    assert rooms == {0: 6, 0.25: 6, 0.1: 6, 1: 3, 2: 2}
+    asked = r"4 worker\(s\) of 1 CPU and 1 GPU each are asked for, but there is room for 3: 6 CPU and 5 GPU"
+    with pytest.raises(UserError, match=asked):
+        pool._room(Cluster, 4, 1)
+    with pytest.raises(UserError, match="room for 0"):
+        pool._room(Cluster, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"workers": 0}, "--workers is 0"),
+        ({"gpus_per_cell": -1}, "--gpus-per-cell is -1"),
+        ({"gpus_per_cell": 1.5}, "--gpus-per-cell is 1.5"),
+        ({"ray_address": "127.0.0.1:1"}, "nothing answers at --ray-address 127.0.0.1:1"),
+    ],
+)
+def test_a_request_that_can_never_be_met_is_refused_at_once(settings, how, message):
+    with pytest.raises(UserError, match=message) as caught:
+        collect([cell()], settings, **how)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_gpus_that_are_not_there_are_refused(settings):
+    with pytest.raises(UserError, match="1 CPU and 64 GPU each are asked for, but there is room for 0"):
+        collect([cell()], settings, gpus_per_cell=64)
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_start_are_no_endless_loop(settings):
+    with pytest.raises(UserError, match=r"3 workers in a row did not start.*toy_runs"):
+        run_all([cell()], settings, run=toy_runs.run, on_record=print, workers=1)  # not importable there
+
+
+def test_nothing_to_do_starts_nothing():
+    summary, records, events = collect([], None)
+    assert (summary.done, records, events) == (0, {}, [])
+
+
+def test_cores_respect_affinity():
+    assert 1 <= pool.cores() <= os.cpu_count()
+    if hasattr(os, "sched_setaffinity"):
+        script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+        script += "; from bench.pool import cores; print(cores())"
+        assert subprocess.check_output([sys.executable, "-c", script]) == b"1\n"
+
+
+# Stopping
+
+
+@contextmanager
+def driver(tmp_path: Path, how: str, *methods: str):
+    """A run in a process of its own, on a Ray whose files, and so processes, can be told from others'."""
+    with importable():
+        environment = os.environ | {"RAY_TMPDIR": str(tmp_path)}
+        command = [sys.executable, toy_runs.__file__, tmp_path / "results", tmp_path, how, *methods]
+        process = subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def short_path():
+    """A folder whose path is short enough for Ray's sockets, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def family(folder: Path) -> dict[int, str]:
+    """Processes that have a file below `folder` open or in their command: {pid: command}."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            links = [os.readlink(link) for link in process.joinpath("fd").iterdir()]
+        except OSError:
+            continue
+        if any(str(folder) in text for text in [command, *links]):
+            found[int(process.name)] = command
+    return found
+
+
+def until(condition: Callable[[], Any], seconds: float) -> Any:
+    """The condition's value as soon as it is true; what it is at the end of the time otherwise."""
+    end = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return value
+
+
+def finished(folder: Path) -> list[dict]:
+    """All records, each one whole."""
+    return list(Store(folder / "results").records())
+
+
+def stop(short_path: Path, number: signal.Signals, how: str, method: str, times: int = 1) -> None:
+    """Stop a run when a record is there and a cell is being worked on; look at what it leaves."""
+    with driver(short_path, how, "easy", method) as process:
+        busy = partial(marks, Settings(str(short_path)), method)
+        assert until(lambda: finished(short_path) and busy(), 90), "the run does not come to its second cell"
+        for _ in range(times):
+            process.send_signal(number)
+            time.sleep(0.02)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert {one["status"] for one in finished(short_path)} == {"ok"}
+    assert until(lambda: not family(short_path), 5), family(short_path)
+    assert list(short_path.glob("bench-*")) == []
+    assert not (short_path / "results" / ".lock").exists()
+    assert f"stopped by {number.name}: " in output
+
+
+@on_linux
+def test_ctrl_c_leaves_the_finished_records_and_no_process(short_path):
+    stop(short_path, signal.SIGINT, "ray", "computes", times=5)  # impatient
+
+
+@on_linux
+@pytest.mark.parametrize("method", ["sleeps", "slow"])
+def test_a_local_run_is_stopped_in_the_middle_of_a_cell(short_path, method):
+    stop(short_path, signal.SIGTERM, "local", method)
+
+
+@on_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("method", ["sleeps", "slow"])
+def test_other_signals_too(short_path, number, method):
+    stop(short_path, number, "ray", method, times=5)
+
+
+@on_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 2.0, 3.0, 4.0])
+def test_a_run_stopped_while_ray_starts_leaves_no_process(short_path, seconds):
+    with driver(short_path, "ray", "easy") as process:
+        assert until(lambda: list(short_path.glob("bench-*")), 60)
+        time.sleep(seconds)
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert until(lambda: not family(short_path), 10), family(short_path)
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_killed_driver_takes_its_workers_with_it(short_path):
+    with driver(short_path, "ray", "easy", "computes") as process:
+        assert until(partial(marks, Settings(str(short_path)), "computes"), 90)
+        process.kill()
+        process.wait()
+    workers = lambda: [line for line in family(short_path).values() if "ray::Worker" in line]  # noqa: E731
+    assert until(lambda: not workers(), 20), workers()
+    assert until(lambda: not family(short_path), 120), "Ray's agents go when they have missed it for a minute"
+    assert all(one["status"] == "ok" for one in finished(short_path))
+
+
+def test_an_interrupted_run_says_how_far_it_got(settings):
+    def stop(record):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as caught:
+        run_all([cell(seed=s) for s in (1, 2, 3)], settings, run=toy_runs.run, on_record=stop, local=True)
+    assert caught.value.signum == signal.SIGINT
+    assert (caught.value.summary.done, caught.value.summary.left) == (1, 2)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_after_the_last_record_changes_nothing(settings):
+    def stop(record):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    summary = run_all([cell()], settings, run=toy_runs.run, on_record=stop, local=True)
+    assert summary.done == 1
