@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from bench.errors import UserError, did_you_mean
 from bench.models.block import OpenClip
 from bench.models.fast import Weights
-from bench.models.text import TextTower, encode_tokens, eot_positions, is_causal_clip, pack, text_module
+from bench.models.text import (
+    TextTower,
+    encode_tokens,
+    eot_positions,
+    is_causal_clip,
+    pack,
+    reads_eot,
+    text_module,
+)
 from bench.models.vision import Tower, image_tower, patch_statistics, unit
 from bench.models.weights import load_model, state_hash
 
@@ -113,7 +121,7 @@ class Backbone:
     def embed_words(self, text: str) -> Tensor:
         """The token embeddings [m, d] of a text, without SOS and EOT: a context to start from."""
         tokens = self.tokenizer([text]).to(self.device)
-        if not self._causal:
+        if not reads_eot(self.model):
             raise UserError(
                 f"{self.name}'s tokens are not those of CLIP: start from a random context instead"
             )

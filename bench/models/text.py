@@ -1,5 +1,6 @@
 """Class prompts as text features: the tower's fast path where it is exact, open_clip's own path elsewhere."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -34,10 +35,15 @@ def is_causal_clip(model: OpenClip) -> bool:
     return (
         mask is not None
         and torch.equal(mask, torch.full_like(mask, float("-inf")).triu(1))
-        and _pool_type(text) in ("argmax", "eos")
+        and reads_eot(model)
         and getattr(text, "cls_emb", None) is None
         and all(is_plain(block) for block in text.transformer.resblocks)
     )
+
+
+def reads_eot(model: OpenClip) -> bool:
+    """Whether the text feature is read at EOT, as in every CLIP: the tokens are SOS, words, EOT, padding."""
+    return _pool_type(text_module(model)) in ("argmax", "eos")
 
 
 def _pool_type(text: OpenClip) -> str:
@@ -92,7 +98,7 @@ class TextTower:
 
     `encode` takes contexts [K, m, d] of K candidates to features [K, C, e] of unit norm, exactly (to 1e-10
     in float64), and is differentiable in the contexts where they require it. `fast` says whether the model
-    allows the fast path; where it does not (a tower that is not causal), `encode` is `plain`.
+    allows the fast path; where it does not (a tower that is not causal), `encode` is `plain`, with a warning.
 
     max_tokens  tokens in one forward, which bounds the memory; at least one candidate and block go together
     block       class tokens in one sequence
@@ -118,11 +124,17 @@ class TextTower:
         device = text.token_embedding.weight.device
         # lengths come from the whole tokenised text: the full stop merges with the end of some names
         self.tokens = tokenizer([f"{name}." for name in class_names]).to(device)  # [C, L]
-        self.start = 1 if self.fast or hasattr(tokenizer, "sot_token_id") else 0  # a SOS token or none
+        self.start = 1 if reads_eot(model) or hasattr(tokenizer, "sot_token_id") else 0  # a SOS token or none
         self.ends = self._ends()
+        self.room = max(0, self.context_length - 1 - int(self.ends.max()))  # for the context
         self._fast: FastPath | None = None
         if self.fast:
             self._fast = FastPath(weights or pack(model), self.tokens, self.ends, max_tokens, block)
+        else:
+            kind = type(text).__name__
+            warnings.warn(
+                f"{kind} is no plain causal CLIP tower: prompts run at full length, slowly", stacklevel=2
+            )
 
     def encode(self, contexts: Tensor) -> Tensor:
         """Contexts [K, m, d] -> [K, C, e] of unit norm."""
@@ -134,9 +146,7 @@ class TextTower:
         contexts = self._check(contexts)
         m, start = contexts.shape[1], self.start
         length = self.tokens.shape[1]
-        places = self.tokens[:, start : start + 1].expand(
-            -1, m
-        )  # any token would do: the context replaces it
+        places = self.tokens[:, start : start + 1].expand(-1, m)  # any token: the context takes its place
         tokens = torch.cat([self.tokens[:, :start], places, self.tokens[:, start:]], dim=1)[:, :length]
         embedding = text_module(self.model).token_embedding
         features = []
@@ -154,18 +164,18 @@ class TextTower:
             raise UserError(
                 f"contexts must be [candidates, tokens, {self.width}] for this model, not {shape}"
             )
-        m, room = contexts.shape[1], max(0, self.context_length - int(self.ends.max()) - 1)
-        if m > room:
+        m = contexts.shape[1]
+        if m > self.room:
             name = self.class_names[int(self.ends.argmax())]
             raise UserError(
                 f"a context of {m} tokens does not fit before class {name!r}: the model takes "
-                f"{self.context_length} tokens in all, which leaves {room}; shorten the context or the name"
+                f"{self.context_length} tokens in all, which leaves {self.room}; shorten either"
             )
         return contexts.to(self.tokens.device)
 
     def _ends(self) -> Tensor:
         """[C] the last position of each text that has to stay: EOT, or what stands before the padding."""
-        if self.fast:
+        if reads_eot(self.model):
             return eot_positions(self.model, self.tokens)
         padding = self.tokens[:, -1:]  # trailing repeats of one token; a full row has none
         real = (self.tokens != padding).int()
