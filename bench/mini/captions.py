@@ -124,7 +124,7 @@ def _ground(s: Scenes, i: int, rng: np.random.Generator) -> list[str]:
 
 
 def plural(noun: str) -> str:
-    """"star" -> "stars", "cross" -> "crosses"."""
+    """star -> stars, cross -> crosses."""
     return f"{noun}es" if noun.endswith(("s", "x", "h")) else f"{noun}s"
 
 
@@ -134,6 +134,7 @@ def wordings() -> list[str]:
     counted = [plural(noun) for noun in (*named, *STANDINS, *BARE.values())]
     templates = [template for group in NOUNS.values() for template in group]
     return [
-        *OPENINGS, *STANDINS, *GROUNDS, *UNBOUND_COLORS, *UNBOUND_PLACES, *templates, *BARE.values(), *TEXTURED, *LAND, *named, *counted,
-        *COLOR_NAMES, *PLACES, *STYLES, *NUMBERS, "some many one infrared",
+        *OPENINGS, *STANDINS, *GROUNDS, *UNBOUND_COLORS, *UNBOUND_PLACES, *templates, *BARE.values(),
+        *TEXTURED, *LAND, *named, *counted, *COLOR_NAMES, *PLACES, *STYLES, *NUMBERS,
+        "some many one infrared",
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from bench.mini.world import render
 
 GENERIC = "a photo of a {}."
 
+
 class Evaluation:
     """Zero-shot and CoOp accuracies, in percent, of a model on one split of the mini data sets."""
 
@@ -36,7 +37,9 @@ class Evaluation:
     def zero_shot(self, model: CLIP, template: str | None = None) -> dict[str, float]:
         """{data set: accuracy} with each card's template, or with one template for all."""
         return {
-            name: accuracy(*features(model, name, self.score), self.text(model, card, template or card.template))
+            name: accuracy(
+                *features(model, name, self.score), self.text(model, card, template or card.template)
+            )
             for name, card in self.cards.items()
         }
 
@@ -104,14 +107,19 @@ def encode_context(model: CLIP, context: torch.Tensor, tokens: torch.Tensor) -> 
     embedded = model.token_embedding(tokens)
     shared = context.expand(len(tokens), -1, -1)
     length = int(end.max()) + 1
-    x = torch.cat([embedded[:, :1], shared, embedded[:, 1:]], 1)[:, :length] + model.positional_embedding[:length]
+    x = (
+        torch.cat([embedded[:, :1], shared, embedded[:, 1:]], 1)[:, :length]
+        + model.positional_embedding[:length]
+    )
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x[torch.arange(len(x)), end])
     return F.normalize(x @ model.text_projection, dim=-1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--score", choices=("val", "test"), default="test")
     parser.add_argument("--shots", type=int, default=16)

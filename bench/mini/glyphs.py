@@ -14,18 +14,22 @@ from PIL import Image, ImageDraw, ImageFont
 SIDE = 48  # pixels of a mask
 FINE = 4  # masks are drawn this many times larger, then averaged down
 
+
+def names(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
-GREEK = tuple(
+GREEK = names(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau "
-    "upsilon phi chi psi omega".split()
+    "upsilon phi chi psi omega"
 )
-NUMBERS = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())
+NUMBERS = names("zero one two three four five six seven eight nine ten eleven twelve")
 DIGITS = NUMBERS[:10]
 HOURS = NUMBERS[1:]
-SHAPES = tuple(
-    "circle square triangle star cross heart diamond ring crescent hexagon arch drop".split()
-)
-COMPASS = tuple("north northeast east southeast south southwest west northwest".split())
+SHAPES = names("circle square triangle star cross heart diamond ring crescent hexagon arch drop")
+COMPASS = names("north northeast east southeast south southwest west northwest")
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold",
@@ -115,7 +119,9 @@ def _regular(corners: int, radius: float, inner: float | None = None) -> list[tu
     radii = [radius] if inner is None else [radius, inner]
     n = corners * len(radii)
     turn = 2 * np.pi * np.arange(n) / n
-    return [(radii[i % len(radii)] * np.sin(t), radii[i % len(radii)] * np.cos(t)) for i, t in enumerate(turn)]
+    return [
+        (radii[i % len(radii)] * np.sin(t), radii[i % len(radii)] * np.cos(t)) for i, t in enumerate(turn)
+    ]
 
 
 def _shape(name: str) -> list[np.ndarray]:

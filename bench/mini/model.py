@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def load_encoder() -> "Encoder":
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold every batch norm into the convolution just before it, in place, all the way down."""
     children = list(module.named_children())
-    for (name, layer), (after, norm) in zip(children, children[1:], strict=False):
+    for (name, layer), (after, norm) in pairwise(children):
         if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(layer, norm))
             setattr(module, after, nn.Identity())
@@ -70,7 +71,7 @@ class Encoder(nn.Module):
         super().__init__()
         channels = (3, 16, 32, 64, self.width)
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(True)]
         self.layers = nn.Sequential(*layers)
 
@@ -100,7 +101,9 @@ def check(path: Path) -> None:
         raise UserError(f"the mini suite's file {FILES['checksums']} is missing: {remedy}")
     known = dict(reversed(line.split()) for line in FILES["checksums"].read_text().splitlines())
     if _sha256(path) != known.get(path.name):
-        raise UserError(f"the mini suite's file {path} is damaged (its sha256 is not the listed one): {remedy}")
+        raise UserError(
+            f"the mini suite's file {path} is damaged (its sha256 is not the listed one): {remedy}"
+        )
 
 
 def write_checksums() -> None:

@@ -100,7 +100,9 @@ def _masks(s: Scenes, g: torch.Generator) -> torch.Tensor:
     return alpha
 
 
-def _stamp(masks: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def _stamp(
+    masks: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor, centre: torch.Tensor
+) -> torch.Tensor:
     """Masks uint8 [n, 48, 48] turned clockwise, scaled and moved: [n, 1, S, S] in [0, 1]."""
     cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
     linear = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # picture -> mask
@@ -154,7 +156,7 @@ def _speckles(noise: torch.Tensor) -> torch.Tensor:
 
 
 def _wave(name: str, a: torch.Tensor, b: torch.Tensor, upright: torch.Tensor) -> torch.Tensor:
-    """The texture's field over phases a and b along its two axes, [n, S, S]; positive in the second colour."""
+    """The texture's field over the phases a, b of its two axes, [n, S, S]; positive in the second colour."""
     match name:
         case "striped":
             return torch.sin(torch.where(upright, a, b))

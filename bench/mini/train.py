@@ -98,7 +98,7 @@ IGNORE = -100
 
 
 def _targets(s: Scenes) -> dict[str, torch.Tensor]:
-    """Targets of the attribute heads, int64 [N]; IGNORE where the attribute cannot be told from the picture."""
+    """Targets of the attribute heads, int64 [N]; IGNORE where the picture does not tell the attribute."""
     offset = np.cumsum([0, *(len(names) for names in THINGS.values())])[:-1]
     land, texture = s.kind == KINDS.index("land"), s.kind == KINDS.index("texture")
     shape = s.kind == KINDS.index("shape")
@@ -123,7 +123,9 @@ class Heads(nn.Module):
 
     def loss(self, features: torch.Tensor, targets: dict[str, torch.Tensor]) -> torch.Tensor:
         logits = self.linear(features).split(list(HEADS.values()), dim=1)
-        losses = [F.cross_entropy(z, targets[k], ignore_index=IGNORE) for k, z in zip(HEADS, logits, strict=True)]
+        losses = [
+            F.cross_entropy(z, targets[k], ignore_index=IGNORE) for k, z in zip(HEADS, logits, strict=True)
+        ]
         return torch.stack(losses).mean()
 
 
@@ -251,7 +253,9 @@ def _save(module: nn.Module, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("seed", "steps", "encoder_steps"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Recipe, name))
     recipe = Recipe(**vars(parser.parse_args()))

@@ -1,11 +1,12 @@
 """The reduced vocabulary: of CLIP's BPE merges only those that the mini world's words pass through.
 
-A word of the world gets exactly CLIP's own split; any other word falls back to shorter pieces, at worst bytes.
+A word of the world gets exactly CLIP's own split; any other word falls into shorter pieces, at worst bytes.
 """
 
 import gzip
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
@@ -14,20 +15,21 @@ from bench.mini import captions
 
 CONTEXT_LENGTH = 24  # SOS, 16 context tokens, a class name of up to 5 tokens, full stop, EOT
 COMMON = """
-    a an the of in on at to is it this that with and or no not some many one two photo photos picture image
-    images drawing painting sketch rendering view aerial satellite centered type kind style color colour colors
-    background foreground ground texture pattern surface material handwritten written printed hand number digit
-    letter symbol character sign shape object objects thing something arrow pointing points direction clock time
-    showing shows o'clock hour place corner side bright dark small large big blurry clean bad good cropped close
-    up low resolution black white land cover use area region seen from above made colored filled which what there
-    are here see we says reads half past quarter count total exactly several behind towards mix main scene scan
-    marked tells face street map old paper set piece any other both shown everything wall material fabric tile
-""".split()
+    a an the of in on at to is it this that with and or no not some many one two photo photos picture
+    image images drawing painting sketch rendering view aerial satellite centered type kind style color
+    colour colors background foreground ground texture pattern surface material handwritten written
+    printed hand number digit letter symbol character sign shape object objects thing something arrow
+    pointing points direction clock time showing shows o'clock hour place corner side bright dark small
+    large big blurry clean bad good cropped close up low resolution black white land cover use area
+    region seen from above made colored filled which what there are here see we says reads half past
+    quarter count total exactly several behind towards mix main scene scan marked tells face street map
+    old paper set piece any other both shown everything wall material fabric tile
+"""
 
 
 def words() -> list[str]:
     """Every word that a caption, a class name or an ordinary template can hold, sorted."""
-    texts = (*COMMON, *captions.wordings())
+    texts = (COMMON, *captions.wordings())
     return sorted({word for text in texts for word in re.findall(r"[a-z]+", text.lower())})
 
 
@@ -45,7 +47,7 @@ def _merges_of(word: str, rank: dict[tuple[str, ...], int]) -> list[int]:
     parts = [*word[:-1], word[-1] + "</w>"]
     used = []
     while len(parts) > 1:
-        best = min(zip(parts, parts[1:], strict=False), key=lambda pair: rank.get(pair, len(rank)))
+        best = min(pairwise(parts), key=lambda pair: rank.get(pair, len(rank)))
         if best not in rank:
             break
         used.append(rank[best])
@@ -64,11 +66,11 @@ def _merge(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 def write_merges(path: Path) -> None:
-    """Write the merges file in open_clip's format: gzip, one header line, one merge a line; same bytes each time."""
+    """Write the merges as open_clip reads them: gzip, a header line, one a line; always the same bytes."""
     text = "\n".join(["#version: reduced from CLIP's merges", *reduced_merges(words())])
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def tokenizer(path: Path) -> SimpleTokenizer:
-    """open_clip's own tokenizer over the merges at `path`; callable(list[str]) -> int64 [N, CONTEXT_LENGTH]."""
+    """open_clip's own tokenizer over the merges at `path`: list[str] -> int64 [N, CONTEXT_LENGTH]."""
     return SimpleTokenizer(bpe_path=str(path), context_length=CONTEXT_LENGTH)

@@ -1,8 +1,9 @@
-"""The mini suite's pictures: `render(name)` gives every split of a data set, always the same, kept in the cache."""
+"""The mini suite's pictures: `render(name)` gives a data set's splits, always the same, kept in the cache."""
 
 import hashlib
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,18 @@ from bench.mini.paint import SIZE, paint
 from bench.mini.tasks import LOOKS, TASKS
 from bench.paths import cache_dir
 
-VERSION = 1  # raise it when any picture changes
 SPLITS = {"train": 64, "val": 500, "test": 1000}  # train: images a class; val and test: images in all
 REAL = "mini-digits"
 
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, SIZE, SIZE, 3], labels int64 [N]
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """The key of cached pictures: a hash of the code that draws them, so that no edit leaves stale ones."""
+    modules = ("glyphs.py", "scenes.py", "paint.py", "tasks.py", "world.py")
+    digest = hashlib.sha256(b"".join((Path(__file__).parent / module).read_bytes() for module in modules))
+    return digest.hexdigest()[:12]
 
 
 def names() -> tuple[str, ...]:
@@ -26,10 +34,10 @@ def names() -> tuple[str, ...]:
 
 
 def render(name: str) -> dict[str, Split]:
-    """{"train" | "val" | "test": (images uint8 [N, 32, 32, 3], labels int64 [N])}; raises UserError if unknown."""
+    """{"train" | "val" | "test": (images uint8 [N, 32, 32, 3], labels int64 [N])}; UserError if unknown."""
     if name not in names():
         raise UserError(f"no mini data set {name!r}. {did_you_mean(name, names())}")
-    path = cache_dir() / "mini" / f"{name}-v{VERSION}.npz"
+    path = cache_dir() / "mini" / f"{name}-{version()}.npz"
     if path.exists():
         return _read(path)
     splits = draw(name)
@@ -79,7 +87,8 @@ def _read(path: Path) -> dict[str, Split]:
 def _write(path: Path, splits: dict[str, Split]) -> None:
     """Write whole or not at all: other processes may be rendering the same data set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{s}_{what}": a for s, pair in splits.items() for what, a in zip(("images", "labels"), pair, strict=True)}
+    arrays = {f"{split}_images": images for split, (images, _) in splits.items()}
+    arrays |= {f"{split}_labels": labels for split, (_, labels) in splits.items()}
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".npz.part")
     try:
         with os.fdopen(handle, "wb") as file:
