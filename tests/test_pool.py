@@ -93,17 +93,27 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(settings, how):
     assert "toy_runs.py" in records[cells[0]]["error"]
 
 
-def test_a_killed_worker_costs_a_retry_and_a_deadly_cell_only_itself(settings):
-    cells = [cell("dies-once", "a"), cell("easy", "a"), cell("dies", "b"), cell("easy", "b")]
+def test_a_killed_worker_costs_a_retry_and_no_cell(settings):
+    cells = [cell("dies-once", "a"), cell("easy", "a"), cell("easy", "b")]
     summary, records, events = collect(cells, settings, workers=2)
-    assert [records[one]["status"] for one in cells] == ["ok", "ok", "failed", "ok"]
+    assert [records[one]["status"] for one in cells] == ["ok"] * 3
+    (dead,) = marks(settings, "dies-once")
+    assert records[cells[0]]["run"]["pid"] != dead
+    assert (summary.done, summary.lost, summary.left) == (3, 1, 0)
+    assert [event.cell for event in events if event.kind == "lost"] == [cells[0]]
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_its_workers_is_given_up(settings):
+    cells = [cell("dies"), cell("easy")]
+    summary, records, events = collect(cells, settings, workers=1)
+    assert [records[one]["status"] for one in cells] == ["failed", "ok"]
     deaths = marks(settings, "dies")
     assert len(deaths) == len(set(deaths)) == 1 + pool.RETRIES  # each time on a fresh worker
-    assert len(marks(settings, "dies-once")) == 1
-    assert summary.lost == 2 + pool.RETRIES
-    assert [line for _, line in summary.failed] == [records[cells[2]]["error"]]
-    assert "3 workers died while they ran this cell" in records[cells[2]]["error"]
-    assert [event.cell for event in events if event.kind == "lost"].count(cells[2]) == pool.RETRIES
+    assert summary.lost == 1 + pool.RETRIES
+    assert [event.cell for event in events if event.kind == "lost"] == [cells[0], cells[0], None]
+    assert summary.failed == [(cells[0], records[cells[0]]["error"])]
+    assert "3 workers died while they ran this cell" in records[cells[0]]["error"]
 
 
 def test_an_idle_worker_prefers_its_data_set_then_one_that_nobody_holds():

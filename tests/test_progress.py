@@ -1,0 +1,87 @@
+"""What a user reads while cells run."""
+
+import io
+
+import pytest
+from rich.console import Console
+from toy_runs import cell, record
+
+from bench.pool import Event
+from bench.progress import Progress
+from bench.store import failure
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def finished(cell, seconds, accuracy=50.0, **fields):
+    one = record(cell, accuracy)
+    one["trace"][0]["accuracy"] = {"test": 40.0}
+    return one | {"run": {"seconds": seconds}} | fields
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def lines(console):
+    return console.file.getvalue().splitlines()
+
+
+def test_one_plain_line_a_cell(clock):
+    cells = [cell("zip", budget=1000), cell("zip", seed=2, budget=1000)]
+    console = Console(file=io.StringIO(), width=40)
+    with Progress(cells, console, clock) as progress:
+        clock.now = 10.0
+        progress.record(finished(cells[0], 10.0, 51.25))
+        progress.event(Event("lost", cells[1], "killed [by] the system"))
+        clock.now = 20.0
+        progress.record(failure(cells[1], "Traceback\nValueError: [bold] no"), "results/x.json")
+    assert lines(console) == [
+        "[1/2] zip, digits, seed 1: 40.0 -> 51.2 % in 1,000 queries; 100 queries/s, 0:10 left",
+        "a worker died (killed [by] the system); zip, digits, seed 2 is tried again on a fresh one",
+        "[2/2] zip, digits, seed 2: failed: ValueError: [bold] no (results/x.json); 50 queries/s, 0:00 left",
+    ]
+
+
+def test_the_time_left_goes_by_queries_and_by_method(clock):
+    small, large = cell("zip", budget=100), cell("zip", budget=900)
+    other = cell("blackvip", budget=100)
+    progress = Progress([small, large, other], Console(file=io.StringIO()), clock)
+    assert progress.seconds_left() is None
+    clock.now = 5.0
+    progress.record(finished(small, 10.0))  # two workers: ten seconds of work in five
+    assert progress.seconds_left() == pytest.approx((90 + 10) / 2)
+    clock.now = 10.0
+    progress.record(finished(other, 10.0 * 4))  # four times the price of zip: zip's cells keep theirs
+    assert progress.seconds_left() == pytest.approx(90 * 10 / 50)
+    clock.now = 28.0
+    progress.record(finished(large, 90.0))
+    assert progress.seconds_left() == 0
+
+
+def test_a_terminal_shows_a_bar_the_best_so_far_and_failures(clock):
+    cells = [cell("zip"), cell("coop"), cell("spsa"), cell("zip", "shapes")]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with Progress(cells, console, clock) as progress:
+        clock.now = 1.0
+        progress.record(finished(cells[0], 1.0, 60.0))
+        progress.record(finished(cells[1], 1.0, 90.0, white_box=True))  # a reference row is never the best
+        progress.record(failure(cells[2], "Traceback\nValueError: no"))
+    text = console.file.getvalue()
+    assert "spsa, digits, seed 1: failed: ValueError: no" in text
+    last = text[text.rindex("3/4 cells") :]
+    assert "3/4 cells, 1 failed" in last
+    assert "best  digits 60.0 (zip)" in last
+
+
+def test_nothing_to_do_says_nothing(clock):
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with Progress([], console, clock):
+        pass
+    assert console.file.getvalue() == ""
