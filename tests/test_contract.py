@@ -1,0 +1,102 @@
+"""The contract: every shipped method keeps it, and those that cheat are caught."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench.check import TEMPLATE
+from bench.cli import main
+from bench.contract import check
+from bench.methods import method_files
+
+QUICK = ("manual", "zip", "blackvip")
+
+CHEATS = {
+    "reaches for the model's weights": (
+        "logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries",
+        "logits = self.box.logits(batch, prompts); self.box._backbone.model",
+        "access: public names only",
+    ),
+    "imports the model": (
+        "from bench.optim import SPSA, SPSASettings",
+        "from bench.optim import SPSA, SPSASettings\nfrom bench.models import load_backbone",
+        "access: public names only",
+    ),
+    "reads the test set's labels": (
+        "optimiser = SPSA(self.x0, self.rng, self.params)",
+        "optimiser = SPSA(self.x0, self.rng, self.params); self.box.__dict__['_task'].tests",
+        "access: public names only",
+    ),
+    "turns the meter back": (
+        "self.box.report(self.prompt(optimiser.x))  # what you would deploy now",
+        "self.box.report(self.prompt(optimiser.x)); self.box.spent = 0",
+        "budget kept",
+    ),
+    "sends what it did not declare": (
+        "return Prompt(context=state.view(self.params.m, -1), state=state)",
+        "return Prompt(context=state.view(self.params.m, -1), state=state, head=lambda x: x)",
+        "budget kept",
+    ),
+    "draws from the global generator": (
+        "return self.normal(self.n_params, std=0.02)",
+        "import torch; return 0.02 * torch.randn(self.n_params)",
+        "same record in another process",
+    ),
+    "keeps too little to be rebuilt": (
+        "state=state)",
+        "state=state[:4].repeat(state.numel() // 4))",
+        "prompt rebuilt from its record",
+    ),
+    "does not learn": (
+        "optimiser.tell(cross_entropy(logits, batch.labels))",
+        "optimiser.tell(-cross_entropy(logits, batch.labels))",
+        "learns more than noise",
+    ),
+}
+
+
+def cheat_file(folder: Path, before: str, after: str) -> None:
+    text = TEMPLATE.format(name="cheat", title="Cheat")
+    assert before in text, "the template has changed: change the cheat"
+    (folder / "cheat.py").write_text(text.replace(before, after))
+
+
+def broken(name: str, budget: int = 300) -> dict[str, str]:
+    return {v.point: v.detail for v in check(name, budget=budget) if not v.kept}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_method_keeps_the_contract(name: str) -> None:
+    assert broken(name) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(method_files()) - set(QUICK)))
+def test_every_method_keeps_the_contract(name: str) -> None:
+    assert broken(name, budget=2000) == {}
+
+
+@pytest.mark.parametrize("what", CHEATS)
+def test_a_cheat_is_caught(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after, point = CHEATS[what]
+    cheat_file(tmp_path, before, after)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    assert point in broken("cheat")
+
+
+def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    made = CliRunner().invoke(main, ["new-method", "fresh"])
+    assert made.exit_code == 0, made.output
+    assert len((tmp_path / "fresh.py").read_text().splitlines()) < 60
+    checked = CliRunner().invoke(main, ["check", "fresh"])
+    assert checked.exit_code == 0, checked.output
+    assert "fresh keeps the contract" in checked.output
+
+
+@pytest.mark.parametrize(("name", "says"), [("Zip", "no name"), ("zip", "already"), ("1st", "no name")])
+def test_a_bad_name_is_refused(name: str, says: str) -> None:
+    result = CliRunner().invoke(main, ["new-method", name])
+    assert result.exit_code == 2
+    assert says in result.output

@@ -1,0 +1,120 @@
+"""`bench run` as a user types it: the same records everywhere, resumption, failures, bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JOB = ["--methods", "zip,blackvip,manual", "--datasets", "mini-digits,mini-colors", "--budget", "60"]
+
+
+def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=280)
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in folder.rglob("*.json")}
+
+
+def lasting(folder: Path) -> dict[str, str]:
+    """Every record without its time stamps, as the bytes it has on disk."""
+    return {
+        name: json.dumps({k: v for k, v in record.items() if k != "run"}, sort_keys=True)
+        for name, record in records(folder).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serial")
+    done = bench("run", *JOB, "--local", "--results", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "ZIP" in done.stdout and "BlackVIP" in done.stdout
+    assert len(records(folder)) == 6
+    return folder
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ray_leaves_the_same_records_as_one_process(workers: str, serial: Path, tmp_path: Path) -> None:
+    done = bench("run", *JOB, "--workers", workers, "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert lasting(tmp_path) == lasting(serial)
+
+
+def test_what_is_done_is_not_done_again(serial: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in serial.rglob("*.json")}
+    again = bench("run", *JOB, "--local", "--results", str(serial))
+    assert again.returncode == 0
+    assert "0 of 6 cells to run" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in serial.rglob("*.json")} == before
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
+    plan = bench("run", *JOB, "--set", "zip.rank=1,5", "--dry-run", "--results", str(tmp_path / "none"))
+    assert plan.returncode == 0, plan.stderr
+    assert "zip (rank=1)" in plan.stdout and "8 of 8 cells to run: at most 480 queries" in plan.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_failing_cell_is_isolated_and_tried_again(tmp_path: Path) -> None:
+    method = Path(__file__).parent.parent / "methods" / "zip.py"
+    sick = method.read_text().replace(
+        "def tune(self) -> None:", "def tune(self) -> None:\n        1 / 0\n", 1
+    )
+    (tmp_path / "sick.py").write_text(sick)
+    run = ["run", "--methods", "sick,manual", "--datasets", "mini-digits", "--budget", "60", "--local"]
+    results = tmp_path / "results"
+    done = bench(*run, "--results", str(results), BENCH_METHODS=str(tmp_path))
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    by_method = {record["cell"]["method"]: record for record in records(results).values()}
+    assert by_method["manual"]["status"] == "ok"
+    assert by_method["sick"]["status"] == "failed"
+    assert "1 / 0" in by_method["sick"]["error"]
+    assert by_method["sick"]["accuracy"] == {}
+    assert "1 of 2 cells to run" in bench(*run, "--results", str(results), BENCH_METHODS=str(tmp_path)).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "zipp"], "Did you mean 'zip'"),
+        (["--datasets", "mini-digit"], "Did you mean 'mini-digits'"),
+        (["--suite", "minni"], "Did you mean 'mini'"),
+        (["--budget", "0"], "at least 1"),
+        (["--budget", "-5"], "whole numbers"),
+        (["--seeds", "one"], "whole numbers"),
+        (["--set", "zip.rnak=3"], "Did you mean 'rank'"),
+        (["--set", "blackvip.rank=3"], "no parameter 'rank'"),
+        (["--backbone", "ViT-B-17/openai"], "ViT-B"),
+        (["--device", "cuda"], "cuda"),
+        (["--protocol", "few"], "few-shot"),
+        (["--results", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    place = [] if "--results" in arguments else ["--results", str(tmp_path / "r")]
+    done = bench("run", "--local", "--offline", *arguments, *place)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, bench.mini.model as m, sys\n"
+        f"bad = pathlib.Path({str(tmp_path)!r}) / 'clip.safetensors'\n"
+        "bad.write_bytes(m.FILES['clip'].read_bytes()[:-100])\n"
+        "m.FILES['clip'] = bad\n"
+        "from bench.cli import main\n"
+        f"main(['run', '--local', '--results', {str(tmp_path / 'r')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "clip.safetensors" in done.stderr and "damaged" in done.stderr
