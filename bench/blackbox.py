@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.prompt import WHITE_BOX, Prompt
 
+UNKNOWN = torch.empty(0, dtype=torch.long)  # the labels of images that are being scored
 IMAGES_AT_ONCE = 320  # through the image tower: bounds memory; ten prompts on a mini batch
 
 
@@ -39,7 +40,7 @@ class Batch:
 
     source: Images = field(repr=False)
     index: Tensor  # [B] positions in the source
-    labels: Tensor | None  # [B]; None for images that are being scored
+    labels: Tensor  # [B]; UNKNOWN for images that are being scored
     crop_seed: int | None = None  # set: random crops drawn from this seed instead of the plain images
     device: str = "cpu"
     memo: dict[str, Tensor] = field(default_factory=dict, repr=False)  # features of this batch, by kind
@@ -298,7 +299,7 @@ class BlackBox:
         """Unlabelled batches of a test set, kept with their cached features while the run lasts."""
         if name not in self._test_batches:
             chunks = torch.arange(len(images)).split(IMAGES_AT_ONCE)
-            self._test_batches[name] = [Batch(images, index, None, None, self.device) for index in chunks]
+            self._test_batches[name] = [Batch(images, i, UNKNOWN, None, self.device) for i in chunks]
         return self._test_batches[name]
 
     # The model

@@ -95,7 +95,7 @@ def grid(
     """
     rows = [(method, overrides) for method in methods for overrides in variants.get(method, [()])]
     for dataset, seed, budget, (method, overrides) in product(datasets, seeds, budgets, rows):
-        where = {"method": method, "dataset": dataset, "seed": seed, "budget": budget}
+        where: dict[str, Any] = {"method": method, "dataset": dataset, "seed": seed, "budget": budget}
         yield Cell(**where, overrides=tuple(sorted(overrides)), **common)
 
 

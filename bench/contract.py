@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.blackbox import AccessDenied, Batch, BlackBox
+from bench.blackbox import UNKNOWN, AccessDenied, Batch, BlackBox
 from bench.cell import Cell
 from bench.methods import load_method, method_files
 from bench.plan import make_cells
@@ -176,7 +176,7 @@ def images_one_by_one(record: dict[str, Any], lab: Lab) -> Verdict:
         return Verdict(point, True, "leaves the pixels alone")
     whole = box.train_pass()[0]
     alone = [
-        prompt.pixels(Batch(whole.source, index[None], None, None, whole.device)) for index in whole.index
+        prompt.pixels(Batch(whole.source, index[None], UNKNOWN, None, whole.device)) for index in whole.index
     ]
     gap = (prompt.pixels(whole) - torch.cat(alone)).abs().max().item()
     return Verdict(point, gap < 1e-4, f"largest difference {gap:.1e}")

@@ -58,7 +58,9 @@ def scores(results: Path) -> dict[tuple[str, str, float], list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", default=",".join(GRIDS))
     parser.add_argument("--results", type=Path, default=Path("runs/tuning"))
     parser.add_argument("-o", "--output", type=Path, default=Path("results/mini/tuning.csv"))

@@ -119,7 +119,7 @@ def parse_value(method: str, name: str, value: Any) -> Value:
         raise UserError(f"{method}.{name} takes {kind} (default {_spell(default)}), not {value!r}.") from None
 
 
-def _convert(value: Any, default: Any) -> Value:
+def _convert(value: Any, default: Any) -> Any:
     """`value` in the type of `default`. Text stays text only where the default is text."""
     if isinstance(default, tuple):
         parts = value.split("x") if isinstance(value, str) else value
