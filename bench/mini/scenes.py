@@ -75,7 +75,7 @@ def sample(rng: np.random.Generator, n: int, fixed: Mapping[str, object] | None 
     fixed = dict(fixed or {})
     variants = fixed.pop("variants", None)
     if isinstance(fixed.get("kind"), str):
-        fixed["kind"] = KINDS.index(fixed["kind"])  # type: ignore[arg-type]
+        fixed["kind"] = KINDS.index(fixed["kind"])
 
     def choose(name: str, drawn: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.asarray(fixed.get(name, drawn), dtype=drawn.dtype), (n,)).copy()

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.mini.glyphs import COMPASS, FONTS, GREEK, HOURS, LETTERS, SHAPES
+from bench.mini.glyphs import COMPASS, FONTS, HOURS, LETTERS, SHAPES
 from bench.mini.scenes import (
     COLOR_NAMES,
     KINDS,
     LANDS,
-    MAX_COUNT,
     NO_PLACE,
+    PLACES,
     STYLES,
     TEXTURES,
     Scenes,
@@ -23,39 +23,41 @@ from bench.mini.scenes import (
 )
 
 BLACK, WHITE = COLOR_NAMES.index("black"), COLOR_NAMES.index("white")
-OUTLINED, BLURRED = (STYLES.index(s) for s in ("outlined", "blurred"))
+OUTLINED = STYLES.index("outlined")
 LONE = {"place": NO_PLACE, "count": 1, "texture": 0, "style": 0}
-ON_PAPER = {"ink": BLACK, "ground": WHITE}
 
 # What no pretraining picture has undergone; images are uint8 [N, S, S, 3].
 LOOKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as painted": lambda images: images,
-    "swapped": lambda images: np.ascontiguousarray(images[..., [2, 0, 1]]),  # the colour channels
+    "swapped colours": lambda images: np.ascontiguousarray(images[..., [2, 0, 1]]),
+    "warm light": lambda images: (images * (1, 0.75, 0.45)).round().astype(np.uint8),
 }
 
 
 @dataclass(frozen=True)
 class RenderedTask:
-    """label: the Scenes field that is asked for; classes: its number of values, first value `start`.
+    """label: the Scenes field that is asked for; classes: its number of values.
 
-    kinds: the kinds of things shown; fixed: fields with one value; tilt: range of degrees clockwise to
-    draw from; look: what happens to the finished pictures, a key of LOOKS.
+    kinds: the kinds of things shown; fixed: fields with one value; anywhere: small, on any place; tilt: range
+    of degrees clockwise to draw from; look: what happens to the finished pictures, a key of LOOKS.
     """
 
     label: str
     classes: int
     kinds: tuple[str, ...]
     fixed: Mapping[str, object] = field(default_factory=dict)
-    start: int = 0
+    anywhere: bool = False
     tilt: tuple[float, float] | None = None
     look: str = "as painted"
 
     def scenes(self, rng: np.random.Generator, n: int) -> tuple[Scenes, np.ndarray]:
         """n scenes and their labels int64 [n], balanced, in random order."""
         labels = rng.permutation(np.arange(n) % self.classes)
-        fixed = {**self.fixed, self.label: labels + self.start}
+        fixed = {**self.fixed, self.label: labels}
         kinds = np.array([KINDS.index(k) for k in self.kinds])
         fixed["kind"] = kinds[rng.integers(0, len(kinds), n)]
+        if self.anywhere:
+            fixed["place"] = rng.integers(0, len(PLACES), n)
         if self.tilt is not None:
             fixed["tilt"] = rng.uniform(*self.tilt, n)
         return sample(rng, n, fixed), labels
@@ -63,7 +65,7 @@ class RenderedTask:
 
 SIGNS = ("shape", "letter", "digit")
 UPPER = tuple(range(len(FONTS)))  # the upper-case variants of a letter
-PAPER = {**LONE, **ON_PAPER}
+PAPER = {**LONE, "ink": BLACK, "ground": WHITE}
 
 
 def _shapes(fixed: Mapping[str, object], tilt: tuple[float, float] | None = (35, 75)) -> RenderedTask:
@@ -72,19 +74,16 @@ def _shapes(fixed: Mapping[str, object], tilt: tuple[float, float] | None = (35,
 
 
 TASKS = {
-    "mini-colors": RenderedTask("ink", len(COLOR_NAMES), SIGNS, LONE),
+    "mini-colors": RenderedTask("ink", len(COLOR_NAMES), SIGNS, LONE, look="warm light"),
     "mini-backgrounds": RenderedTask("ground", len(COLOR_NAMES), SIGNS, LONE),
-    "mini-clocks": RenderedTask("thing", len(HOURS), ("clock",), LONE),
-    "mini-directions": RenderedTask("thing", len(COMPASS), ("arrow",), LONE, tilt=(12, 20)),
+    "mini-clocks": RenderedTask("thing", len(HOURS), ("clock",), LONE, tilt=(10, 20)),
+    "mini-directions": RenderedTask("thing", len(COMPASS), ("arrow",), LONE, tilt=(18, 24)),
+    "mini-arrows": RenderedTask("thing", len(COMPASS), ("arrow",), LONE, anywhere=True),
     "mini-textures": RenderedTask("thing", len(TEXTURES), ("texture",), tilt=(15, 35)),
     "mini-letters": RenderedTask(
         "thing", len(LETTERS), ("letter",), {**PAPER, "variants": UPPER}, tilt=(25, 45)
     ),
-    "mini-greek": RenderedTask("thing", len(GREEK), ("greek",), {**PAPER, "style": BLURRED}),
-    "mini-landcover": RenderedTask("thing", len(LANDS), ("land",), {"infrared": 0}, look="swapped"),
-    "mini-counts": RenderedTask(
-        "count", MAX_COUNT, ("shape",), {"texture": 0, "style": 0, "place": NO_PLACE}, start=1
-    ),
+    "mini-landcover": RenderedTask("thing", len(LANDS), ("land",), {"infrared": 0}, look="swapped colours"),
     "mini-shapes": _shapes(PAPER),
     "mini-shapes-inverted": _shapes({**LONE, "ink": WHITE, "ground": BLACK}),
     "mini-shapes-outlined": _shapes({**PAPER, "style": OUTLINED}),

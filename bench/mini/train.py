@@ -35,8 +35,8 @@ class Recipe:
     """Everything a run depends on."""
 
     seed: int = 0
-    steps: int = 6000
-    encoder_steps: int = 1200
+    steps: int = 5000
+    encoder_steps: int = 600
     batch: int = 256  # pairs, captions all different
     pool: int = 163_840  # pretraining images; captions are drawn anew on every use
     lr: float = 1.5e-3

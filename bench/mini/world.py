@@ -5,6 +5,7 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def _read(path: Path) -> dict[str, Split]:
 def _write(path: Path, splits: dict[str, Split]) -> None:
     """Write whole or not at all: other processes may be rendering the same data set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{split}_images": images for split, (images, _) in splits.items()}
+    arrays: dict[str, Any] = {f"{split}_images": images for split, (images, _) in splits.items()}
     arrays |= {f"{split}_labels": labels for split, (_, labels) in splits.items()}
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".npz.part")
     try:
