@@ -102,6 +102,8 @@ class ResNetTower:
         self.width: int = visual.attnpool.positional_embedding.shape[1]
         self.dtype = dtype
         self.convolutions = fold_batch_norm(visual).to(dtype).to(memory_format=torch.channels_last)
+        positions = visual.attnpool.positional_embedding.detach()
+        self.shift = positions[0] - positions[1:].mean(0)  # of the mean's position from the places' [w]
 
     def trunk(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> mean and places with positions [B, 1 + P, w]."""
@@ -117,8 +119,8 @@ class ResNetTower:
         """
         pool, heads = self.pool, self.pool.num_heads
         q = pool.q_proj(trunk[:, 0]).unflatten(-1, (heads, -1))  # [B, h, w / h]
-        k = pool.k_proj(trunk).unflatten(-1, (heads, -1))  # [B, 1 + P, h, w / h]
-        v = pool.v_proj(trunk).unflatten(-1, (heads, -1))
+        k = self._project(pool.k_proj, trunk).unflatten(-1, (heads, -1))  # [B, 1 + P, h, w / h]
+        v = self._project(pool.v_proj, trunk).unflatten(-1, (heads, -1))
         scale = q.shape[-1] ** -0.5
         scores = torch.einsum("bhd,bphd->bhp", q * scale, k)[None]  # [1, B, h, 1 + P]
         if tokens is None:
@@ -133,6 +135,12 @@ class ResNetTower:
             mixed = torch.einsum("kbhp,bphd->kbhd", weights[..., :places], v)
             mixed = mixed + torch.einsum("kbhn,knhd->kbhd", weights[..., places:], more_v)
         return pool.c_proj(mixed.flatten(2))
+
+    def _project(self, linear: nn.Linear, trunk: Tensor) -> Tensor:
+        """linear(trunk) [B, 1 + P, w], the mean's row from the places': a mean and a product change places."""
+        places = linear(trunk[:, 1:])
+        mean = places.mean(1, keepdim=True) + F.linear(self.shift.to(trunk.dtype), linear.weight)
+        return torch.cat([mean, places], dim=1)
 
 
 Tower = PlainTower | ViTTower | ResNetTower
