@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import sysconfig
@@ -11,7 +10,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ FOLDERS = (
 )  # variables handed to workers
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a crash report
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU share sees the machine as it is
 }
 
@@ -386,35 +386,44 @@ def _ray(address: str | None, cpus: int, gpus: float, stop: StopRequest) -> Iter
     """Ray, joined or started from a neutral folder, and gone afterwards with all its processes."""
     import ray
 
+    if ray.is_initialized():
+        raise UserError("Ray runs in this process already: ray.shutdown() it first, or run locally.")
     if address is not None:
         _check_reachable(address)
-    folder = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("RAY_TMPDIR") or _short_temp())
-    own = {
-        "address": "local",
-        "num_cpus": cpus,
-        "num_gpus": None if gpus else 0,
-        "object_store_memory": OBJECT_STORE,
-        "include_dashboard": False,
-        "_temp_dir": folder,
-    }
-    options = own if address is None else {"address": address}
-    try:
+    base = os.environ.get("RAY_TMPDIR") or _short_temp()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=base, ignore_cleanup_errors=True) as folder:
+        own = {
+            "address": "local",
+            "num_cpus": cpus,
+            "num_gpus": None if gpus else 0,
+            "object_store_memory": OBJECT_STORE,
+            "include_dashboard": False,
+            "_temp_dir": folder,
+        }
         try:
-            with _inside(folder), _environment(_worker_environment()):
-                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-        except SystemExit:  # how ray.init takes a SIGTERM
-            stop.note(signal.SIGTERM)
-            raise Stopped from None
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = "start" if address is None else f"join the cluster at {address}"
-            raise UserError(f"Ray does not {where}: {error} (--local runs without Ray.)") from error
-        stop.install()
-        # Ray prints a paragraph for every worker that dies; our caller gets an event instead.
-        ray._private.worker.print_to_stdstream = lambda *args, **kwargs: None
-        yield ray
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+            with _inside(folder), _environment(_worker_environment()), stop.keep():
+                _init(ray, address, own, stop)
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _init(ray: Any, address: str | None, own: dict[str, Any], stop: StopRequest) -> None:
+    """ray.init, with its errors on one line. Raises UserError, Stopped."""
+    # A start that is cut short leaves processes behind, so a signal waits for its end; joining starts none.
+    cut = nullcontext() if address is None else stop.at_once()
+    try:
+        with cut:
+            options = own if address is None else {"address": address}
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        what = "start" if address is None else f"join the cluster at {address}"
+        line = str(error).strip().partition("\n")[0]
+        raise UserError(f"Ray does not {what}: {line} (--local runs without Ray.)") from error
+    if stop.signum is not None:
+        raise Stopped
+    # Ray prints a paragraph for every worker that dies; our caller gets an event instead.
+    ray._private.worker.print_to_stdstream = lambda *args, **kwargs: None
 
 
 def _check_reachable(address: str) -> None:

@@ -28,24 +28,37 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN}
-            self.install()
+            self._install()
         return self
-
-    def install(self) -> None:
-        """Take the signals back from a library that helped itself to them (ray.init does)."""
-        for number in self._before:
-            signal.signal(number, self._note)
 
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def note(self, signum: int) -> None:
-        """A signal that reached us in another way."""
-        self.signum = self.signum or signum
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """A block in which no library gets at our signals, and after which those set in C are ours again.
+
+        ray.init helps itself to SIGTERM; its handler raises SystemExit wherever it happens to be.
+        """
+        original: Any = signal.signal
+
+        def refuse(signum: int, handler: Any) -> Any:
+            return signal.getsignal(signum) if signum in self._before else original(signum, handler)
+
+        setattr(signal, "signal", refuse)  # noqa: B010  (an assignment would not pass the type check)
+        try:
+            yield
+        finally:
+            setattr(signal, "signal", original)  # noqa: B010
+            self._install()
+
+    def _install(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.note(signum)
+        self.signum = self.signum or signum
         if self._immediate:
             self._immediate = False
             raise Stopped
