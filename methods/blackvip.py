@@ -51,6 +51,7 @@ class BlackVIP(Method):
             self.layout += [("point", (inner, out)), ("scale", (out,)), ("shift", (out,))]
             width = inner = out
         self.layout += [("out", (width, 3, 2, 2))]
+        self.places = self.unsorted()
         self.stats = [c for c in p.channels for _ in range(2)]  # running mean, variance: deployed, not tuned
 
     @property
@@ -133,9 +134,15 @@ class BlackVIP(Method):
         return drawn, torch.cat(seen, dim=1) if seen else drawn.new_empty(K, 0)
 
     def sort(self, x: Tensor, B: int) -> Tensor:
-        """[K, 3 a b, .., a1 b1 B y x] -> [K, B, 3, S, S]: row y a1 .. a, column x b1 .. b."""
+        """[K, 3 a b, .., a1 b1 B y x] -> [K, B, 3, S, S]."""
+        K, side = len(x), self.box.spec.image_size
+        images = x.view(K, -1, B, self.params.grid**2).transpose(1, 2).reshape(K * B, -1)
+        return images.index_select(1, self.places).view(K, B, 3, side, side)
+
+    def unsorted(self) -> Tensor:
+        """Where each pixel of [3, S, S] lies in [3 a b .. a1 b1 y x]: row y a1 .. a, column x b1 .. b."""
         n, g = len(self.params.channels) + 1, self.params.grid
-        x = x.view(len(x), 3, *[2] * (2 * n), B, g, g)
-        a = [2 + 2 * (n - level) for level in range(1, n + 1)]
-        order = [0, 2 + 2 * n, 1, 3 + 2 * n, *a, 4 + 2 * n, *[i + 1 for i in a]]
-        return x.permute(order).reshape(len(x), B, 3, g * 2**n, g * 2**n)
+        shape = (3, *[2] * (2 * n), g, g)
+        a = [1 + 2 * (n - level) for level in range(1, n + 1)]
+        order = (0, 2 * n + 1, *a, 2 * n + 2, *[i + 1 for i in a])
+        return torch.arange(prod(shape)).view(shape).permute(order).flatten().to(self.box.device)
