@@ -27,6 +27,7 @@ Run = Callable[[Cell, S], Record]
 
 RETRIES = 2  # of a cell whose worker died; what a method raises is an answer, and is never retried
 FAILED_STARTS = 3  # workers in a row that died before they were up: something is wrong with all of them
+PATIENCE = 60.0  # seconds without a first worker before we say so: a cluster may be busy for hours
 POLL = 0.5  # seconds between looks at the stop request
 OBJECT_STORE = 100 << 20  # bytes; records are all that travels, and Ray asks for 75 MiB at least
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -48,7 +49,8 @@ QUIET = {
 class Event:
     """Something a user may want to see while it happens."""
 
-    kind: Literal["ready", "start", "lost"]  # a worker is up; a cell was handed out; a worker died
+    # a worker is up; none is for a long time; a cell was handed out; a worker died
+    kind: Literal["ready", "waiting", "start", "lost"]
     cell: Cell | None = None  # of "lost": the one that is tried again, if any
     detail: str = ""
 
@@ -312,6 +314,7 @@ class _Driver(Generic[S]):
         self.waiting: dict[Any, _Hand] = {}  # by the reference that its next answer will have
         self.deaths: Counter[Cell] = Counter()
         self.failed_starts = 0
+        self.say_waiting_at: float | None = time.monotonic() + PATIENCE  # None once a worker is up
 
     def drive(self, workers: int) -> None:
         """Until every cell has its record, or someone asks to stop."""
@@ -323,6 +326,9 @@ class _Driver(Generic[S]):
                 hand = self.waiting.pop(reference)
                 if self.take_in(hand, reference) and self.job.stop.signum is None:
                     self.hand_out(hand)
+            if self.say_waiting_at is not None and time.monotonic() > self.say_waiting_at:
+                self.say_waiting_at = None
+                self.job.on_event(Event("waiting", detail="no worker is up yet; is the cluster busy?"))
             if self.job.stop.signum is not None:
                 return
 
@@ -354,7 +360,7 @@ class _Driver(Generic[S]):
             self.job.keep(hand.cell, answer)
             hand.cell = None
         elif not hand.up:
-            hand.up, self.failed_starts = True, 0
+            hand.up, self.failed_starts, self.say_waiting_at = True, 0, None
             self.job.on_event(Event("ready", detail=f"worker {answer}"))
         return True
 
@@ -417,9 +423,11 @@ def _init(ray: Any, address: str | None, own: dict[str, Any], stop: StopRequest)
             options = own if address is None else {"address": address}
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        what = "start" if address is None else f"join the cluster at {address}"
         line = str(error).strip().partition("\n")[0]
-        raise UserError(f"Ray does not {what}: {line} (--local runs without Ray.)") from error
+        if address is None:
+            raise UserError(f"Ray does not start: {line} (--local runs without Ray.)") from error
+        token = "If it asks for a token, set RAY_AUTH_MODE=token; the version of Ray must be the same."
+        raise UserError(f"Ray does not join the cluster at {address}: {line}. {token}") from error
     if stop.signum is not None:
         raise Stopped
     # Ray prints a paragraph for every worker that dies; our caller gets an event instead.

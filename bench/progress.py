@@ -79,6 +79,8 @@ class Progress:
 
     def event(self, event: Event) -> None:
         """Something happened in the pool."""
+        if event.kind == "waiting":
+            self._say(event.detail)
         if event.kind == "lost":
             again = f"; {_name(event.cell)} is tried again on a fresh one" if event.cell else ""
             self._say(f"a worker died ({event.detail}){again}")

@@ -1,7 +1,9 @@
 """The pool: the same records however cells are run, no cell lost with a worker, no process left behind."""
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -179,6 +181,14 @@ def test_workers_that_cannot_start_are_no_endless_loop(settings):
         run_all([cell()], settings, run=toy_runs.run, on_record=print, workers=1)  # not importable there
 
 
+@pytest.mark.slow
+def test_a_user_hears_of_a_long_wait(settings, monkeypatch):
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "POLL", 0.01)
+    _, _, events = collect([cell()], settings, workers=1)
+    assert [event.kind for event in events] == ["waiting", "ready", "start"]
+
+
 def test_nothing_to_do_starts_nothing():
     summary, records, events = collect([], None)
     assert (summary.done, records, events) == (0, {}, [])
@@ -303,6 +313,42 @@ def test_a_killed_driver_takes_its_workers_with_it(short_path):
     assert until(lambda: not workers(), 20), workers()
     assert until(lambda: not family(short_path), 120), "Ray's agents go when they have missed it for a minute"
     assert all(one["status"] == "ok" for one in finished(short_path))
+
+
+@pytest.fixture
+def cluster(short_path, monkeypatch):
+    """A Ray that is not ours, on this machine, with a token of its own; yields its address."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    options = (
+        f"--num-cpus 2 --port {address[10:]} --node-ip-address 127.0.0.1 --object-store-memory 100000000"
+    )
+    quiet = ["--disable-usage-stats", "--include-dashboard", "false", "--temp-dir", short_path / "cluster"]
+    ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", *options.split(), *quiet]
+    process = subprocess.Popen(ray, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: any("raylet" in line for line in family(short_path / "cluster").values()), 60)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+        for pid in family(short_path / "cluster"):
+            os.kill(pid, signal.SIGKILL)
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_cluster_is_joined_and_left_as_it_was(short_path, cluster):
+    with driver(short_path, cluster, "easy") as process:
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert [one["status"] for one in finished(short_path)] == ["ok"] * 6
+    rest = partial(family, short_path / "cluster")
+    assert until(lambda: not any("ray::Worker" in line for line in rest().values()), 10), rest()
+    assert any("raylet" in line for line in rest().values())
 
 
 def test_an_interrupted_run_says_how_far_it_got(settings):

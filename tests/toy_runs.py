@@ -98,13 +98,17 @@ def importable() -> Iterator[None]:
 
 
 def main(results: str, folder: str, how: str, *methods: str) -> None:
-    """Three seeds and two data sets of every method; exit code 128 + signal when stopped."""
+    """Three seeds and two data sets of every method; exit code 128 + signal when stopped.
+
+    how: "local", "ray", or the address of a cluster.
+    """
     store = Store(results)
     cells = [cell(method, dataset, seed) for seed in (1, 2, 3) for dataset in "ab" for method in methods]
     settings = Settings(folder, seconds=0.5)
     try:
         with store.lock(), importable():
-            run_all(cells, settings, run=run, on_record=store.write, workers=2, local=how == "local")
+            where = {"local": True} if how == "local" else {} if how == "ray" else {"ray_address": how}
+            run_all(cells, settings, run=run, on_record=store.write, workers=2, **where)
     except Interrupted as stopped:
         print(f"{stopped}: {stopped.summary.left} left")
         sys.exit(128 + stopped.signum)
