@@ -29,7 +29,7 @@ class Params(SPSASettings):
     """Every constant has a default and a reason; --set {name}.m=4 changes it, and the record keeps it."""
 
     m: int = 4  # context tokens
-    a: float = 0.1  # SPSA's step (the other constants are inherited)
+    a: float = 0.03  # SPSA's step (the other constants are inherited)
 
 
 class {title}(Method):
@@ -90,7 +90,7 @@ def new_method(name: str, folder: Path | None) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--dataset", default="mini-digits", show_default=True, help="A card of the mini suite.")
-@click.option("--budget", default=1000, show_default=True, help="Queries of the longest run.")
+@click.option("--budget", default=2000, show_default=True, help="Queries of the longest run.")
 def check(name: str, dataset: str, budget: int) -> None:
     """Check a method against the contract, in about a minute. Exit code 1 if a point is not kept."""
     from bench.contract import check as run_check

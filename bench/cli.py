@@ -13,6 +13,8 @@ from bench.cell import PROTOCOLS, SCORES
 from bench.errors import UserError
 from bench.paths import RESULTS
 
+REFERENCE = "manual"  # the zero-shot row: costs no query, and every table and curve is read against it
+
 EPILOG = """\b
 Examples
   bench run --methods zip,blackvip --budget 5000      the mini suite, no download needed
@@ -100,9 +102,9 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
     "--methods",
     "-m",
     callback=names,
-    default="zip,blackvip,manual",
+    default="zip,blackvip",
     show_default=True,
-    help="Names of files in methods/, or all.",
+    help="Names of files in methods/, or all. The manual prompt (0 queries) always runs along.",
 )
 @click.option(
     "--suite",
@@ -192,6 +194,8 @@ def run_cells(
 
     if suite.endswith(".toml"):  # workers find it by its name
         os.environ["BENCH_SUITES"] = str(Path(suite).resolve().parent)
+    if REFERENCE not in methods and methods != ("all",):
+        methods = (*methods, REFERENCE)
     cells = make_cells(load_suite(suite), methods, **what)
     device = pick_device(device)
     settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)

@@ -91,6 +91,8 @@ class GuardedBox(BlackBox):
         super().__init__(*args)
 
     def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
+        if self.calls != self.spent:
+            raise AccessDenied(f"{self.calls} queries were made and the meter shows {self.spent}")
         answer = super().logits(batch, prompts)
         self.calls += len(prompts)
         if answer.requires_grad and WHITE_BOX not in self._access:

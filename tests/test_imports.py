@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.contract import IMPORTS, LIBRARIES
 from bench.methods import method_files
 
 PACKAGE = Path(bench.__file__).parent
@@ -24,18 +25,6 @@ LAYERS = [
     {"progress", "contract", "check"},
     {"cli", "__main__"},
 ]
-# What a method may see: no model, no data, no files.
-METHOD_IMPORTS = {"bench.blackbox", "bench.method", "bench.methods", "bench.optim", "bench.prompt"}
-METHOD_LIBRARIES = {
-    "collections",
-    "dataclasses",
-    "functools",
-    "itertools",
-    "math",
-    "numpy",
-    "torch",
-    "typing",
-}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -86,7 +75,7 @@ def test_imports_point_down(source):
 def test_a_method_sees_the_black_box_and_nothing_else(name):
     for module in imports(method_files()[name]):
         root = module.split(".")[0]
-        assert module in METHOD_IMPORTS or (root != "bench" and root in METHOD_LIBRARIES), module
+        assert module in IMPORTS or (root != "bench" and root in LIBRARIES), module
 
 
 def test_plug_in_folders_are_no_packages():

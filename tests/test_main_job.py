@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
 
 JOB = ["--methods", "zip,blackvip,manual", "--datasets", "mini-digits,mini-colors", "--budget", "60"]
 
@@ -99,11 +102,17 @@ def test_a_failing_cell_is_isolated_and_tried_again(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
     place = [] if "--results" in arguments else ["--results", str(tmp_path / "r")]
-    done = bench("run", "--local", "--offline", *arguments, *place)
-    assert done.returncode == 2, done.stdout + done.stderr
+    done = CliRunner().invoke(main, ["run", "--local", "--offline", *arguments, *place])
+    assert done.exit_code == 2, done.output
     assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.output
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_an_error_leaves_the_process_with_one_line_and_exit_code_2() -> None:
+    done = bench("run", "--methods", "zipp")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("Error: no method 'zipp'")
 
 
 def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> None:
