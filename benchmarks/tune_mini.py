@@ -2,11 +2,12 @@
 
     python benchmarks/tune_mini.py [--methods zip,bar] [--results runs/tuning]
 
-Step sizes do not carry over from ViT-B/16 to a tiny model. Every method with something to tune gets the same
-five trials on one scale of its own (a step, a width), a factor of about three apart; everything else keeps the
-paper's value. A trial is scored on the validation split of three data sets, with a seed that the leaderboard does
-not use and 2,000 queries; the best average wins and goes into bench/suites/mini.toml. The test images are never
-looked at. The outcome is kept in results/mini/tuning.csv.
+Step sizes do not carry over from ViT-B/16 to a tiny model. Every method with something to tune gets the
+same five trials on one scale of its own (a step, a width), a factor of about three apart; a grid whose end
+came out best was moved on by a step or two; everything else keeps the paper's value. A trial is scored on the
+validation split of three data sets, with a seed that the leaderboard does not use and 2,000 queries; the best
+average goes into bench/suites/mini.toml. Test images are never looked at. Every trial that was made is in
+results/mini/tuning.csv.
 """
 
 import argparse

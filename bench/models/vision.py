@@ -137,7 +137,7 @@ class ResNetTower:
         return pool.c_proj(mixed.flatten(2))
 
     def _project(self, linear: nn.Linear, trunk: Tensor) -> Tensor:
-        """linear(trunk) [B, 1 + P, w], the mean's row from the places': a mean and a product change places."""
+        """linear(trunk) [B, 1 + P, w]; the mean's row is the mean of the places' rows, but for positions."""
         places = linear(trunk[:, 1:])
         mean = places.mean(1, keepdim=True) + F.linear(self.shift.to(trunk.dtype), linear.weight)
         return torch.cat([mean, places], dim=1)
