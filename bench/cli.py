@@ -146,7 +146,7 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
 @click.option(
     "--workers", type=click.IntRange(1), help="Cells at a time. Default: one a core, or a GPU's share."
 )
-@click.option("--ray-address", help="Join this Ray cluster ('auto' for the one on this machine).")
+@click.option("--ray-address", help="Join this Ray cluster; auto: whichever runs on this machine.")
 @click.option("--gpus-per-cell", type=click.FloatRange(0, min_open=True), help="e.g. 0.25: four cells a GPU.")
 @click.option("--local", is_flag=True, help="Run in this process, one cell after the other, without Ray.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
@@ -200,10 +200,11 @@ def run_cells(
     device = pick_device(device)
     settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)
     store = Store(results)
-    check_inputs(cells, settings)
     if dry_run:
         echo_plan(make_plan(cells, store), retry_stale)
+        check_inputs(cells, settings)
         return 0
+    check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store)
         echo_plan(plan, retry_stale)

@@ -1,14 +1,19 @@
 """From flags to cells: what is asked for, checked before any query is spent, and what of it is done."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from pathlib import Path
 
 from bench.cell import Cell, Value, grid
+from bench.data.card import load_card
+from bench.data.source import open_source
 from bench.errors import UserError, did_you_mean
 from bench.methods import make_params, method_files, parse_value
-from bench.run import Lab, Settings, expected
+from bench.paths import data_root
+from bench.run import Lab, Settings, expected, params_in_force, targets
 from bench.store import Store
 from bench.suites import Suite
 
@@ -121,14 +126,30 @@ def parse_variants(
 
 
 def check_inputs(cells: Sequence[Cell], settings: Settings) -> None:
-    """Load every backbone and open every data set once, in this process. Raises UserError before any query.
+    """Load every model and open every data set once, in this process, which fills the workers' caches too.
 
-    It also fills the caches on disk that the workers share.
+    Raises one UserError that names everything that is missing, before any query is spent.
     """
     lab = Lab(settings)
-    seen: set[tuple[object, ...]] = set()
-    for cell in cells:
-        key = (cell.dataset, cell.seed, cell.shots, cell.protocol, cell.backbone)
-        if key not in seen:
-            seen.add(key)
-            lab.task(cell)
+    faults: dict[str, None] = {}
+
+    def attempt(load: Callable[[], object]) -> bool:
+        try:
+            load()
+        except UserError as error:
+            faults[str(error)] = None
+            return False
+        return True
+
+    backbones = {name: attempt(partial(lab.backbone, name)) for name in {cell.backbone for cell in cells}}
+    for name in {getattr(params_in_force(cell), "encoder", None) for cell in cells}:
+        if name is not None:
+            attempt(partial(lab.encoder, name))
+    for cell in {(c.dataset, c.protocol, c.shots, c.score, c.backbone): c for c in cells}.values():
+        if backbones[cell.backbone]:
+            attempt(partial(lab.task, cell))
+        else:  # what image size it wants is not known; whether the data is there can be said all the same
+            for name in targets(cell) or (cell.dataset,):
+                attempt(partial(open_source, load_card(name), Path(settings.data_root or data_root())))
+    if faults:
+        raise UserError("\n".join(faults))

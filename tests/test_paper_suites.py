@@ -1,0 +1,82 @@
+"""The papers' way from images on disk to a table: real file formats, ViT-B/16 with random weights, on CPU."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fabricate_data import ALL, fabricate
+
+from bench.cli import main
+
+SUITE = """
+title = "Fabricated"
+backbone = "ViT-B-16/random"
+encoder = "vit_tiny_patch16_224:random"
+shots = 2
+batch_size = 4
+seeds = [1]
+budget = 12
+augment = true
+datasets = ["fab-json", "fab-mlai", "fab-fgvc", "fab-imagenet", "fab-folder"]
+
+[cross]
+source = "fab-imagenet"
+
+[ood]
+source = "fab-imagenet"
+targets = ["fab-imagenet-v2", "fab-imagenet-a"]
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("papers")
+    fabricate(folder / "data", folder / "cards", tuple(ALL))
+    (folder / "fabricated.toml").write_text(SUITE)
+    return folder
+
+
+def run(world: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    monkeypatch.setenv("BENCH_DATASETS", str(world / "cards"))
+    monkeypatch.setenv("BENCH_SUITES", "")  # what the command sets is put back afterwards
+    places = ["--root", str(world / "data"), "--results", str(world / "runs"), "--local", "--offline"]
+    done = CliRunner().invoke(main, ["run", "--suite", str(world / "fabricated.toml"), *places, *arguments])
+    return done.exit_code, done.output
+
+
+def test_the_plan_of_a_users_own_suite(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(world, monkeypatch, "--methods", "zip,blackvip", "--seeds", "1,2,3", "--dry-run")
+    assert code == 0, output
+    assert "45 of 45 cells to run: at most 540 queries" in output  # 3 methods x 5 data sets x 3 seeds
+
+
+def test_everything_that_is_missing_is_named_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world / "data" / "fab-json").rename(world / "data" / "gone")
+    code, output = run(world, monkeypatch, "--backbone", "ViT-B-16/openai")
+    (world / "data" / "gone").rename(world / "data" / "fab-json")
+    assert code == 2
+    assert "ViT-B-16/openai" in output and "fab-json" in output
+    assert not (world / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["few-shot", "base-to-new", "cross-dataset", "ood"])
+def test_all_formats_and_protocols_end_to_end(
+    protocol: str, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, output = run(world, monkeypatch, "--methods", "zip,blackvip,bar,bptvlm", "--protocol", protocol)
+    assert code == 0, output
+    records = [json.loads(path.read_text()) for path in (world / "runs").glob(f"*/{protocol}/*/*/*.json")]
+    assert len(records) == 5 * (1 if protocol in ("cross-dataset", "ood") else 5)
+    tests = {
+        "few-shot": {"test"},
+        "base-to-new": {"base", "new"},
+        "cross-dataset": {"fab-json", "fab-mlai", "fab-fgvc", "fab-imagenet", "fab-folder"},
+        "ood": {"fab-imagenet", "fab-imagenet-v2", "fab-imagenet-a"},
+    }[protocol]
+    for record in records:
+        assert record["status"] == "ok" and record["queries"] <= 12
+        assert set(record["accuracy"]) == tests
+        params = {"zip": 417, "bar": 37_620, "bptvlm": 4_000}
+        assert record["n_params"] == params.get(record["cell"]["method"], record["n_params"])
