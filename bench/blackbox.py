@@ -102,7 +102,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 class BlackBox:
     """A model, a task and a budget. The unit is the query: one prompt on one batch.
 
-    Methods use the public names only; `bench check` holds them to it. See `bench.models.Backbone`,
+    Methods use the public names only, and not `score`, `trace`, `finish`, `deployed` and `n_test`, which are
+    the harness's; `bench check` holds them to it. See `bench.models.Backbone`,
     `bench.data.Task`, `bench.cell.Cell` and `bench.run.Lab` for what it is made of.
     """
 

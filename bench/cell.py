@@ -77,7 +77,7 @@ def show(value: Value) -> str:
     """A parameter's value as people write it: 0.01, none, 64x32."""
     if isinstance(value, tuple):
         return "x".join(map(show, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
 
 
 def grid(

@@ -91,8 +91,9 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
     numbers: list[int] = []
     for part in parts:
         first, dash, last = part.replace("_", "").partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UserError(f"--{parameter.name} takes whole numbers such as 500,5000 or 1-3, not {part!r}.")
+        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
+            flag = parameter.opts[0]
+            raise UserError(f"{flag} takes whole numbers such as 500,5000 or 1-3, not {part!r}.")
         numbers += range(int(first), int(last) + 1) if dash else [int(first)]
     return tuple(dict.fromkeys(numbers))
 
@@ -194,7 +195,7 @@ def run_cells(
 
     if suite.endswith(".toml"):  # workers find it by its name
         os.environ["BENCH_SUITES"] = str(Path(suite).resolve().parent)
-    if REFERENCE not in methods and methods != ("all",):
+    if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
     cells = make_cells(load_suite(suite), methods, **what)
     device = pick_device(device)
@@ -204,9 +205,9 @@ def run_cells(
         echo_plan(make_plan(cells, store), retry_stale)
         check_inputs(cells, settings)
         return 0
-    check_inputs(cells, settings)
+    lab = check_inputs(cells, settings)
     with store.lock():
-        plan = make_plan(cells, store)
+        plan = make_plan(cells, store, lab)
         echo_plan(plan, retry_stale)
         todo = plan.todo(retry_stale)
         gpus = gpus_per_cell if gpus_per_cell is not None else share_of_gpu(device)
@@ -244,11 +245,17 @@ def run_cells(
 
 def pick_device(name: str) -> str:
     """'auto' -> 'cuda' where there is one, else 'cpu'."""
-    if name != "auto":
-        return name
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = "unknown"
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"--device {name}: no such device on this machine. Say cpu, cuda, cuda:0, or auto.")
+    return name
 
 
 def echo_plan(plan: Any, retry_stale: bool) -> None:

@@ -25,6 +25,7 @@ LIBRARIES = (
     "__future__", "collections", "dataclasses", "functools", "itertools", "math", "numpy", "scipy", "torch",
     "typing",
 )  # fmt: skip
+HARNESS = ("score", "trace", "finish", "deployed", "n_test")  # of the black box, for the harness alone
 AWKWARD = (1, 7, 53)  # queries: below a step, not a multiple of one
 
 
@@ -64,7 +65,11 @@ def reads_no_further(path: Path) -> Verdict:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "."]
             found += [f"line {node.lineno}: imports {n}" for n in names if not _allowed(n)]
-        elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not _own(node):
+        elif (
+            isinstance(node, ast.Attribute)
+            and not _own(node)
+            and (node.attr[0] == "_" or node.attr in HARNESS)
+        ):
             found.append(f"line {node.lineno}: reaches for {ast.unparse(node)}")
         elif isinstance(node, ast.Name) and node.id in ("open", "eval", "exec", "globals", "vars", "getattr"):
             found.append(f"line {node.lineno}: uses {node.id}")
@@ -100,7 +105,7 @@ class GuardedBox(BlackBox):
         return answer
 
     def __getattribute__(self, name: str) -> Any:
-        if name.startswith("_") and not name.startswith("__"):
+        if (name.startswith("_") and not name.startswith("__")) or name in HARNESS:
             caller = sys._getframe(1).f_code.co_filename
             if "bench/methods" in caller or caller in map(str, method_files().values()):
                 raise AccessDenied(f"{Path(caller).name} reaches into the black box for {name}")

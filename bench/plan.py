@@ -13,7 +13,7 @@ from bench.data.source import open_source
 from bench.errors import UserError, did_you_mean
 from bench.methods import make_params, method_files, parse_value
 from bench.paths import data_root
-from bench.run import Lab, Settings, expected, params_in_force, targets
+from bench.run import Lab, Settings, expected, params_in_force, suite_values, targets
 from bench.store import Store
 from bench.suites import Suite
 
@@ -45,9 +45,9 @@ class Plan:
         ]
 
 
-def make_plan(cells: Sequence[Cell], store: Store) -> Plan:
-    """Look up each cell's record in the store."""
-    return Plan(tuple(cells), {cell: store.status(cell, expected(cell)) for cell in cells})
+def make_plan(cells: Sequence[Cell], store: Store, lab: Lab | None = None) -> Plan:
+    """Look up each cell's record in the store; with a lab, split and weights count as well."""
+    return Plan(tuple(cells), {cell: store.status(cell, expected(cell, lab)) for cell in cells})
 
 
 def make_cells(
@@ -64,7 +64,7 @@ def make_cells(
     settings: Sequence[str] = (),
 ) -> list[Cell]:
     """The grid, the suite's values where nothing is asked for. Raises UserError for what cannot be."""
-    names = list(method_files()) if tuple(methods) == ("all",) else list(methods)
+    names = list(method_files()) if "all" in methods else list(methods)
     for label, values in (("budget", budgets), ("shots", shots)):
         if values and min(values) < 1:
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
@@ -113,7 +113,7 @@ def parse_variants(
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
     variants: dict[str, list[tuple[Override, ...]]] = {}
     for method in methods:
-        in_force = make_params(method, suite.methods.get(method, {}))  # raises for an unknown method
+        in_force = make_params(method, *suite_values(suite, method))  # raises for an unknown method
         sets = choices.get(method, {})
         rows = [
             tuple((n, v) for n, v in zip(sets, row, strict=True) if v != getattr(in_force, n))
@@ -121,14 +121,14 @@ def parse_variants(
         ]
         variants[method] = list(dict.fromkeys(rows))
         for row in rows:
-            make_params(method, suite.methods.get(method, {}), dict(row))
+            make_params(method, *suite_values(suite, method), dict(row))
     return variants
 
 
-def check_inputs(cells: Sequence[Cell], settings: Settings) -> None:
+def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
     """Load every model and open every data set once, in this process, which fills the workers' caches too.
 
-    Raises one UserError that names everything that is missing, before any query is spent.
+    Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
     """
     lab = Lab(settings)
     faults: dict[str, None] = {}
@@ -153,3 +153,4 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> None:
                 attempt(partial(open_source, load_card(name), Path(settings.data_root or data_root())))
     if faults:
         raise UserError("\n".join(faults))
+    return lab

@@ -21,15 +21,15 @@ from torch import Tensor
 from bench import __version__
 from bench.blackbox import BlackBox, BudgetSpent, Images
 from bench.cell import Cell
-from bench.data.card import load_card
-from bench.data.task import Task, joint_hash, load_task
+from bench.data.card import joint_hash, load_card
+from bench.data.task import Task, load_task
 from bench.method import Method
 from bench.methods import load_method, make_params, method_hash
 from bench.models import load_backbone, load_encoder
 from bench.models.features import features
 from bench.prompt import Prompt
 from bench.store import SCHEMA
-from bench.suites import load_suite
+from bench.suites import Suite, load_suite
 
 TABLES = 32  # feature tables a process keeps
 
@@ -52,15 +52,23 @@ class Lab:
         self.backbone = lru_cache(2)(self._backbone)
         self.encoder = lru_cache(2)(self._encoder)
         self._tasks = lru_cache(4)(self._task)
-        self._tables: dict[tuple[str, str], Tensor] = {}
+        self._splits: dict[tuple[str, ...], str] = {}
+        self._tables: dict[tuple[object, str], Tensor] = {}
 
     def task(self, cell: Cell) -> Task:
         """Training images and test sets, the same for every method and budget."""
         return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()))
 
+    def hashes(self, cell: Cell) -> dict[str, str]:
+        """sha256 of what a cell's numbers come from and only loading tells: the split, the weights."""
+        key = (cell.dataset, cell.protocol, cell.backbone, cell.suite)
+        if key not in self._splits:
+            self._splits[key] = self.task(cell).split_hash  # the same for all seeds
+        return {"split": self._splits[key], "weights": self.backbone(cell.backbone).weights_hash}
+
     def features(self, model: Any, images: Images) -> Tensor:
         """[N, width] features of a whole set of plain images: worked out once, kept on disk and here."""
-        key = (model.name, images.key)
+        key = (model.identity, images.key)
         if key not in self._tables:
             if len(self._tables) >= TABLES:
                 self._tables.pop(next(iter(self._tables)))
@@ -101,10 +109,13 @@ def prepare(cell: Cell, lab: Lab, box_type: type[BlackBox] = BlackBox) -> tuple[
 
 def params_in_force(cell: Cell) -> Any:
     """The method's defaults, the suite's values over them, the cell's overrides on top."""
-    suite = load_suite(cell.suite)
-    known = {f.name for f in fields(load_method(cell.method).Params)}
-    encoder = {"encoder": suite.encoder} if "encoder" in known else {}
-    return make_params(cell.method, encoder, suite.methods.get(cell.method, {}), dict(cell.overrides))
+    return make_params(cell.method, *suite_values(load_suite(cell.suite), cell.method), dict(cell.overrides))
+
+
+def suite_values(suite: Suite, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a suite says of a method: its image encoder, where the method has one, and its own table."""
+    known = {f.name for f in fields(load_method(method).Params)}
+    return {"encoder": suite.encoder} if "encoder" in known else {}, suite.methods.get(method, {})
 
 
 def run_cell(
@@ -144,34 +155,27 @@ def run_cell(
         "n_test": box.n_test,
         "trace": [asdict(point) for point in box.trace],
         "prompt": pack(box.deployed),
-        "hashes": hashes(cell, lab),
+        "hashes": expected(cell, lab)["hashes"],
         "run": {
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - clock, 3),
-            **machine(settings.device),
+            **machine(settings),
         },
     }
 
 
 def targets(cell: Cell) -> tuple[str, ...]:
     """The data sets a prompt is carried over to, its own first; none where it is scored at home."""
-    others = load_suite(cell.suite).targets(cell.protocol)
-    return (cell.dataset, *(name for name in others if name != cell.dataset)) if others else ()
+    return load_suite(cell.suite).tests(cell.protocol, cell.dataset)
 
 
-def expected(cell: Cell) -> dict[str, Any]:
-    """What a record of this cell has to agree with to be current; cheap: loads no model and no image."""
+def expected(cell: Cell, lab: Lab | None = None) -> dict[str, Any]:
+    """What a current record of this cell agrees with; without a lab only what costs no loading."""
     card = joint_hash(load_card(name).hash for name in targets(cell) or (cell.dataset,))
     return {
         "params": asdict(params_in_force(cell)),
-        "hashes": {"method": method_hash(cell.method), "card": card},
+        "hashes": {"method": method_hash(cell.method), "card": card} | (lab.hashes(cell) if lab else {}),
     }
-
-
-def hashes(cell: Cell, lab: Lab) -> dict[str, str]:
-    """sha256 of everything the numbers came from: method file, card, split, weights."""
-    weights = lab.backbone(cell.backbone).weights_hash
-    return expected(cell)["hashes"] | {"split": lab.task(cell).split_hash, "weights": weights}
 
 
 def pack(prompt: Prompt | None) -> dict[str, str | None]:
@@ -194,13 +198,15 @@ def rebuild(record: dict[str, Any], lab: Lab) -> tuple[Prompt, Method, BlackBox]
     return method.prompt(torch.from_numpy(state).to(box.device)), method, box
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Where and with what a record was made."""
+def machine(settings: Settings) -> dict[str, Any]:
+    """Where and with what a record was made. Peak memory is the process's, cells before this one included."""
+    device = settings.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     packages = ("torch", "open_clip_torch", "timm", "ray", "numpy", "cma")
     return {
         "peak_memory_mib": round(peak, 1),
         "device": device,
+        "precision": settings.precision,
         "hardware": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
         "pid": os.getpid(),
         "versions": {

@@ -77,10 +77,12 @@ class CraFT(BBT):
         self.weights = self.x0[p.intrinsic :].clone()
         adam = torch.optim.Adam([self.weights], lr=p.lr)
         stream = self.box.batches()
+        passes = len(self.box.train_pass())
         while True:
+            self.box.require((p.population + 1) * passes)  # a generation and the refinement behind it
             self.generation(es)
             state = es.x if p.deploy == "mean" else es.best
-            for _ in self.box.train_pass():  # one epoch, augmented where the suite augments
+            for _ in range(passes):  # one epoch, augmented where the suite augments
                 self.improve(next(stream), super().prompt(state), adam)
             self.box.report(self.prompt(torch.cat([state, self.weights])))
 

@@ -19,7 +19,7 @@ class Manual(Method):
         return None
 
     def prompt(self, state: Tensor | None) -> Prompt:
-        return Prompt(template=self.box.template)
+        return Prompt()  # each test set's own hand template
 
     def tune(self) -> None:
         """Nothing to tune."""

@@ -28,6 +28,11 @@ CHEATS = {
         "optimiser = SPSA(self.x0, self.rng, self.params); self.box.__dict__['_task'].tests",
         "access: public names only",
     ),
+    "looks at its own test accuracy": (
+        "self.box.report(self.prompt(optimiser.x))  # what you would deploy now",
+        "self.box.report(self.prompt(optimiser.x)); self.box.score(self.prompt(optimiser.x))",
+        "access: public names only",
+    ),
     "turns the meter back": (
         "self.box.report(self.prompt(optimiser.x))  # what you would deploy now",
         "self.box.report(self.prompt(optimiser.x)); self.box.spent = 0",

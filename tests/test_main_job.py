@@ -11,6 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.plan import make_cells
+from bench.run import Lab, Settings, run_cell
+from bench.suites import load_suite
 
 JOB = ["--methods", "zip,blackvip,manual", "--datasets", "mini-digits,mini-colors", "--budget", "60"]
 
@@ -127,3 +130,12 @@ def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert "clip.safetensors" in done.stderr and "damaged" in done.stderr
+
+
+def test_a_cell_does_not_depend_on_what_ran_before_it_in_the_same_process() -> None:
+    """The backbone's features and those of BlackVIP's encoder never stand in each other's place."""
+    suite, settings, lab = load_suite("mini"), Settings(), Lab(Settings())
+    cells = make_cells(suite, ["zip", "blackvip"], datasets=["mini-digits"], budgets=[20])
+    alone = [run_cell(cell, settings, Lab(settings))["trace"] for cell in cells]
+    assert [run_cell(cell, settings, lab)["trace"] for cell in reversed(cells)] == alone[::-1]
+    assert [run_cell(cell, settings, lab)["trace"] for cell in cells] == alone

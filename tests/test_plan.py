@@ -58,7 +58,7 @@ def test_bad_input_is_named(changes: dict[str, Any], says: str) -> None:
 
 
 def test_a_plan_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.plan.expected", lambda cell: {})
+    monkeypatch.setattr("bench.plan.expected", lambda cell, lab: {})
     plan = make_plan(make_cells(SUITE, ["zip", "manual"], settings=["zip.rank=1,5"]), Store(tmp_path))
     assert [(name, cells, queries) for name, cells, queries, _ in plan.rows()] == [
         ("zip (rank=1)", 2, 10_000), ("zip", 2, 10_000), ("manual", 2, 10_000),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -158,3 +159,9 @@ def load_card(name: str) -> Card:
 @lru_cache(maxsize=256)
 def _load(path: Path, mtime: int) -> Card:
     return read_toml(path, Card, name=path.stem)
+
+
+def joint_hash(hashes: Iterable[str]) -> str:
+    """One hash for one or several; a single one is passed through."""
+    parts = list(hashes)
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

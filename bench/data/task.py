@@ -1,14 +1,13 @@
 """load_task: what one cell trains on and is scored on, under each of the four protocols."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from bench.cell import PROTOCOLS, SCORES
-from bench.data.card import Card, load_card
+from bench.data.card import Card, joint_hash, load_card
 from bench.data.images import ImageSet, View
 from bench.data.source import Source, open_source
 from bench.data.split import Item, base_and_new, few_shot, only
@@ -135,9 +134,3 @@ class _Loader:
 def words(classes: Sequence[str]) -> tuple[str, ...]:
     """Class names as a text tower reads them: underscores become spaces."""
     return tuple(name.replace("_", " ") for name in classes)
-
-
-def joint_hash(hashes: Iterable[str]) -> str:
-    """One hash for one or several; a single one is passed through."""
-    parts = list(hashes)
-    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import fields
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,8 @@ def _convert(value: Any, default: Any) -> Any:
         if float(value) != int(float(value)):
             raise ValueError(value)
         return int(float(value))
+    if isinstance(default, float) and not isfinite(float(value)):
+        raise ValueError(value)
     return float(value) if isinstance(default, float) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.report.frame import CELL, Results, holes, load, read, record_files, variant_of
 
+CARRIED = ("cross-dataset", "ood")  # protocols whose prompt is scored on other data sets' cards too
 Known = Mapping[str, Mapping[str, str]]  # 'method' | 'card' -> name -> sha256
 ROUNDING = 0.006  # of an accuracy in percent, written with two decimals or more
 
@@ -101,7 +103,7 @@ def _accuracy(record: Mapping[str, Any]) -> list[str]:
 
 def _hashes(record: Mapping[str, Any], known: Known) -> list[str]:
     faults = []
-    for kind, name in (("method", record["cell"]["method"]), ("card", record["cell"]["dataset"])):
+    for kind, name in (("method", record["cell"]["method"]), ("card", _scored_on(record["cell"]))):
         at_hand, given = known.get(kind, {}).get(name), record["hashes"].get(kind)
         if at_hand is None:
             faults.append(f"no {kind} {name!r} here: add its file to the submission")
@@ -113,21 +115,26 @@ def _hashes(record: Mapping[str, Any], known: Known) -> list[str]:
 
 def known_hashes(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """The hashes of the methods and cards that these records name and this installation has."""
-    from bench.data.card import load_card
+    from bench.data.card import joint_hash, load_card
     from bench.methods import method_hash
+    from bench.suites import load_suite
 
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for record in records:
-        for kind, field, of in (
-            ("method", "method", method_hash),
-            ("card", "dataset", lambda name: load_card(name).hash),
-        ):
-            name = record["cell"][field]
-            try:
-                found[kind][name] = of(name)
-            except (UserError, KeyError):  # reported as unknown, with the record's name
-                continue
+    for cell in (record["cell"] for record in records):
+        with suppress(UserError, KeyError):  # reported as unknown, with the record's name
+            found["method"][cell["method"]] = method_hash(cell["method"])
+        with suppress(UserError, KeyError):
+            elsewhere = cell["protocol"] in CARRIED
+            names = load_suite(cell["suite"]).tests(cell["protocol"], cell["dataset"]) if elsewhere else ()
+            cards = [load_card(name).hash for name in names or (cell["dataset"],)]
+            found["card"][_scored_on(cell)] = joint_hash(cards)
     return found
+
+
+def _scored_on(cell: Mapping[str, Any]) -> str:
+    """The name under which the hash of all cards that a cell takes part in is kept."""
+    carried = f" under {cell['protocol']} of {cell['suite']}" if cell["protocol"] in CARRIED else ""
+    return f"{cell['dataset']}{carried}"
 
 
 def incomplete(path: Path) -> list[str]:

@@ -65,6 +65,11 @@ class Suite:
             return settings.targets if settings else ()
         return tuple(name for name in self.datasets if name != settings.source)
 
+    def tests(self, protocol: str, dataset: str) -> tuple[str, ...]:
+        """The data sets a prompt is scored on, its own first; none: on its own test set alone."""
+        others = self.targets(protocol)
+        return (dataset, *(name for name in others if name != dataset)) if others else ()
+
     def _settings(self, protocol: str) -> Cross | Ood | None:
         if protocol not in ("cross-dataset", "ood"):
             return None
