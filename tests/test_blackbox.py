@@ -192,3 +192,15 @@ def test_pixels_are_encoded_in_bounded_parts_with_the_same_result() -> None:
     assert logits.shape == (50, 8, 4)
     torch.testing.assert_close(box.logits(batch, prompts[30:31])[0], logits[30])
     assert prompts[3].pixels(batch).shape == (8, 3, S, S)
+
+
+def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trace() -> list[object]:
+        box = toy_box(("pixels",), budget=20)
+        box.report(Prompt(pixels=lambda batch: 1 - batch.images))
+        box.finish()
+        return [*box.trace, len(box._test_batches)]
+
+    kept = trace()
+    monkeypatch.setattr("bench.blackbox.IMAGES_KEPT", 10)
+    assert trace() == [*kept[:-1], 0] and kept[-1] == 1
