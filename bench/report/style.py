@@ -34,8 +34,12 @@ KNOWN = {
     "bbt": Look("BBT", "#B3A100", "P"),
     "craft": Look("CraFT", "#0072B2", "X"),
     "cbbt": Look("CBBT", "#6A3D9A", "<"),
-    "llm": Look("LLM", "#CC79A7", ">"),
+    "llm": Look("LLM", "#44AA99", ">"),
     "zip": Look("ZIP", "#D55E00", "o"),
+    "cmaes": Look("CMA-ES (ZIP's prompt)", "#332288", "p"),
+    "openes": Look("OpenES (ZIP's prompt)", "#CC79A7", "h"),
+    "spsa": Look("SPSA (full context)", "#882255", "d"),
+    "random_search": Look("Random search", "#AA9977", "."),
     "coop": Look("CoOp", "#000000", "*", (1, 1.5)),
 }
 
