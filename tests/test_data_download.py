@@ -7,10 +7,14 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 from bench.data.card import Download
 from bench.data.download import fetch, unpack
+from bench.data.svhn import write_digits
 from bench.errors import UserError
 
 FILES = {"top/a/one.txt": b"one" * 1000, "top/a/two.txt": b"two", "top/b.txt": b"b", "other/c.txt": b"c"}
@@ -170,3 +174,36 @@ def test_a_plain_file_is_put_in_place(tmp_path, server):
     download = Download("images", url, "svhn", hashlib.sha256(b"matrix").hexdigest(), unpack=False)
     fetch(download, tmp_path / "data")
     assert (tmp_path / "data" / "svhn" / "set.tar.gz").read_bytes() == b"matrix"
+
+
+def svhn_mat(path, pictures, labels):
+    savemat(path, {"X": pictures, "y": np.array(labels, np.uint8)[:, None]})
+    return path
+
+
+def test_the_mat_file_of_svhn_becomes_its_image_files(tmp_path, server):
+    """Ten is the digit 0, numbers start at 1: what split_mlai_SVHN.json lists."""
+    pictures = np.zeros((32, 32, 3, 3), np.uint8)
+    pictures[..., 0, 0], pictures[..., 1, 1], pictures[..., 2, 2] = 200, 200, 200
+    url, state = server
+    body = state["body"] = svhn_mat(tmp_path / "one.mat", pictures, [10, 1, 9]).read_bytes()
+    url = url.replace("set.tar.gz", "train_32x32.mat")
+    download = Download("images", url, "svhn/train", hashlib.sha256(body).hexdigest())
+    for _ in range(2):  # a second time changes nothing
+        fetch(download, tmp_path)
+    images = {
+        p: Image.open(tmp_path / "svhn/train" / p) for p in ("0/00001.jpg", "1/00002.jpg", "9/00003.jpg")
+    }
+    assert sorted(contents(tmp_path / "svhn")) == [f"train/{name}" for name in images]
+    for channel, image in enumerate(images.values()):
+        assert np.asarray(image).mean((0, 1)).argmax() == channel
+
+
+@pytest.mark.parametrize("labels", [[1, 2], []])
+def test_a_mat_file_of_another_shape_is_named(tmp_path, labels):
+    mat = svhn_mat(tmp_path / "bad.mat", np.zeros((32, 32, 3, 3), np.uint8), labels)
+    with pytest.raises(UserError, match=r"bad\.mat"):
+        write_digits(mat, tmp_path / "out")
+    mat.write_bytes(b"not a mat file")
+    with pytest.raises(UserError, match=r"bad\.mat"):
+        write_digits(mat, tmp_path / "out")

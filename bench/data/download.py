@@ -14,6 +14,7 @@ import pooch
 import requests
 
 from bench.data.card import Download, inside
+from bench.data.svhn import write_digits
 from bench.errors import UserError
 
 LIMIT = 200 * 2**30  # bytes an archive may unpack to: above ImageNet's, below a bomb's
@@ -48,7 +49,9 @@ def fetch(download: Download, root: Path, progress: Progress = lambda done, tota
             f"{download.url} is not the published file ({error}). Nothing was unpacked."
         ) from error
     target = root / download.to
-    if download.unpack:
+    if download.unpack and name.endswith(".mat"):
+        write_digits(Path(kept), target)
+    elif download.unpack:
         unpack(Path(kept), target, download.strip)
     else:
         target.mkdir(parents=True, exist_ok=True)
