@@ -151,7 +151,12 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--gpus-per-cell", type=click.FloatRange(0, min_open=True), help="e.g. 0.25: four cells a GPU.")
 @click.option("--local", is_flag=True, help="Run in this process, one cell after the other, without Ray.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
-@click.option("--precision", default="float32", show_default=True)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    help="Also bf16-images (image features that are kept), fp16-text, or both: fp16-text+bf16-images.",
+)
 @click.option("--offline", is_flag=True, help="Never touch the network.")
 @click.option(
     "--retry-stale",
@@ -186,13 +191,18 @@ def run_cells(
     **what: Any,
 ) -> int:
     """The exit code: 0, 1 when a cell failed, 128 + signal when interrupted. Raises UserError."""
-    from bench.plan import check_inputs, make_cells, make_plan
+    from bench.plan import check_inputs, check_without_fetching, make_cells, make_plan
     from bench.pool import Interrupted, run_all
     from bench.progress import Progress
     from bench.run import Settings, run_cell
     from bench.store import Store
     from bench.suites import load_suite
 
+    if local and (workers or ray_address or gpus_per_cell):
+        raise UserError(
+            "--local runs one cell at a time in this process: leave out --workers, --ray-address "
+            "and --gpus-per-cell, or --local."
+        )
     if suite.endswith(".toml"):  # workers find it by its name
         os.environ["BENCH_SUITES"] = str(Path(suite).resolve().parent)
     if REFERENCE not in methods and "all" not in methods:
@@ -203,7 +213,8 @@ def run_cells(
     store = Store(results)
     if dry_run:
         echo_plan(make_plan(cells, store), retry_stale)
-        check_inputs(cells, settings)
+        for what_is_absent in check_without_fetching(cells, settings):
+            click.echo(f"not on this machine: {what_is_absent} (the run downloads that first).")
         return 0
     lab = check_inputs(cells, settings)
     with store.lock():
@@ -265,14 +276,12 @@ def echo_plan(plan: Any, retry_stale: bool) -> None:
     for name, cells, queries, status in plan.rows():
         click.echo(f"{name:<40}{cells:>7}{queries:>12,}  " + "".join(f"{status[m]:>9}" for m in marks))
     todo = plan.todo(retry_stale)
-    click.echo(
-        f"{len(todo)} of {len(plan.cells)} cells to run: at most {sum(c.budget for c in todo):,} queries"
-    )
+    click.echo(f"{len(todo)} of {len(plan.cells)} cells to run: at most {plan.queries(todo):,} queries")
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(
-            f"{stale} records are stale (their method, card or parameters have changed since) and are "
-            "left as they are: --retry-stale runs them again."
+            f"{stale} records are stale (made with another method file, card, split, parameter or precision) "
+            "and are left as they are: --retry-stale runs them again."
         )
 
 

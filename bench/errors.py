@@ -1,4 +1,4 @@
-"""The one exception a user can cause, and the one way to suggest what they meant."""
+"""What a user can cause, and the one way to suggest what they meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,14 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class NotHere(UserError):
+    """Something that one run with network would fetch is not on this machine: `what`."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -2,18 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 from bench.cell import Cell, Value, grid
-from bench.data.card import load_card
-from bench.data.source import open_source
-from bench.errors import UserError, did_you_mean
-from bench.methods import make_params, method_files, parse_value
-from bench.paths import data_root
-from bench.run import Lab, Settings, expected, params_in_force, suite_values, targets
+from bench.data.images import View
+from bench.errors import NotHere, UserError, did_you_mean
+from bench.methods import load_method, make_params, method_files, parse_value
+from bench.run import Lab, Settings, expected, open_task, params_in_force, suite_values
 from bench.store import Store
 from bench.suites import Suite
 
@@ -32,6 +29,10 @@ class Plan:
         kept = {"done"} if retry_stale else {"done", "stale"}
         return [cell for cell in self.cells if self.status[cell] not in kept]
 
+    def queries(self, cells: Sequence[Cell]) -> int:
+        """What these may spend: their budgets, but nothing where nothing is tuned."""
+        return sum(cell.budget for cell in cells if load_method(cell.method).n_params != 0)
+
     def rows(self) -> list[tuple[str, int, int, Counter[str]]]:
         """(method with its variant, cells, queries, cells by status) for each row of the plan."""
         rows: dict[str, list[Cell]] = {}
@@ -40,7 +41,7 @@ class Plan:
                 cell
             )
         return [
-            (name, len(cells), sum(cell.budget for cell in cells), Counter(self.status[c] for c in cells))
+            (name, len(cells), self.queries(cells), Counter(self.status[c] for c in cells))
             for name, cells in rows.items()
         ]
 
@@ -131,13 +132,32 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
     Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
     """
     lab = Lab(settings)
-    faults: dict[str, None] = {}
+    _refuse(find_faults(cells, lab))
+    return lab
+
+
+def check_without_fetching(cells: Sequence[Cell], settings: Settings) -> list[str]:
+    """`check_inputs` for a dry run, which downloads nothing: returns what the run itself will fetch first."""
+    faults = find_faults(cells, Lab(replace(settings, offline=True)))
+    absent = [fault for fault in faults if isinstance(fault, NotHere) and not settings.offline]
+    _refuse([fault for fault in faults if fault not in absent])
+    return [fault.what for fault in absent]
+
+
+def _refuse(faults: Sequence[UserError]) -> None:
+    if faults:
+        raise UserError("\n".join(map(str, faults)))
+
+
+def find_faults(cells: Sequence[Cell], lab: Lab) -> list[UserError]:
+    """All that keeps these cells from running, each fault once."""
+    faults: dict[str, UserError] = {}
 
     def attempt(load: Callable[[], object]) -> bool:
         try:
             load()
         except UserError as error:
-            faults[str(error)] = None
+            faults[str(error)] = error
             return False
         return True
 
@@ -149,8 +169,5 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
         if backbones[cell.backbone]:
             attempt(partial(lab.task, cell))
         else:  # what image size it wants is not known; whether the data is there can be said all the same
-            for name in targets(cell) or (cell.dataset,):
-                attempt(partial(open_source, load_card(name), Path(settings.data_root or data_root())))
-    if faults:
-        raise UserError("\n".join(faults))
-    return lab
+            attempt(partial(open_task, cell, lab.settings, View(224)))
+    return list(faults.values())

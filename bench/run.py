@@ -22,6 +22,7 @@ from bench import __version__
 from bench.blackbox import BlackBox, BudgetSpent, Images
 from bench.cell import Cell
 from bench.data.card import joint_hash, load_card
+from bench.data.images import View
 from bench.data.task import Task, load_task
 from bench.method import Method
 from bench.methods import load_method, make_params, method_hash
@@ -36,7 +37,7 @@ TABLES = 32  # feature tables a process keeps
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, not what to run: only the precision may move a record's numbers, and it is recorded."""
+    """How to run, not what to run. Only the precision moves numbers: with another one a record is stale."""
 
     device: str = "cpu"
     precision: str = "float32"
@@ -84,19 +85,23 @@ class Lab:
 
     def _task(self, cell: Cell) -> Task:
         backbone = self.backbone(cell.backbone)
-        return load_task(
-            cell.dataset,
-            protocol=cell.protocol,
-            seed=cell.seed,
-            shots=cell.shots,
-            image_size=backbone.image_size,
-            root=self.settings.data_root,
-            score=cell.score,
-            targets=targets(cell),
-            device=self.settings.device,
-            resize_mode=backbone.resize_mode,
-            interpolation=backbone.interpolation,
-        )
+        view = View(backbone.image_size, backbone.resize_mode, backbone.interpolation)
+        return open_task(cell, self.settings, view)
+
+
+def open_task(cell: Cell, settings: Settings, view: View) -> Task:
+    """The task of a cell, its images as `view` says. Raises UserError for data that is missing or wrong."""
+    return load_task(
+        cell.dataset,
+        protocol=cell.protocol,
+        seed=cell.seed,
+        shots=cell.shots,
+        view=view,
+        root=settings.data_root,
+        score=cell.score,
+        targets=targets(cell),
+        device=settings.device,
+    )
 
 
 def prepare(cell: Cell, lab: Lab, box_type: type[BlackBox] = BlackBox) -> tuple[Method, BlackBox, Any]:
@@ -175,6 +180,7 @@ def expected(cell: Cell, lab: Lab | None = None) -> dict[str, Any]:
     return {
         "params": asdict(params_in_force(cell)),
         "hashes": {"method": method_hash(cell.method), "card": card} | (lab.hashes(cell) if lab else {}),
+        **({"run": {"precision": lab.settings.precision}} if lab else {}),
     }
 
 

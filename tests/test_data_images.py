@@ -1,5 +1,7 @@
 """Clean pixels are open_clip's, crops are torchvision's kind, and both are reproducible."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,13 @@ def test_the_key_names_content_and_size(files):
     assert key != FileImages(folder, items[::-1], View(32), True).key
     noise(41, 61).save(folder / "0.png")
     assert key != FileImages(folder, items, View(32), True).key
+
+
+def test_the_key_tells_a_replaced_image_of_the_same_size(files):
+    folder, items = files
+    key = FileImages(folder, items, View(32), True).key
+    os.utime(folder / items[0].image, (1, 1))
+    assert FileImages(folder, items, View(32), True).key != key
 
 
 def test_the_key_of_images_in_memory_is_their_bytes():

@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from bench.data.images import View
 from bench.data.task import load_task
 from bench.errors import UserError
 
@@ -41,32 +42,32 @@ def mini(tmp_path, monkeypatch):
 
 
 def test_few_shot(mini):
-    task = load_task("mini-test-a", "few-shot", seed=1, shots=6, image_size=8)
+    task = load_task("mini-test-a", "few-shot", seed=1, shots=6, view=View(8))
     assert task.classes == ("red ball", "blue ball", "green ball", "black ball", "white ball")
     assert len(task.train) == 30 and len(task.val) == 20 and len(task.tests["test"].images) == 40
     pixels = task.train.pixels(range(30))
     assert pixels.shape == (30, 3, 8, 8) and pixels.dtype == torch.float32
     numbers = (pixels[:, 0, 0, 0] * 255).round().long()
     assert torch.equal(numbers % 5, task.train.labels) and len(set(numbers.tolist())) == 30
-    again = load_task("mini-test-a", "few-shot", seed=1, shots=6, image_size=8)
-    other = load_task("mini-test-a", "few-shot", seed=2, shots=6, image_size=8)
+    again = load_task("mini-test-a", "few-shot", seed=1, shots=6, view=View(8))
+    other = load_task("mini-test-a", "few-shot", seed=2, shots=6, view=View(8))
     assert again.train.key == task.train.key != other.train.key
     assert again.split_hash == other.split_hash == task.split_hash
 
 
 def test_the_split_hash_sees_the_rendered_images(mini, monkeypatch):
-    before = load_task("mini-test-a", "few-shot", 1, 2, 8).split_hash
+    before = load_task("mini-test-a", "few-shot", 1, 2, View(8)).split_hash
 
     def darker(name: str):
         return {split: (images // 2, labels) for split, (images, labels) in render(name).items()}
 
     monkeypatch.setattr(sys.modules["bench.mini.world"], "render", darker)
-    assert load_task("mini-test-a", "few-shot", 1, 2, 8).split_hash != before
+    assert load_task("mini-test-a", "few-shot", 1, 2, View(8)).split_hash != before
 
 
 def test_base_to_new(mini):
-    task = load_task("mini-test-a", "base-to-new", seed=1, shots=6, image_size=8)
-    whole = load_task("mini-test-a", "few-shot", seed=1, shots=6, image_size=8)
+    task = load_task("mini-test-a", "base-to-new", seed=1, shots=6, view=View(8))
+    whole = load_task("mini-test-a", "few-shot", seed=1, shots=6, view=View(8))
     assert task.classes == task.tests["base"].classes == whole.classes[:3]
     assert task.tests["new"].classes == whole.classes[3:]
     assert task.tests["new"].images.labels.unique().tolist() == [0, 1]
@@ -77,30 +78,32 @@ def test_base_to_new(mini):
 
 @pytest.mark.parametrize("protocol", ["cross-dataset", "ood"])
 def test_transfer(mini, protocol):
-    task = load_task("mini-test-a", protocol, 1, 2, 8, targets=("mini-test-b", "mini-test-a"), score="val")
+    task = load_task(
+        "mini-test-a", protocol, 1, 2, View(8), targets=("mini-test-b", "mini-test-a"), score="val"
+    )
     assert list(task.tests) == ["mini-test-b", "mini-test-a"]
     assert len(task.tests["mini-test-b"].images) == 20
     with pytest.raises(UserError, match="at least one target"):
-        load_task("mini-test-a", protocol, 1, 2, 8)
+        load_task("mini-test-a", protocol, 1, 2, View(8))
 
 
 def test_card_and_world_must_agree(mini):
     path = mini / "mini-test-a.toml"
     path.write_text(path.read_text().replace("test = 40", "test = 41"))
     with pytest.raises(UserError, match=r"promises 41 test images, the world renders 40.*mini-test-a.toml"):
-        load_task("mini-test-a", "few-shot", 1, 2, 8)
+        load_task("mini-test-a", "few-shot", 1, 2, View(8))
 
 
 def test_unknown_names(mini):
     with pytest.raises(UserError, match=r"no data set 'mini-test-c'.*Did you mean 'mini-test-"):
-        load_task("mini-test-c", "few-shot", 1, 2, 8)
+        load_task("mini-test-c", "few-shot", 1, 2, View(8))
     with pytest.raises(UserError, match=r"no protocol 'fewshot'.*Did you mean 'few-shot'"):
-        load_task("mini-test-a", "fewshot", 1, 2, 8)
+        load_task("mini-test-a", "fewshot", 1, 2, View(8))
     with pytest.raises(UserError, match="shots is 0"):
-        load_task("mini-test-a", "few-shot", 1, 0, 8)
+        load_task("mini-test-a", "few-shot", 1, 0, View(8))
 
 
 def test_another_image_size(mini):
-    task = load_task("mini-test-a", "few-shot", seed=1, shots=1, image_size=12)
+    task = load_task("mini-test-a", "few-shot", seed=1, shots=1, view=View(12))
     assert task.train.pixels([0, 1]).shape == (2, 3, 12, 12)
     assert task.train.crops([0, 1], torch.Generator().manual_seed(0)).shape == (2, 3, 12, 12)

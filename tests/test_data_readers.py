@@ -50,24 +50,24 @@ def one(pristine, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", TUNABLE)
 def test_few_shot(whole, name):
-    task = load_task(name, "few-shot", seed=1, shots=2, image_size=24)
+    task = load_task(name, "few-shot", seed=1, shots=2, view=View(24))
     assert len(task.classes) == 5 and len(task.train) == 10
     assert len(task.val) == (0 if name == "fab-imagenet" else 10)
     test = task.tests["test"]
     assert test.images.labels.bincount().tolist() == [COUNTS["test"]] * 5
     assert test.images.pixels(range(20)).shape == (20, 3, 24, 24)
     assert task.train.crops(range(10), torch.Generator().manual_seed(0)).shape == (10, 3, 24, 24)
-    again = load_task(name, "few-shot", seed=1, shots=2, image_size=24)
+    again = load_task(name, "few-shot", seed=1, shots=2, view=View(24))
     assert (again.train.key, again.split_hash, again.card_hash) == (
         task.train.key,
         task.split_hash,
         task.card_hash,
     )
-    assert load_task(name, "few-shot", seed=2, shots=2, image_size=24).train.key != task.train.key
+    assert load_task(name, "few-shot", seed=2, shots=2, view=View(24)).train.key != task.train.key
 
 
 def test_images_go_with_their_labels(whole, tmp_path):
-    task = load_task("fab-folder", "few-shot", seed=1, shots=6, image_size=24)  # six are all there are
+    task = load_task("fab-folder", "few-shot", seed=1, shots=6, view=View(24))  # six are all there are
     expected = set()
     for label in range(5):
         for number in range(COUNTS["train"]):
@@ -80,7 +80,7 @@ def test_images_go_with_their_labels(whole, tmp_path):
 
 
 def test_class_names_and_labels_of_each_format(whole):
-    classes = {name: load_task(name, "few-shot", 1, 1, 24).classes for name in TUNABLE}
+    classes = {name: load_task(name, "few-shot", 1, 1, View(24)).classes for name in TUNABLE}
     assert classes["fab-json"] == ("Sea Urchin", "barn", "camera", "dragonfly", "emu")
     assert classes["fab-mlai"] == ("0", "1", "2", "3", "4")
     assert classes["fab-fgvc"] == ("707-320", "A300B4", "DHC-8-100", "F/A-18", "Model B200")
@@ -89,8 +89,8 @@ def test_class_names_and_labels_of_each_format(whole):
 
 @pytest.mark.parametrize("name", TUNABLE)
 def test_base_to_new(whole, name):
-    task = load_task(name, "base-to-new", seed=1, shots=2, image_size=24)
-    every = load_task(name, "few-shot", seed=1, shots=2, image_size=24)
+    task = load_task(name, "base-to-new", seed=1, shots=2, view=View(24))
+    every = load_task(name, "few-shot", seed=1, shots=2, view=View(24))
     assert task.classes == task.tests["base"].classes == every.classes[:3]
     assert task.tests["new"].classes == every.classes[3:]
     assert len(task.train) == 6 and task.train.labels.unique().tolist() == [0, 1, 2]
@@ -101,27 +101,27 @@ def test_base_to_new(whole, name):
 
 def test_cross_dataset(whole):
     targets = ("fab-json", "fab-fgvc", "fab-mlai")
-    task = load_task("fab-folder", "cross-dataset", seed=1, shots=2, image_size=24, targets=targets)
+    task = load_task("fab-folder", "cross-dataset", seed=1, shots=2, view=View(24), targets=targets)
     assert tuple(task.tests) == targets and len(task.train) == 10
     assert task.tests["fab-mlai"].classes == ("0", "1", "2", "3", "4")
-    alone = load_task("fab-folder", "few-shot", seed=1, shots=2, image_size=24)
+    alone = load_task("fab-folder", "few-shot", seed=1, shots=2, view=View(24))
     assert task.train.key == alone.train.key and task.split_hash != alone.split_hash
 
 
 def test_out_of_distribution(whole):
-    task = load_task("fab-imagenet", "ood", 1, 2, 24, targets=("fab-imagenet-v2", "fab-imagenet-a"))
+    task = load_task("fab-imagenet", "ood", 1, 2, View(24), targets=("fab-imagenet-v2", "fab-imagenet-a"))
     assert task.tests["fab-imagenet-v2"].classes == task.classes
     assert task.tests["fab-imagenet-a"].classes == ("goldfish", "ray")  # scored among its own classes
     assert task.tests["fab-imagenet-a"].images.labels.bincount().tolist() == [4, 4]
 
 
 def test_scoring_on_the_validation_split(whole):
-    task = load_task("fab-json", "few-shot", 1, 2, 24, score="val")
+    task = load_task("fab-json", "few-shot", 1, 2, View(24), score="val")
     assert len(task.tests["test"].images) == 15  # all of it, not the few-shot draw
     with pytest.raises(UserError, match="fab-imagenet has no validation images"):
-        load_task("fab-imagenet", "few-shot", 1, 2, 24, score="val")
+        load_task("fab-imagenet", "few-shot", 1, 2, View(24), score="val")
     with pytest.raises(UserError, match="fab-imagenet-v2 has no training images"):
-        load_task("fab-imagenet-v2", "few-shot", 1, 2, 24)
+        load_task("fab-imagenet-v2", "few-shot", 1, 2, View(24))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -197,7 +197,7 @@ def test_a_damaged_split_is_named(one, damage):
     folder = one("fab-json")
     edit(folder, change)
     with pytest.raises(UserError, match=message):
-        load_task("fab-json", "few-shot", 1, 2, 24)
+        load_task("fab-json", "few-shot", 1, 2, View(24))
     problems = verify(load_card("fab-json"), folder.parent).problems
     assert any(re.search(message, problem) for problem in problems)
 
@@ -209,7 +209,7 @@ def test_a_missing_split_is_never_made_up(one):
         rf"{SPLIT} is missing. It belongs at {folder / SPLIT}; get it from https://example.org/fabricated"
     )
     with pytest.raises(UserError, match=expected):
-        load_task("fab-json", "few-shot", 1, 2, 24)
+        load_task("fab-json", "few-shot", 1, 2, View(24))
     assert not (folder / SPLIT).exists()
     assert missing(load_card("fab-json"), folder.parent) == f"fab-json/{SPLIT}"
 
@@ -219,13 +219,13 @@ def test_a_split_with_another_checksum_is_refused(one, tmp_path):
     card = tmp_path / "cards" / "fab-json.toml"
     card.write_text(card.read_text() + f'sha256 = "{"0" * 64}"\n')
     with pytest.raises(UserError, match=rf"{folder / SPLIT} is not the published file.*again"):
-        load_task("fab-json", "few-shot", 1, 2, 24)
+        load_task("fab-json", "few-shot", 1, 2, View(24))
 
 
 def test_a_split_that_is_no_json_is_named(one):
     (one("fab-json") / SPLIT).write_text('{"train": [')
     with pytest.raises(UserError, match=r"split_zhou_Fab\.json is not valid JSON.*again"):
-        load_task("fab-json", "few-shot", 1, 2, 24)
+        load_task("fab-json", "few-shot", 1, 2, View(24))
 
 
 def test_a_missing_folder_is_named(one):
@@ -233,7 +233,7 @@ def test_a_missing_folder_is_named(one):
     with pytest.raises(
         UserError, match=r"no folder .*fab-json: set --root or BENCH_DATA.*bench data get fab-json"
     ):
-        load_task("fab-json", "few-shot", 1, 2, 24)
+        load_task("fab-json", "few-shot", 1, 2, View(24))
 
 
 def remove(path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_damaged_image_is_named(one, damage, message, name):
             len(report.problems) == 1 and str(image) in report.problems[0] and "restore" in report.problems[0]
         )
         with pytest.raises(UserError, match=message):
-            images = load_task(name, "few-shot", 1, 2, 24).tests["test"].images
+            images = load_task(name, "few-shot", 1, 2, View(24)).tests["test"].images
             images.pixels(range(len(images)))
 
 
@@ -286,28 +286,28 @@ def test_fgvc_damages(one):
     with pytest.raises(
         UserError, match=r"images_variant_val\.txt, line 3: 'Zeppelin NT' is no class of variants\.txt"
     ):
-        load_task("fab-fgvc", "few-shot", 1, 2, 24)
+        load_task("fab-fgvc", "few-shot", 1, 2, View(24))
     (folder / "images_variant_val.txt").unlink()
     with pytest.raises(UserError, match=r"images_variant_val\.txt is missing.*archive again"):
-        load_task("fab-fgvc", "few-shot", 1, 2, 24)
+        load_task("fab-fgvc", "few-shot", 1, 2, View(24))
 
 
 def test_imagenet_damages(one):
     folder = one("fab-imagenet")
     picture(folder / "images" / "train" / "n99999999" / "x.JPEG", 0, 99)
     with pytest.raises(UserError, match=r"classnames\.txt has no class name for the folder 'n99999999'"):
-        load_task("fab-imagenet", "few-shot", 1, 2, 24)
+        load_task("fab-imagenet", "few-shot", 1, 2, View(24))
     shutil.rmtree(folder / "images" / "train" / "n99999999")
     names = folder / "classnames.txt"
     names.write_text(names.read_text().replace("tiger shark", "tench"))
     with pytest.raises(UserError, match="labels 0 and 3 share the class name 'tench'"):
-        load_task("fab-imagenet", "few-shot", 1, 2, 24)
+        load_task("fab-imagenet", "few-shot", 1, 2, View(24))
     names.write_text(names.read_text().replace("n01491361 tench", "n01491361"))
     with pytest.raises(UserError, match=r"classnames\.txt: a line has no class name"):
-        load_task("fab-imagenet", "few-shot", 1, 2, 24)
+        load_task("fab-imagenet", "few-shot", 1, 2, View(24))
     names.unlink()
     with pytest.raises(UserError, match=r"classnames\.txt is missing. It belongs at"):
-        load_task("fab-imagenet", "few-shot", 1, 2, 24)
+        load_task("fab-imagenet", "few-shot", 1, 2, View(24))
 
 
 def test_names_the_source_itself_shares_are_allowed_if_the_card_says_so(one, tmp_path):
@@ -316,7 +316,7 @@ def test_names_the_source_itself_shares_are_allowed_if_the_card_says_so(one, tmp
     names.write_text(names.read_text().replace("tiger shark", "tench"))
     card = tmp_path / "cards" / "fab-imagenet.toml"
     card.write_text('shared_names = ["tench"]\n' + card.read_text())
-    assert load_task("fab-imagenet", "few-shot", 1, 2, 24).classes.count("tench") == 2
+    assert load_task("fab-imagenet", "few-shot", 1, 2, View(24)).classes.count("tench") == 2
 
 
 def test_a_card_may_fix_the_classes_of_a_folder(one, tmp_path):
@@ -324,7 +324,7 @@ def test_a_card_may_fix_the_classes_of_a_folder(one, tmp_path):
     order = ["emu bird", *CLASSES[:4]]
     layout = 'train = "train"\nval = "val"\ntest = "test"\n\n[names]\nemu = "emu bird"'
     write_card(tmp_path / "cards", "fab-folder", "folder", layout, classes=str(order).replace("'", '"'))
-    task = load_task("fab-folder", "few-shot", 1, 2, 24)
+    task = load_task("fab-folder", "few-shot", 1, 2, View(24))
     assert task.classes[0] == "emu bird" and task.train.labels.bincount().tolist() == [2] * 5
     write_card(
         tmp_path / "cards",
@@ -334,7 +334,7 @@ def test_a_card_may_fix_the_classes_of_a_folder(one, tmp_path):
         classes='["a", "b"]',
     )
     with pytest.raises(UserError, match="the folder 'Sea_Urchin' is no class of the card"):
-        load_task("fab-folder", "few-shot", 1, 2, 24)
+        load_task("fab-folder", "few-shot", 1, 2, View(24))
 
 
 def test_unconfirmed_counts_are_not_enforced(one, tmp_path):
@@ -342,4 +342,4 @@ def test_unconfirmed_counts_are_not_enforced(one, tmp_path):
     edit(folder, lambda split: split["train"].pop())
     card = tmp_path / "cards" / "fab-json.toml"
     card.write_text(card.read_text().replace("test = 20 }", 'test = 20, unconfirmed = ["train"] }'))
-    assert len(load_task("fab-json", "few-shot", 1, 6, 24).train) == 29
+    assert len(load_task("fab-json", "few-shot", 1, 6, View(24)).train) == 29

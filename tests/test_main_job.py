@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,10 +61,19 @@ def test_what_is_done_is_not_done_again(serial: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in serial.rglob("*.json")} == before
 
 
+def test_another_precision_makes_records_stale(serial: Path, tmp_path: Path) -> None:
+    """They are shown and kept, not taken for done."""
+    folder = shutil.copytree(serial, tmp_path / "runs")
+    again = bench("run", *JOB, "--local", "--precision", "fp16-text", "--results", str(folder))
+    assert again.returncode == 0, again.stderr
+    assert "6 records are stale" in again.stdout and "0 of 6 cells to run" in again.stdout
+    assert lasting(folder) == lasting(serial)
+
+
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
     plan = bench("run", *JOB, "--set", "zip.rank=1,5", "--dry-run", "--results", str(tmp_path / "none"))
     assert plan.returncode == 0, plan.stderr
-    assert "zip (rank=1)" in plan.stdout and "8 of 8 cells to run: at most 480 queries" in plan.stdout
+    assert "zip (rank=1)" in plan.stdout and "8 of 8 cells to run: at most 360 queries" in plan.stdout
     assert not (tmp_path / "none").exists()
 
 
@@ -101,6 +111,7 @@ def test_a_failing_cell_is_isolated_and_tried_again(tmp_path: Path) -> None:
         (["--device", "cuda"], "cuda"),
         (["--protocol", "few"], "few-shot"),
         (["--results", "/proc/nowhere"], "/proc/nowhere"),
+        (["--workers", "2"], "--local"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import fabricate_papers
 import pytest
 from click.testing import CliRunner
 from fabricate_data import ALL, fabricate
 
 from bench.cli import main
+from bench.suites import load_suite
 
 SUITE = """
 title = "Fabricated"
@@ -48,7 +50,7 @@ def run(world: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[
 def test_the_plan_of_a_users_own_suite(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = run(world, monkeypatch, "--methods", "zip,blackvip", "--seeds", "1,2,3", "--dry-run")
     assert code == 0, output
-    assert "45 of 45 cells to run: at most 450 queries" in output  # 3 methods x 5 data sets x 3 seeds
+    assert "45 of 45 cells to run: at most 300 queries" in output  # 3 methods x 5 data sets x 3 seeds
 
 
 def test_everything_that_is_missing_is_named_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +86,45 @@ def test_all_formats_and_protocols_end_to_end(
         assert set(record["accuracy"]) == tests
         params = {"zip": 417, "bar": 37_620, "bptvlm": 4_000}
         assert record["n_params"] == params.get(record["cell"]["method"], record["n_params"])
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All data sets of both suites in full: 1.9 million names of a few files. Half a minute."""
+    root = tmp_path_factory.mktemp("full")
+    zip_, craft = load_suite("zip"), load_suite("craft")
+    assert craft.ood is not None
+    names = (*zip_.datasets, *craft.datasets, *craft.ood.targets)
+    fabricate_papers.fabricate(root, tuple(dict.fromkeys(names)))
+    return root
+
+
+PLANS = {  # arguments -> cells, queries of a dry run
+    "--suite zip --methods zip,blackvip,bar,bptvlm,manual --seeds 1,2,3": (195, "780,000"),
+    "--suite craft --methods craft": (22, "88,000"),
+    "--suite zip --methods zip,bar --protocol base-to-new": (39, "130,000"),
+    "--suite zip --methods zip --protocol cross-dataset": (2, "5,000"),
+    "--suite craft --methods zip --protocol ood": (2, "8,000"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", PLANS)
+def test_the_papers_suites_on_full_size_data(arguments: str, papers: Path, tmp_path: Path) -> None:
+    """Layouts, counts and splits of every card at their real size; what is not here is named, not fetched."""
+    flags = [*arguments.split(), "--root", str(papers), "--results", str(tmp_path), "--dry-run"]
+    done = CliRunner().invoke(main, ["run", *flags])
+    assert done.exit_code == 0, done.output
+    cells, queries = PLANS[arguments]
+    assert f"{cells} of {cells} cells to run: at most {queries} queries" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_one_image_less_than_the_card_says_is_named(papers: Path, tmp_path: Path) -> None:
+    gone = next((papers / "imagenet" / "images" / "val").rglob("*.JPEG"))
+    gone.unlink()
+    flags = ["--suite", "zip", "--root", str(papers), "--results", str(tmp_path), "--dry-run"]
+    done = CliRunner().invoke(main, ["run", *flags])
+    assert done.exit_code == 2
+    assert "imagenet: 49999 test images, but the card says 50000" in done.output

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import torch
 from PIL import Image
@@ -118,7 +119,7 @@ class FileImages(ImageSet):
     ) -> None:
         digest = hashlib.sha256(f"files {astuple(view)}".encode())
         for item in items:
-            digest.update(f"{item.image}\0{item.label}\0{file_size(folder / item.image)}\n".encode())
+            digest.update(f"{item.image}\0{item.label}\0{stamp(folder / item.image)}\n".encode())
         labels = torch.tensor([item.label for item in items], dtype=torch.int64)
         super().__init__(labels, digest.hexdigest(), view, device)
         self._paths = [folder / item.image for item in items]
@@ -171,15 +172,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(f"{path} is damaged or no image ({error}): restore it from the archive.") from error
 
 
-def file_size(path: Path) -> int:
-    """Bytes in the file. Raises UserError if it is missing or empty."""
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: what tells a replaced file. Raises UserError if it is missing or empty."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
-    if size == 0 or not path.is_file():
+    if found.st_size == 0 or not S_ISREG(found.st_mode):
         raise UserError(f"the image {path} is empty or no file: restore it from the data set's archive.")
-    return size
+    return found.st_size, found.st_mtime_ns
 
 
 def _parallel(task: Callable[[int], Tensor], rows: Iterable[int]) -> list[Tensor]:

@@ -46,20 +46,18 @@ def load_task(
     protocol: str,
     seed: int,
     shots: int,
-    image_size: int,
+    view: View,
     root: Path | str | None = None,
     score: str = "test",
     targets: Sequence[str] = (),
     device: torch.device | str = "cpu",
-    resize_mode: str = "shortest",
-    interpolation: str = "bicubic",
 ) -> Task:
     """The task of one cell.
 
-    dataset: what is tuned on. protocol: one of PROTOCOLS. seed: of the few-shot draw. root: the data root
-    (default: BENCH_DATA, else ./data). score: "test", or "val" to score on the validation split. targets:
-    data sets to score on, for "cross-dataset" and "ood"; the source may be among them. device: where pixels
-    and crops appear. resize_mode, interpolation: the backbone's preprocessing, in open_clip's words.
+    dataset: what is tuned on. protocol: one of PROTOCOLS. seed: of the few-shot draw. view: how the backbone
+    wants its images. root: the data root (default: BENCH_DATA, else ./data). score: "test", or "val" to score
+    on the validation split. targets: data sets to score on, for "cross-dataset" and "ood"; the source may be
+    among them. device: where pixels and crops appear.
 
     Raises UserError for unknown names, data that is missing or contradicts its card, or a validation
     split that does not exist.
@@ -75,7 +73,6 @@ def load_task(
         need = "needs at least one target data set" if elsewhere else "takes no target data sets"
         raise UserError(f"protocol {protocol!r} {need}.")
 
-    view = View(image_size, resize_mode, interpolation)
     loader = _Loader(view, Path(root) if root else data_root(), score, device)
     card, source = loader.open(dataset)
     train, val = few_shot(

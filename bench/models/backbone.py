@@ -22,7 +22,7 @@ from bench.models.text import (
 from bench.models.vision import Tower, image_tower, patch_statistics, unit
 from bench.models.weights import load_model, state_hash
 
-# what a precision's name says about (the model, the text layers, the image layers)
+# what a precision's name says about (the model, the text layers, the image layers of kept features)
 PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
     "float32": (torch.float32, torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64, torch.float64),
@@ -84,8 +84,7 @@ class Backbone:
 
         Gradients flow (the model itself has none): wrap the call in torch.no_grad() where none is wanted.
         """
-        images = images.to(device=self.device, dtype=self.dtype)
-        return self._images.trunk((images - self.pixel_mean) / self.pixel_std)
+        return self._images.trunk(self._normalised(images))
 
     def encode_trunk(self, trunk: Tensor, tokens: Tensor | None = None) -> Tensor:
         """A trunk of B images and visual tokens [K, n, w] -> [K, B, e] of unit norm; K = 1 without tokens.
@@ -103,6 +102,17 @@ class Backbone:
     def encode_images(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Pixels [B, 3, S, S] in [0, 1], with visual tokens [n, w] or without -> [B, e] of unit norm."""
         return self.encode_trunk(self.trunk(images), None if tokens is None else tokens[None])[0]
+
+    def encode_clean(self, images: Tensor) -> Tensor:
+        """Plain pixels [B, 3, S, S] -> [B, e] of unit norm, for features that are kept.
+
+        Here, and nowhere else, the image layers have the precision's own type: what is tuned in the image is
+        told apart by differences that bfloat16 does not hold.
+        """
+        return unit(self._kept_images.finish(self._kept_images.trunk(self._normalised(images)), None))[0]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images.to(device=self.device, dtype=self.dtype) - self.pixel_mean) / self.pixel_std
 
     # ---- texts
 
@@ -152,7 +162,12 @@ class Backbone:
 
     @cached_property
     def _images(self) -> Tower:
-        return image_tower(self.model.visual, self._image_dtype)
+        return image_tower(self.model.visual, self.dtype)
+
+    @cached_property
+    def _kept_images(self) -> Tower:
+        same = self._image_dtype == self.dtype
+        return self._images if same else image_tower(self.model.visual, self._image_dtype)
 
     @cached_property
     def _text_weights(self) -> Weights:

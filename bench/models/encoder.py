@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
-from bench.errors import UserError
+from bench.errors import NotHere, UserError
 from bench.models.weights import first_line, hub, seeded, state_hash
 
 
@@ -24,6 +24,8 @@ class Encoder:
     def encode_images(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1], not normalised -> [B, embed_dim]."""
         return self.module(images.to(self.device, torch.float32))
+
+    encode_clean = encode_images  # an encoder knows one precision
 
     @cached_property
     def identity(self) -> tuple[object, ...]:
@@ -71,10 +73,9 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
         with hub(offline), seeded():
             vit: Any = timm.create_model(arch, pretrained=tag != "random", num_classes=0)
     except Exception as error:  # timm, the hub and its HTTP client raise many kinds
-        raise UserError(
-            f"the image encoder {name!r} cannot be loaded ({first_line(error)}); its weights need one run "
-            "with network"
-        ) from error
+        what = f"the image encoder {name!r}"
+        message = f"{what} cannot be loaded ({first_line(error)}); its weights need one run with network"
+        raise NotHere(what, message) if offline else UserError(message) from error
     if getattr(vit, "cls_token", None) is None:
         raise UserError(
             f"the image encoder {arch!r} has no class token; use a ViT such as vit_base_patch16_224.mae"

@@ -46,7 +46,7 @@ class Model(Protocol):
     @property
     def identity(self) -> tuple[object, ...]: ...
 
-    def encode_images(self, images: Tensor) -> Tensor:
+    def encode_clean(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1] -> [B, embed_dim]."""
         ...
 
@@ -62,7 +62,7 @@ def features(model: Model, images: ImageSet, batch: int = BATCH) -> Tensor:
     shape = (len(images), model.embed_dim)
     kept = _read(path, shape)
     if kept is None:
-        _write(path, _in_batches(model.encode_images, images, batch).numpy())
+        _write(path, _in_batches(model.encode_clean, images, batch).numpy())
         kept = _read(path, shape)
     if kept is None:  # someone damages the files as we write them
         raise UserError(

@@ -25,7 +25,7 @@ from open_clip.transform import PreprocessCfg
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from bench.errors import UserError, did_you_mean
+from bench.errors import NotHere, UserError, did_you_mean
 from bench.models.block import OpenClip
 
 RANDOM_SEED = 0
@@ -121,10 +121,13 @@ def _tokenizer(arch: str, offline: bool) -> Callable[[list[str]], Tensor]:
         with hub(offline):
             return open_clip.get_tokenizer(arch)
     except Exception as error:  # transformers, sentencepiece and the hub raise many kinds
-        raise UserError(
-            f"the tokenizer of {arch!r} cannot be loaded ({first_line(error)}); it needs the packages "
-            f"transformers and sentencepiece and one run with network to fetch its vocabulary"
-        ) from error
+        what = f"the tokenizer of {arch!r}"
+        message = (
+            f"{what} cannot be loaded ({first_line(error)}); it needs the packages transformers and "
+            "sentencepiece and one run with network to fetch its vocabulary"
+        )
+        fetchable = offline and not isinstance(error, ImportError)
+        raise NotHere(what, message) if fetchable else UserError(message) from error
 
 
 def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
@@ -172,10 +175,11 @@ def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
         ) from error
 
 
-def _absent(name: str) -> UserError:
-    return UserError(
+def _absent(name: str) -> NotHere:
+    return NotHere(
+        f"the weights of {name!r}",
         f"the weights of {name!r} are not on this machine and offline mode forbids to fetch them; run once "
-        f"with network, or name a local file: {name.partition('/')[0]}//path/to/file"
+        f"with network, or name a local file: {name.partition('/')[0]}//path/to/file",
     )
 
 
