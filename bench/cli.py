@@ -148,7 +148,11 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
     "--workers", type=click.IntRange(1), help="Cells at a time. Default: one a core, or a GPU's share."
 )
 @click.option("--ray-address", help="Join this Ray cluster; auto: whichever runs on this machine.")
-@click.option("--gpus-per-cell", type=click.FloatRange(0, min_open=True), help="e.g. 0.25: four cells a GPU.")
+@click.option(
+    "--gpus-per-cell",
+    type=click.FloatRange(0, min_open=True),
+    help="e.g. 0.25: four cells a GPU. Default: by the memory that the first cell of each method needs.",
+)
 @click.option("--local", is_flag=True, help="Run in this process, one cell after the other, without Ray.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option(
@@ -221,37 +225,40 @@ def run_cells(
         plan = make_plan(cells, store, lab)
         echo_plan(plan, retry_stale)
         todo = plan.todo(retry_stale)
-        gpus = gpus_per_cell if gpus_per_cell is not None else share_of_gpu(device)
+        progress, failed = Progress(todo), []
         try:
-            with Progress(todo) as progress:
-                summary = run_all(
-                    todo,
-                    settings,
-                    run=run_cell,
-                    on_record=lambda record: progress.record(record, store.write(record)),
-                    on_event=progress.event,
-                    workers=workers,
-                    ray_address=ray_address,
-                    gpus_per_cell=gpus,
-                    local=local,
-                )
+            with progress:
+                for part, gpus in rounds(device, gpus_per_cell, local, plan, todo, store):
+                    measuring = gpus_per_cell is None and gpus == 1  # on as many GPUs as there are
+                    summary = run_all(
+                        part,
+                        settings,
+                        run=run_cell,
+                        on_record=lambda record: progress.record(record, store.write(record)),
+                        on_event=progress.event,
+                        workers=None if measuring else workers,
+                        ray_address=ray_address,
+                        gpus_per_cell=gpus,
+                        local=local,
+                    )
+                    failed += summary.failed
         except Interrupted as stop:
             click.echo(
-                f"{stop}: {stop.summary.done} cells are written, {stop.summary.left} are left. "
+                f"{stop}: {progress.done} cells are written, {len(todo) - progress.done} are left. "
                 "The same command goes on from there.",
                 err=True,
             )
             return 128 + stop.signum
     echo_table(cells, results)
-    for cell, line in summary.failed:
+    for cell, line in failed:
         click.echo(f"failed: {cell.path}: {line}", err=True)
-    if summary.failed:
+    if failed:
         click.echo(
-            f"{len(summary.failed)} of {len(todo)} cells failed; their tracebacks are in the records, and "
+            f"{len(failed)} of {len(todo)} cells failed; their tracebacks are in the records, and "
             "the same command tries them again.",
             err=True,
         )
-    return 1 if summary.failed else 0
+    return 1 if failed else 0
 
 
 def pick_device(name: str) -> str:
@@ -311,6 +318,15 @@ def echo_table(cells: list[Any], results: Path) -> None:
         )
 
 
-def share_of_gpu(device: str) -> float:
-    """GPUs a cell takes when nobody says: none on the CPU, else one. See --gpus-per-cell."""
-    return 1.0 if device.startswith("cuda") else 0.0
+def rounds(
+    device: str, gpus_per_cell: float | None, local: bool, plan: Any, todo: list[Any], store: Any
+) -> Any:
+    """(cells, GPUs a cell), one after the other: all at once unless the GPUs' shares have to be measured."""
+    if gpus_per_cell is not None or local or not device.startswith("cuda"):
+        return [(todo, gpus_per_cell or 0.0)]
+    import torch
+
+    from bench.gpu import rounds_by_memory
+
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**20
+    return rounds_by_memory(todo, plan.cells, store, memory)

@@ -131,14 +131,14 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
 
     Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
     """
-    lab = Lab(settings)
+    lab = Lab(replace(settings, device="cpu"))  # a GPU's memory is the workers'
     _refuse(find_faults(cells, lab))
     return lab
 
 
 def check_without_fetching(cells: Sequence[Cell], settings: Settings) -> list[str]:
     """`check_inputs` for a dry run, which downloads nothing: returns what the run itself will fetch first."""
-    faults = find_faults(cells, Lab(replace(settings, offline=True)))
+    faults = find_faults(cells, Lab(replace(settings, device="cpu", offline=True)))
     absent = [fault for fault in faults if isinstance(fault, NotHere) and not settings.offline]
     _refuse([fault for fault in faults if fault not in absent])
     return [fault.what for fault in absent]

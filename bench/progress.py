@@ -38,7 +38,7 @@ class Progress:
             self._total += 1
             self._left[cell.method] += cell.budget
         self._all = self._left.total()
-        self._done = self._failed = self._queries = 0
+        self.done = self._failed = self._queries = 0
         self._spent: Counter[str] = Counter()  # budget in queries of cells that went well, by method
         self._busy: dict[str, float] = {}  # seconds of work in those, by method
         self._best: dict[str, tuple[float, str]] = {}  # (% correct, method) by data set
@@ -61,7 +61,7 @@ class Progress:
     def record(self, record: Record, path: Path | None = None) -> None:
         """A cell has finished."""
         cell = Cell.from_dict(record["cell"])
-        self._done += 1
+        self.done += 1
         self._queries += record.get("queries", 0)
         self._left[cell.method] -= cell.budget
         if record["status"] == "ok":
@@ -73,7 +73,7 @@ class Progress:
             reason = (record["error"] or "").strip().rpartition("\n")[2]
             self._last = f"{_name(cell)}: failed: {reason}" + (f" ({path})" if path else "")
         if not self._live:
-            self._say(f"[{self._done}/{self._total}] {self._last}; {self.pace()}")
+            self._say(f"[{self.done}/{self._total}] {self._last}; {self.pace()}")
         elif record["status"] != "ok":
             self._say(self._last, style="red")
 
@@ -122,7 +122,7 @@ class Progress:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=self._all, completed=self._all - self._left.total(), width=30),
-            f"{self._done}/{self._total} cells{failed}",
+            f"{self.done}/{self._total} cells{failed}",
             f"[dim]{_clock_words(self._clock() - self._begun)}[/dim]",
             self.pace(),
         )

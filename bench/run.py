@@ -24,6 +24,7 @@ from bench.cell import Cell
 from bench.data.card import joint_hash, load_card
 from bench.data.images import View
 from bench.data.task import Task, load_task
+from bench.gpu import PEAK
 from bench.method import Method
 from bench.methods import load_method, make_params, method_hash
 from bench.models import load_backbone, load_encoder
@@ -208,12 +209,15 @@ def machine(settings: Settings) -> dict[str, Any]:
     """Where and with what a record was made. Peak memory is the process's, cells before this one included."""
     device = settings.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    on_gpu = device.startswith("cuda")
+    gpu_memory = {PEAK: round(torch.cuda.max_memory_reserved(device) / 2**20, 1)} if on_gpu else {}
     packages = ("torch", "open_clip_torch", "timm", "ray", "numpy", "cma")
     return {
         "peak_memory_mib": round(peak, 1),
+        **gpu_memory,
         "device": device,
         "precision": settings.precision,
-        "hardware": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
+        "hardware": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         "pid": os.getpid(),
         "versions": {
             "bench": __version__,
