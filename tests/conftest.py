@@ -6,6 +6,8 @@ told to ignore a signal does so. The tests of interruption want a run that liste
 
 import signal
 
+import pytest
+
 for _number, _handler in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGTERM, signal.SIG_DFL),
@@ -13,3 +15,7 @@ for _number, _handler in (
 ):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew", action="store_true", help="write tests/golden/traces.json anew")
