@@ -13,6 +13,7 @@ from bench.prompt import WHITE_BOX, Prompt
 
 IMAGES_KEPT = 2_000  # of a test set between checkpoints, decoded: 1.2 GB at 224 pixels
 UNKNOWN = torch.empty(0, dtype=torch.long)  # the labels of images that are being scored
+PASS_BYTES = 2 << 30  # of images and their trunks, held from one pass over the train set to the next
 IMAGES_AT_ONCE = 320  # through the image tower: bounds memory; ten prompts on a mini batch
 
 
@@ -55,6 +56,17 @@ class Batch:
         if self.crop_seed is None:
             return self.source.pixels(self.index).to(self.device)
         return self.source.crops(self.index, torch.Generator().manual_seed(self.crop_seed)).to(self.device)
+
+    @property
+    def held(self) -> int:
+        """Bytes of what was worked out."""
+        kept = [*self.memo.values(), *([self.__dict__["images"]] if "images" in self.__dict__ else [])]
+        return sum(tensor.nbytes for tensor in kept)
+
+    def forget(self) -> None:
+        """Let go of what was worked out; it is worked out again when asked for."""
+        self.memo.clear()
+        self.__dict__.pop("images", None)
 
 
 @dataclass(frozen=True)
@@ -238,6 +250,8 @@ class BlackBox:
         total = torch.zeros(len(prompts), device=self.device)
         for batch in batches:
             total += len(batch) * loss(self.logits(batch, prompts), batch.labels)
+            if batch.held * len(batches) > PASS_BYTES:
+                batch.forget()
         return total / self.spec.train_size
 
     def _charge(self, queries: int, images: int) -> None:

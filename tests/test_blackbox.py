@@ -112,6 +112,17 @@ def test_a_pass_covers_the_train_set_once_in_order() -> None:
     torch.testing.assert_close(losses, expected.repeat(2))
 
 
+def test_a_large_pass_is_worked_out_anew_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = toy_box(("visual tokens",), batch_size=16)
+    prompt = Prompt(tokens=torch.ones(2, E))
+    box.report(prompt)
+    losses = box.pass_loss([prompt])
+    assert all(batch.held for batch in box.train_pass())
+    monkeypatch.setattr("bench.blackbox.PASS_BYTES", 10)
+    torch.testing.assert_close(box.pass_loss([prompt]), losses, rtol=0, atol=0)
+    assert not any(batch.held for batch in box.train_pass())
+
+
 def test_a_pass_that_does_not_fit_is_refused_whole() -> None:
     box = toy_box(batch_size=16, budget=5)
     box.report(CONTEXT)
