@@ -71,6 +71,8 @@ def new_method(name: str, folder: Path | None) -> None:
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"{name!r} is no name for a method: small letters, digits and _, a letter first.")
+    if name == "all":
+        raise UserError("'all' is what --methods calls every method: take another name.")
     if name in method_files():
         raise UserError(f"there is a method {name!r} already: {method_files()[name]}. Take another name.")
     path = (folder or folders()[0]) / f"{name}.py"

@@ -105,7 +105,9 @@ def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest
     assert "fresh keeps the contract" in checked.output
 
 
-@pytest.mark.parametrize(("name", "says"), [("Zip", "no name"), ("zip", "already"), ("1st", "no name")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("Zip", "no name"), ("zip", "already"), ("1st", "no name"), ("all", "--methods")]
+)
 def test_a_bad_name_is_refused(name: str, says: str) -> None:
     result = CliRunner().invoke(main, ["new-method", name])
     assert result.exit_code == 2
