@@ -37,10 +37,25 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """Images that are being scored, as a method's prompt sees them: without their labels."""
+
+    _images: Images
+    key: str
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """[b] -> [b, 3, S, S] in [0, 1]."""
+        return self._images.pixels(index)
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """At most `batch_size` images. What is derived from them is worked out once, on first use."""
 
-    source: Images = field(repr=False)
+    source: Images | Unlabelled = field(repr=False)
     index: Tensor  # [B] positions in the source
     labels: Tensor  # [B]; UNKNOWN for images that are being scored
     crop_seed: int | None = None  # set: random crops drawn from this seed instead of the plain images
@@ -53,7 +68,7 @@ class Batch:
     @cached_property
     def images(self) -> Tensor:
         """[B, 3, S, S] in [0, 1]."""
-        if self.crop_seed is None:
+        if self.crop_seed is None or isinstance(self.source, Unlabelled):
             return self.source.pixels(self.index).to(self.device)
         return self.source.crops(self.index, torch.Generator().manual_seed(self.crop_seed)).to(self.device)
 
@@ -314,7 +329,8 @@ class BlackBox:
     def _batches_of(self, name: str, images: Images) -> Iterable[Batch]:
         """Unlabelled batches of a test set; a small one's are kept, with what is derived from them."""
         chunks = torch.arange(len(images)).split(IMAGES_AT_ONCE)
-        fresh = (Batch(images, index, UNKNOWN, None, self.device) for index in chunks)
+        source = Unlabelled(images, images.key)
+        fresh = (Batch(source, index, UNKNOWN, None, self.device) for index in chunks)
         if len(images) > IMAGES_KEPT:
             return fresh
         return self._test_batches.setdefault(name, list(fresh))

@@ -77,7 +77,9 @@ def show(value: Value) -> str:
     """A parameter's value as people write it: 0.01, none, 64x32."""
     if isinstance(value, tuple):
         return "x".join(map(show, value))
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def grid(
@@ -100,5 +102,13 @@ def grid(
 
 
 def _file_name(part: str) -> str:
-    """`part` as a file name on every system: letters, digits and a few marks, the rest as '_'."""
-    return re.sub(r"[^\w.,=\[\]+-]+", "_", part.replace(", ", ",")).strip(".") or "_"
+    """`part` as a file name on every system: letters, digits and a few marks, the rest as '_'.
+
+    Two parts that differ only in what was replaced, or in capitals, which some systems do not tell apart, are
+    told apart by a few digits of their sha256.
+    """
+    plain = part.replace(", ", ",")
+    name = re.sub(r"[^\w.,=\[\]+-]+", "_", plain).strip(".") or "_"
+    if "[" in name and name.lower() != plain:
+        name += f"-{hashlib.sha256(part.encode()).hexdigest()[:8]}"
+    return name

@@ -195,7 +195,7 @@ def run_cells(
     **what: Any,
 ) -> int:
     """The exit code: 0, 1 when a cell failed, 128 + signal when interrupted. Raises UserError."""
-    from bench.plan import check_inputs, check_without_fetching, make_cells, make_plan
+    from bench.plan import check_inputs, check_without_fetching, make_cells, make_plan, refuse
     from bench.pool import Interrupted, run_all
     from bench.progress import Progress
     from bench.run import Settings, run_cell
@@ -212,13 +212,15 @@ def run_cells(
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
     cells = make_cells(load_suite(suite), methods, **what)
-    device = pick_device(device)
+    device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
     settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)
     store = Store(results)
     if dry_run:
-        echo_plan(make_plan(cells, store), retry_stale)
-        for what_is_absent in check_without_fetching(cells, settings):
-            click.echo(f"not on this machine: {what_is_absent} (the run downloads that first).")
+        lab, absent, faults = check_without_fetching(cells, settings)
+        echo_plan(make_plan(cells, store, lab), retry_stale)
+        for name in absent:
+            click.echo(f"not on this machine: {name} (the run downloads that first).")
+        refuse(faults)
         return 0
     lab = check_inputs(cells, settings)
     with store.lock():
@@ -226,20 +228,23 @@ def run_cells(
         echo_plan(plan, retry_stale)
         todo = plan.todo(retry_stale)
         progress, failed = Progress(todo), []
+        parts = [(todo, gpus_per_cell or 0.0)]
+        if device.startswith("cuda") and not local and gpus_per_cell is None:
+            parts = by_memory(plan, todo, store, workers)
         try:
             with progress:
-                for part, gpus in rounds(device, gpus_per_cell, local, plan, todo, store):
-                    measuring = gpus_per_cell is None and gpus == 1  # on as many GPUs as there are
+                for part, gpus in parts:
                     summary = run_all(
                         part,
                         settings,
                         run=run_cell,
                         on_record=lambda record: progress.record(record, store.write(record)),
                         on_event=progress.event,
-                        workers=None if measuring else workers,
+                        workers=workers,
                         ray_address=ray_address,
                         gpus_per_cell=gpus,
                         local=local,
+                        to_follow=len(todo) - progress.done - len(part),
                     )
                     failed += summary.failed
         except Interrupted as stop:
@@ -261,9 +266,15 @@ def run_cells(
     return 1 if failed else 0
 
 
-def pick_device(name: str) -> str:
-    """'auto' -> 'cuda' where there is one, else 'cpu'."""
+def pick_device(name: str, local: bool, elsewhere: bool) -> str:
+    """'auto' -> 'cuda' where there is one, else 'cpu'. Raises UserError for what is not there.
+
+    elsewhere: the workers have GPUs of a cluster, and Ray answers for those.
+    """
     import torch
+
+    if elsewhere and name in ("auto", "cuda"):
+        return "cuda"
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -272,7 +283,11 @@ def pick_device(name: str) -> str:
     except RuntimeError:
         kind = "unknown"
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"--device {name}: no such device on this machine. Say cpu, cuda, cuda:0, or auto.")
+        raise UserError(f"--device {name}: no such device on this machine. Say cpu, cuda, or auto.")
+    if ":" in name and not local:  # each worker sees the one GPU that Ray gives it
+        raise UserError(
+            f"--device {name}: say cuda, and choose GPUs with CUDA_VISIBLE_DEVICES, or add --local."
+        )
     return name
 
 
@@ -318,15 +333,13 @@ def echo_table(cells: list[Any], results: Path) -> None:
         )
 
 
-def rounds(
-    device: str, gpus_per_cell: float | None, local: bool, plan: Any, todo: list[Any], store: Any
-) -> Any:
-    """(cells, GPUs a cell), one after the other: all at once unless the GPUs' shares have to be measured."""
-    if gpus_per_cell is not None or local or not device.startswith("cuda"):
-        return [(todo, gpus_per_cell or 0.0)]
+def by_memory(plan: Any, todo: list[Any], store: Any, workers: int | None) -> Any:
+    """(cells, GPUs a cell), one after the other: `workers` share the GPUs, or as many as memory allows."""
     import torch
 
     from bench.gpu import rounds_by_memory
 
-    memory = torch.cuda.get_device_properties(device).total_memory / 2**20
+    if workers:
+        return [(todo, 1 / -(-workers // torch.cuda.device_count()))]
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**20
     return rounds_by_memory(todo, plan.cells, store, memory)

@@ -30,6 +30,9 @@ class SPSASettings:
     momentum: float = 0.0  # above 0: SPSA-GC
     clip: str = "none"  # the norm of a step at most: none, sqrt (of the number of parameters), or a number
 
+    def __post_init__(self) -> None:
+        clip_norm(self.clip, 1)  # raises ValueError for a word it does not know
+
 
 class SPSA:
     """Two-sided simultaneous perturbation; with momentum it is SPSA-GC, with a clip ZIP's clipped SPSA.
@@ -73,7 +76,15 @@ def clip_norm(clip: str, n: int) -> float | None:
     """The norm `clip` stands for in n dimensions: None, sqrt(n), or the number given. Raises ValueError."""
     if clip == "none":
         return None
-    return sqrt(n) if clip == "sqrt" else float(clip)
+    if clip == "sqrt":
+        return sqrt(n)
+    try:
+        norm = float(clip)
+    except ValueError:
+        norm = 0.0
+    if not norm > 0:
+        raise ValueError(f"clip is {clip!r}, but must be none, sqrt or a number above 0")
+    return norm
 
 
 class RGF:

@@ -10,7 +10,7 @@ from bench.cell import Cell, Value, grid
 from bench.data.images import View
 from bench.errors import NotHere, UserError, did_you_mean
 from bench.methods import load_method, make_params, method_files, parse_value
-from bench.run import Lab, Settings, expected, open_task, params_in_force, suite_values
+from bench.run import Lab, Settings, expected, open_task, params_in_force, prepare, suite_values
 from bench.store import Store
 from bench.suites import Suite
 
@@ -132,19 +132,27 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
     Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
     """
     lab = Lab(replace(settings, device="cpu"))  # a GPU's memory is the workers'
-    _refuse(find_faults(cells, lab))
+    refuse(find_faults(cells, lab))
     return lab
 
 
-def check_without_fetching(cells: Sequence[Cell], settings: Settings) -> list[str]:
-    """`check_inputs` for a dry run, which downloads nothing: returns what the run itself will fetch first."""
-    faults = find_faults(cells, Lab(replace(settings, device="cpu", offline=True)))
-    absent = [fault for fault in faults if isinstance(fault, NotHere) and not settings.offline]
-    _refuse([fault for fault in faults if fault not in absent])
-    return [fault.what for fault in absent]
+def check_without_fetching(
+    cells: Sequence[Cell], settings: Settings
+) -> tuple[Lab | None, list[str], list[UserError]]:
+    """`check_inputs` for a dry run, which downloads nothing.
+
+    Returns what was loaded (None unless all of it could be), what the run itself will fetch first, and what
+    is wrong.
+    """
+    lab = Lab(replace(settings, device="cpu", offline=True))
+    found = find_faults(cells, lab)
+    absent = [fault for fault in found if isinstance(fault, NotHere) and not settings.offline]
+    faults = [fault for fault in found if fault not in absent]
+    return None if found else lab, [fault.what for fault in absent], faults
 
 
-def _refuse(faults: Sequence[UserError]) -> None:
+def refuse(faults: Sequence[UserError]) -> None:
+    """Raise them as one UserError, if there are any."""
     if faults:
         raise UserError("\n".join(map(str, faults)))
 
@@ -167,7 +175,23 @@ def find_faults(cells: Sequence[Cell], lab: Lab) -> list[UserError]:
             attempt(partial(lab.encoder, name))
     for cell in {(c.dataset, c.protocol, c.shots, c.score, c.backbone): c for c in cells}.values():
         if backbones[cell.backbone]:
-            attempt(partial(lab.task, cell))
+            attempt(partial(lab.hashes, cell))
         else:  # what image size it wants is not known; whether the data is there can be said all the same
             attempt(partial(open_task, cell, lab.settings, View(224)))
+    if not faults:
+        for cell in {(c.method, c.overrides): c for c in cells if c.overrides}.values():
+            attempt(partial(try_out, cell, lab))
     return list(faults.values())
+
+
+def try_out(cell: Cell, lab: Lab) -> None:
+    """Set a variant up, which asks nothing: what does not fit together shows. Raises UserError."""
+    try:
+        prepare(cell, lab)
+    except UserError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{cell.method} cannot be set up with {cell.variant} ({why}): give --set another value."
+        ) from error

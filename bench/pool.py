@@ -108,6 +108,7 @@ def run_all(
     ray_address: str | None = None,
     local: bool = False,
     gpus_per_cell: float = 0.0,
+    to_follow: int = 0,
 ) -> Summary:
     """Run every cell; hand each record to `on_record`, in this process, as soon as it is there.
 
@@ -116,10 +117,11 @@ def run_all(
     workers: processes; by default one a physical core, or as many as the GPUs have room for.
     ray_address: "host:port" of a cluster to join; by default a Ray of our own, gone when this returns.
     local: one cell after the other in this process, without Ray.
+    to_follow: cells of another call behind this one; a signal leaves them over too.
     Raises UserError for a request that can never be met, Interrupted after SIGINT, SIGTERM or SIGHUP.
     """
     todo = list(cells)
-    job = _Job(run, settings, on_record, on_event, StopRequest(), Summary(left=len(todo)))
+    job = _Job(run, settings, on_record, on_event, StopRequest(), Summary(left=len(todo) + to_follow))
     begun = time.monotonic()
     with job.stop, suppress(Stopped):
         if local:

@@ -62,7 +62,7 @@ class Lab:
         return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()))
 
     def hashes(self, cell: Cell) -> dict[str, str]:
-        """sha256 of what a cell's numbers come from and only loading tells: the split, the weights."""
+        """sha256 of what a cell's numbers come from and only loading tells: the split, the weights. Kept."""
         key = (cell.dataset, cell.protocol, cell.backbone, cell.suite)
         if key not in self._splits:
             self._splits[key] = self.task(cell).split_hash  # the same for all seeds
@@ -211,7 +211,7 @@ def machine(settings: Settings) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     on_gpu = device.startswith("cuda")
     gpu_memory = {PEAK: round(torch.cuda.max_memory_reserved(device) / 2**20, 1)} if on_gpu else {}
-    packages = ("torch", "open_clip_torch", "timm", "ray", "numpy", "cma")
+    packages = ("torch", "torchvision", "open_clip_torch", "timm", "ray", "numpy", "pillow", "cma")
     return {
         "peak_memory_mib": round(peak, 1),
         **gpu_memory,

@@ -31,6 +31,10 @@ class Params:
     separable: bool = False
     deploy: str = "mean"  # of the distribution, or best: the candidate with the lowest fitness so far
 
+    def __post_init__(self) -> None:
+        if self.deploy not in ("mean", "best"):
+            raise ValueError(f"deploy is {self.deploy!r}, but must be mean or best")
+
 
 class BBT(Method):
     title = "BBT"

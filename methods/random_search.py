@@ -28,6 +28,10 @@ class RandomSearch(Zip):
         best, lowest = self.x0, float("inf")
         while True:
             states = self.x0 + self.normal(p.at_once, self.n_params, std=p.sigma)
+            if lowest == float("inf"):
+                states[0] = (
+                    self.x0
+                )  # the start is a candidate too, or the first draws would replace it unseen
             losses = self.box.pass_loss([self.prompt(state) for state in states])
             if losses.min().item() < lowest:
                 lowest, best = losses.min().item(), states[losses.argmin()]

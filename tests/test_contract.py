@@ -24,6 +24,11 @@ CHEATS = {
         "from bench.optim import SPSA, SPSASettings\nfrom bench.models import load_backbone",
         "access: public names only",
     ),
+    "imports it at run time": (
+        "logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries",
+        "logits = self.box.logits(batch, prompts); __import__('bench.models')",
+        "access: public names only",
+    ),
     "reads the test set's labels": (
         "optimiser = SPSA(self.x0, self.rng, self.params)",
         "optimiser = SPSA(self.x0, self.rng, self.params); self.box.__dict__['_task'].tests",
@@ -93,6 +98,17 @@ def test_a_cheat_is_caught(what: str, tmp_path: Path, monkeypatch: pytest.Monkey
     cheat_file(tmp_path, before, after)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     assert next(v.point for v in check("cheat", budget=300) if not v.kept) == point
+
+
+def test_images_that_are_scored_carry_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that moves pixels meets the test images, and must not learn their labels from them."""
+    text = TEMPLATE.format(name="cheat", title="Cheat").replace(
+        '("text context",)', '("text context", "pixels")'
+    )
+    leak = "pixels=lambda b: b.images + 0 * b.source.labels[b.index].view(-1, 1, 1, 1), state=state"
+    (tmp_path / "cheat.py").write_text(text.replace("state=state", leak))
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    assert "no attribute 'labels'" in broken("cheat")["budget kept"]
 
 
 def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,20 +31,21 @@ def fetch(download: Download, root: Path, progress: Progress = lambda done, tota
     store = root / ".downloads"
     pooch.get_logger().setLevel("WARNING")  # the caller shows progress
     name = download.url.rsplit("/", 1)[-1]
+    kept_as = f"{download.sha256[:12]}-{name}"  # several archives may be called images.tar.gz
     try:
         kept = pooch.retrieve(
             download.url,
             f"sha256:{download.sha256}",
-            name,
+            kept_as,
             store,
-            downloader=_Resuming(store / f"{name}.part", progress),
+            downloader=_Resuming(store / f"{kept_as}.part", progress),
         )
     except (requests.RequestException, OSError) as error:
         raise UserError(
             f"cannot download {download.url}: {error}. Run the command again to go on."
         ) from error
     except ValueError as error:  # pooch's word for a wrong checksum
-        (store / f"{name}.part").unlink(missing_ok=True)
+        (store / f"{kept_as}.part").unlink(missing_ok=True)
         raise UserError(
             f"{download.url} is not the published file ({error}). Nothing was unpacked."
         ) from error

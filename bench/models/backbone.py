@@ -1,5 +1,6 @@
 """A frozen vision-language model behind a small interface: images, texts and contexts to features."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -147,8 +148,10 @@ class Backbone:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that decides the features of an image."""
-        return (self.weights_hash, self.precision, self.image_size)
+        """All that decides the features of an image: weights, layers with activations, scale, arithmetic."""
+        layers = hashlib.sha256(repr(self.model.visual).encode()).hexdigest()
+        scale = (*self.pixel_mean.flatten().tolist(), *self.pixel_std.flatten().tolist())
+        return (self.weights_hash, layers, scale, self.precision, self.device.type, self.image_size)
 
     # ---- towers, cast once, at first use
 

@@ -30,7 +30,7 @@ class Encoder:
     @cached_property
     def identity(self) -> tuple[object, ...]:
         """All that decides the features of an image."""
-        return (self.name, state_hash(self.module))
+        return (self.name, state_hash(self.module), self.device.type)
 
 
 class ClassToken(nn.Module):
