@@ -1,4 +1,4 @@
-"""Image features of a whole image set: computed once per (weights, images, precision), kept on disk.
+"""Image features of a whole image set: computed once per (weights, images, precision, code), kept on disk.
 
 A file is a NumPy array and, behind it, the sha256 of its bytes. It is written whole under another name and
 then moved into place, so that writers may race and readers never see half a file; one that is damaged all the
@@ -9,6 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,6 @@ from bench import paths
 from bench.errors import UserError
 from bench.models.backbone import Backbone
 
-VERSION = 1  # of what is computed: raise it when the features of the same weights and images change
 BATCH = 128
 TRUNK_LIMIT = 1 << 30  # bytes
 DIGEST = hashlib.sha256().digest_size
@@ -56,7 +56,7 @@ def features(model: Model, images: ImageSet, batch: int = BATCH) -> Tensor:
 
     Raises UserError when the cache folder cannot be written.
     """
-    identity = (VERSION, *model.identity, images.key)
+    identity = (_code(), *model.identity, images.key)
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
     path = paths.cache_dir() / "features" / f"{key}.npy"
     shape = (len(images), model.embed_dim)
@@ -89,6 +89,14 @@ def trunks(
 def _in_batches(encode: Callable[[Tensor], Tensor], images: ImageSet, batch: int) -> Tensor:
     parts = torch.arange(len(images)).split(batch)
     return torch.cat([encode(images.pixels(part)).cpu() for part in parts])
+
+
+@cache
+def _code() -> str:
+    """What computes: this package and PyTorch. Another order of the same sums moves the last digits."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    text = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(text + torch.__version__.encode()).hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
