@@ -146,7 +146,16 @@ def test_the_tables_of_ranks_and_efficiency(tmp_path: Path) -> None:
 
 
 def test_holes_are_an_error_here_too(tmp_path: Path) -> None:
-    results = select(load(write(tmp_path, *grid(("blackvip",)), record("zip"))))
+    results = select(load(write(tmp_path, *grid(("manual", "blackvip")), record("zip"))))
     with pytest.raises(UserError, match="8 cells are missing"):
         ranks_table(results)
-    assert ranks_table(results, partial=True).blocks[0].rows[0].lead[0] == "BlackVIP"
+    for table in (ranks_table(results, partial=True), efficiency_table(results, partial=True)):
+        assert sorted(row.lead[0] for row in table.blocks[0].rows) == ["BlackVIP", "Manual Prompt"]
+        assert table.notes[-1] == "Left out, without a record for every data set: zip."
+        assert table.notes[-2].startswith("Partial, 8 cells missing: zip / toy-clocks / seed 1")
+
+
+def test_a_row_that_is_the_same_for_every_seed_has_no_interval(tmp_path: Path) -> None:
+    results = select(load(write(tmp_path, *grid(("manual", "zip")))))
+    zip_row, manual = ranks_table(results).blocks[0].rows
+    assert "±" in zip_row.entries[0].text and "±" not in manual.entries[0].text

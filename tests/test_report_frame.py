@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fabricate import SETS, failed, grid, record, write
@@ -108,6 +109,24 @@ def test_records_from_other_weights_or_splits_do_not_compare(tmp_path: Path) -> 
     results = load(write(tmp_path, record("blackvip", hashes=hashes | {"split": "x"})))
     with pytest.raises(UserError, match="toy-colors seed 1 come from different splits"):
         select(results)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"hashes": record()["hashes"] | {"method": "x"}},
+            "records of zip come from different versions of the",
+        ),
+        ({"params": {"rank": 3}}, "records of zip come from different values of its parameters"),
+        ({"run": record()["run"] | {"precision": "fp16-text"}}, "different precisions"),
+    ],
+)
+def test_the_seeds_of_a_row_were_made_alike(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    usual = record()["run"] | {"precision": "float32"}
+    folder = write(tmp_path, record("zip", run=usual), record("zip", seed=2, **({"run": usual} | change)))
+    with pytest.raises(UserError, match=says):
+        select(load(folder))
 
 
 def test_a_wrong_name_gets_a_suggestion(tmp_path: Path) -> None:

@@ -65,6 +65,16 @@ def test_ablation_draws_the_swept_values_in_order(results: Results) -> None:
         plots.ablation(swept, "zip", "rnk")
 
 
+def test_an_ablation_with_a_hole_is_refused(results: Results, tmp_path: Path) -> None:
+    """A value that ran on one data set would stand beside the averages of three."""
+    folder = write(tmp_path, *grid(("zip",), params={"rank": 5}))
+    swept = select(load(write(folder, record("zip", overrides={"rank": 1}, params={"rank": 1}))))
+    with pytest.raises(UserError, match=r"8 cells are missing: zip \(rank=1\) / toy-clocks / seed 1"):
+        plots.ablation(swept, "zip", "rank")
+    with pytest.raises(UserError, match="8 cells are missing"):
+        plots.params(swept)
+
+
 def test_an_ablation_of_one_value_says_how_to_run_more(tmp_path: Path) -> None:
     results = select(load(write(tmp_path, record(params={"rank": 5}))))
     with pytest.raises(UserError, match=r"--set zip\.rank="):

@@ -142,6 +142,17 @@ def test_holes_are_an_error_that_names_them_and_partial_prints_n(tmp_path: Path)
     assert any("Partial, 1 cells missing" in note for note in table.notes)
 
 
+def test_runs_cut_at_image_queries_show_what_that_bought(tmp_path: Path) -> None:
+    """32 images a query: 7,000 image-queries reach the checkpoint at 200 queries, not the one at 500."""
+    results = select(load(write(tmp_path, record("zip"), record("manual"))))
+    table = measured(results, Form(images=7_000))
+    at_200 = next(p for p in record("zip")["trace"] if p["queries"] == 200)["accuracy"]["test"]
+    assert table.blocks[0].rows[1].entries[0].mean == f"{at_200:.1f}"
+    assert "Budget 7,000 image-queries" in table.notes[0]
+    assert "at most 6,400 image-queries and 200 queries" in table.notes[0]
+    assert measured(results, Form(images=10**9)).blocks == measured(results).blocks
+
+
 def test_a_row_without_a_data_set_is_not_ranked_by_its_average(tmp_path: Path) -> None:
     write(tmp_path, *grid(("blackvip",)), *grid(("zip",), SETS[:2]))
     table = measured(select(load(tmp_path)), Form(partial=True))

@@ -99,6 +99,9 @@ def write(text: str, output: Path | None) -> None:
     "--harmonic", type=click.Choice(["of-averages", "mean"]), default="of-averages", show_default=True
 )
 @click.option("--at", type=int, help="ranks: after so many queries; default the whole budget.")
+@click.option(
+    "--image-queries", "images", type=click.IntRange(0), help="Cut every run at so many images scored once."
+)
 @click.option("--targets", type=Names(float), default=(), help="efficiency: absolute accuracies, e.g. 50,60.")
 @click.option("--digits", type=click.IntRange(0, 6), default=1, show_default=True)
 @click.option(
@@ -114,6 +117,7 @@ def table(
     spread: Any,
     harmonic: Any,
     at: int | None,
+    images: int | None,
     targets: tuple[float, ...],
     digits: int,
     output: Path | None,
@@ -124,7 +128,9 @@ def table(
     from bench.report.tables import Form, tables
 
     form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
-    asked = Form(partial, spread, harmonic, digits)
+    asked = Form(partial, spread, harmonic, digits, images)
+    if images is not None and (kind not in PROTOCOLS or source == "published"):
+        raise UserError("--image-queries cuts measured runs: it goes with the protocols' tables alone.")
     if kind in PROTOCOLS:
         made = tables(None if source == "published" else records(results), kind, source, asked, **wanted)
     else:

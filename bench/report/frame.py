@@ -31,7 +31,7 @@ CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batc
 LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*CELL, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
-RUN = ("seconds", "hardware", "started", "versions")
+RUN = ("seconds", "hardware", "started", "versions", "precision")
 COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
 FACTS = ("path", "overrides", "access", *COUNTS, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
@@ -128,6 +128,7 @@ def _cell_rows(record: dict[str, Any], path: str) -> list[dict[str, Any]]:
         "seconds": run.get("seconds"),
         "hardware": run.get("hardware") or run.get("device") or "",
         "started": str(run.get("started") or ""),
+        "precision": run.get("precision") or "",
         "versions": ", ".join(f"{k} {v}" for k, v in sorted((run.get("versions") or {}).items())),
         **{f"hash_{name}": hashes.get(name) or "" for name in ("method", "card", "split", "weights")},
     }
@@ -218,10 +219,15 @@ def _asked(wanted: dict[str, Any]) -> str:
 
 
 def _comparable(cells: pd.DataFrame) -> None:
-    """Methods compare only on the same weights, and on the same split of each data set and seed."""
+    """Methods compare only on the same weights, and on the same split of each data set and seed; the numbers
+    of a row only where its method, parameters and precision are the same."""
+    cells = cells.assign(given=cells["params"].map(lambda params: json.dumps(params, sort_keys=True)))
     for column, keys, what in (
         ("hash_weights", ["backbone"], "weights"),
         ("hash_split", ["dataset", "seed"], "splits"),
+        ("hash_method", ["row"], "versions of the method's file"),
+        ("given", ["row"], "values of its parameters"),
+        ("precision", ["suite"], "precisions"),
     ):
         stated = cells[cells[column] != ""]
         several = stated.groupby(keys)[column].nunique()
@@ -230,6 +236,18 @@ def _comparable(cells: pd.DataFrame) -> None:
                 " seed ".join(map(str, np.atleast_1d(k))) for k in several.index[several > 1][:3]
             )
             raise UserError(f"the records of {where} come from different {what}: run the older ones again")
+
+
+def within_images(results: Results, images: int) -> Results:
+    """The same runs cut at so many image-queries (one image scored once): each accuracy, and what was spent,
+    are those of the last checkpoint within them. For records of one table (see select)."""
+    keys = ["row", "dataset", "seed", "test"]
+    trace = results.trace[results.trace["at_image_queries"] <= images]
+    last = trace.loc[trace.groupby(keys)["at"].idxmax()]
+    spent = last[[*keys, "accuracy", "spent", "at_image_queries"]]
+    spent = spent.rename(columns={"spent": "queries", "at_image_queries": "image_queries"})
+    cells = results.cells.drop(columns=["accuracy", "queries", "image_queries"]).merge(spent, on=keys)
+    return replace(results, cells=cells[list(results.cells.columns)], trace=trace)
 
 
 def holes(results: Results) -> list[str]:

@@ -1,7 +1,7 @@
 """What the numbers say: ranks, ties, who leads and whether that is real, what the queries bought."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -55,8 +55,9 @@ def standing(frame: pd.DataFrame, budget: int, draws: int = 10_000) -> Standing:
     by_seed = finals.groupby(["row", "seed"])["accuracy"].agg(["mean", "count"])
     by_seed = by_seed[by_seed["count"] == everything.shape[1]]["mean"]
     # a row that is the same for every seed (the hand template) has no interval, rather than one of width 0
+    seedless = {row for row in first.index if first.loc[row, "n_params"] == 0}
     half = {
-        row: (stats.t_half_width(by_seed.loc[row]) or None) if row in by_seed.index else None
+        row: stats.t_half_width(by_seed.loc[row]) if row in by_seed.index and row not in seedless else None
         for row in everything.index
     }
     runs = efficiency.paired_runs(finals[finals["row"].isin(matrix.index)])
@@ -120,13 +121,14 @@ def _and(names: Sequence[str]) -> str:
 
 TEST = (
     "Tested by a paired bootstrap over data sets and, within each, seeds (10,000 draws); p corrected for all "
-    "pairs (Holm). Methods that share a letter are not told apart at 5 %."
+    "pairs (Holm). Methods that share a letter are not told apart at 5 %. ± after the average: 95 % "
+    "t interval over seeds; in brackets: the bootstrap's 95 % interval."
 )
 
 
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
     """Average accuracy and its interval, average rank, tie letters, and the difference to the best."""
-    _whole(results, partial)
+    results, holes_said = _complete(results, partial)
     frame = points(results)
     s = standing(frame, budget or int(results.cells["budget"].iloc[0]))
     best = s.order[0]
@@ -153,7 +155,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
             ("Method", "Ties"),
             columns,
             (Block("", tuple(rows)),),
-            (verdict(s, f"the {suite} suite"), TEST),
+            (verdict(s, f"the {suite} suite"), TEST, _conditions(results), *holes_said),
         )
     )
 
@@ -162,7 +164,7 @@ def efficiency_table(
     results: Results, marks: Sequence[int] = MARKS, absolute: Sequence[float] = (), partial: bool = False
 ) -> Table:
     """Accuracy at budgets, area under the log-query curve, targets solved, expected queries to targets."""
-    _whole(results, partial)
+    results, holes_said = _complete(results, partial)
     frame = points(results)
     limit = efficiency.fair_budget(frame)
     goals = efficiency.targets(frame, absolute)
@@ -199,7 +201,12 @@ def efficiency_table(
             ("Method",),
             columns,
             (Block("", tuple(rows)),),
-            (*_targets_said(frame, goals, absolute, limit), *savings(frame)),
+            (
+                *_targets_said(frame, goals, absolute, limit),
+                *savings(frame),
+                _conditions(results),
+                *holes_said,
+            ),
         )
     )
 
@@ -244,8 +251,34 @@ def _targets_said(frame: pd.DataFrame, goals: object, absolute: Sequence[float],
     return said
 
 
-def _whole(results: Results, partial: bool) -> None:
+def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
+    """The rows that have every data set, and what there is to say of the rest.
+
+    An average over fewer data sets than the next row's says nothing. Raises UserError for holes unless
+    `partial`, or when no row is left.
+    """
     missing = holes(results)
-    if missing and not partial:
-        listed = "; ".join(missing[:20])
+    if not missing:
+        return results, []
+    listed = "; ".join(missing[:20])
+    if not partial:
         raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or print with --partial")
+    have = results.cells.groupby("row")["dataset"].nunique()
+    short = list(have.index[have < results.cells["dataset"].nunique()])
+    cells, trace, failed = (f[~f["row"].isin(short)] for f in (results.cells, results.trace, results.failed))
+    if cells.empty:
+        raise UserError(f"no method has a record for every data set; {len(missing)} are missing: {listed}")
+    said = [f"Partial, {len(missing)} cells missing: {listed}."]
+    if short:
+        said.append(f"Left out, without a record for every data set: {', '.join(short)}.")
+    return replace(results, cells=cells, trace=trace, failed=failed), said
+
+
+def _conditions(results: Results) -> str:
+    """What a table's numbers were made under, in a sentence."""
+    first = results.cells.iloc[0]
+    seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
+    return (
+        f"{first['shots']} shots, backbone {first['backbone']}, batches of at most {first['batch_size']} "
+        f"images, seeds {', '.join(map(str, seeds))}."
+    )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report import published, stats
-from bench.report.frame import Results, harmonic, holes, select
+from bench.report.frame import Results, harmonic, holes, select, within_images
 from bench.report.order import arrange, plain, shown, suite_datasets
 from bench.report.style import params_text, rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -22,6 +22,7 @@ class Form:
     spread: Literal["sd", "ci", "none"] = "sd"
     harmonic: Literal["of-averages", "mean"] = "of-averages"
     digits: int = 1
+    images: int | None = None  # cut every run at so many image-queries
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def measured(results: Results, form: Form = Form()) -> Table:
     if missing and not form.partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
         raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or print with --partial")
+    if form.images is not None:
+        results = within_images(results, form.images)
     cells = results.cells
     suite, protocol = cells["suite"].iloc[0], cells["protocol"].iloc[0]
     blocks = _blocks(cells, protocol, form)
@@ -199,11 +202,8 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     first = cells.iloc[0]
     seeds = sorted(int(s) for s in cells["seed"].unique())
     listed = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
-    said = [
-        f"Budget {first['budget']:,} queries (a query: one prompt on one batch of at most "
-        f"{first['batch_size']} images; up to {int(cells['image_queries'].max()):,} image-queries), "
-        f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
-    ]
+    made = f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
+    said = [f"{_budget(cells, form.images)}, {made}"]
     if first["score"] != "test":
         said.append(f"Scored on the {first['score']} split, not on the test split.")
     if len(seeds) > 1 and form.spread != "none":
@@ -219,6 +219,18 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         said.append(f"Partial, {len(missing)} cells missing: {'; '.join(missing[:20])}.")
     versions = "; ".join(v for v in sorted(cells["versions"].unique()) if v)
     return said + ([f"Versions: {versions}."] if versions else [])
+
+
+def _budget(cells: pd.DataFrame, images: int | None) -> str:
+    first, most = cells.iloc[0], int(cells["image_queries"].max())
+    query = f"one prompt on one batch of at most {first['batch_size']} images"
+    if images is None:
+        return f"Budget {first['budget']:,} queries (a query: {query}; up to {most:,} image-queries)"
+    return (
+        f"Budget {images:,} image-queries (one prompt on one image): every run as it stood at its last "
+        f"checkpoint within them, after at most {most:,} image-queries and {int(cells['queries'].max()):,} "
+        f"queries (a query: {query})"
+    )
 
 
 CONVENTION = {
