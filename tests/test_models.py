@@ -196,6 +196,39 @@ def test_local_checkpoints(tiny_arch: str, tmp_path: Path) -> None:
     assert load_backbone(f"tiny/{tmp_path}/b.pt").weights_hash == expected
 
 
+class Published(nn.Module):
+    """A model as OpenAI's archives hold it: half precision, and three facts beside the weights."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, tensor in model.half().state_dict().items():
+            *path, leaf = name.split(".")
+            home: nn.Module = self
+            for part in path:
+                if part not in home._modules:
+                    home.add_module(part, nn.Module())
+                home = home._modules[part]
+            home.register_buffer(leaf, tensor)
+        for fact in weights.OPENAI_FACTS:
+            self.register_buffer(fact, torch.tensor(7))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_the_archive_of_openai_needs_quick_gelu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, tiny_config(quick_gelu=quick))
+    file = tmp_path / "ViT-B-16.pt"
+    torch.jit.script(Published(tiny_clip(quick_gelu=True))).save(file)
+    with pytest.raises(UserError, match=rf"trained with QuickGELU: use tiny-quickgelu/{file}"):
+        load_backbone(f"tiny/{file}")
+    found = load_backbone(f"tiny-quickgelu/{file}", precision="float64")
+    images = pixels(found)
+    assert relative(found.encode_images(images), backbone(quick_gelu=True).encode_images(images)) < 1e-2
+    assert any(isinstance(module, QuickGELU) for module in found.model.modules())
+
+
 class Poison:
     def __reduce__(self) -> tuple:
         return (os.system, ("true",))

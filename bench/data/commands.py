@@ -98,9 +98,7 @@ def get(name: str, root: Path | None) -> None:
         console.print(f"{card.title} is built in: there is nothing to get.")
         return
     console.print(f"{card.title}: {card.licence}", highlight=False, soft_wrap=True)
-    for download in card.download:
-        if download.automatic:
-            _fetch(download, root, console)
+    failed = [d.what for d in card.download if d.automatic and not _fetch(d, root, console)]
     by_hand = [download for download in card.download if not download.automatic]
     if by_hand:
         console.print("By hand:")
@@ -109,6 +107,8 @@ def get(name: str, root: Path | None) -> None:
             f"{number}. {_instruction(download, root)}", highlight=False, markup=False, soft_wrap=True
         )
     console.print(f"Then: bench data verify {name}", highlight=False)
+    if failed:
+        raise click.ClickException(f"{card.title}: not fetched: {', '.join(failed)}. Run the command again.")
 
 
 def _instruction(download: Download, root: Path) -> str:
@@ -117,7 +117,8 @@ def _instruction(download: Download, root: Path) -> str:
     return f"Get the {download.what} from {download.url}. {download.manual or act + '.'}{check}"
 
 
-def _fetch(download: Download, root: Path, console: Console) -> None:
+def _fetch(download: Download, root: Path, console: Console) -> bool:
+    """False if it could not be had; why is printed, and the next file is tried."""
     from bench.data.download import fetch
 
     with Progress(
@@ -130,5 +131,6 @@ def _fetch(download: Download, root: Path, console: Console) -> None:
             )
         except UserError as error:
             console.print(f"- {error}", highlight=False, markup=False, soft_wrap=True)
-            return
+            return False
     console.print(f"{download.what}: in {into}", highlight=False)
+    return True

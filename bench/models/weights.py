@@ -2,14 +2,16 @@
 
 mini                     the shipped suite's model
 ViT-B-16/openai          an open_clip architecture and pretrained tag (downloaded once, kept)
-ViT-B-16//data/file.pt   an open_clip architecture and a local checkpoint, safetensors or torch.save; the path
-                         follows the first slash and starts with "/", "./", "../" or "~". For OpenAI's weights
-                         in a file say ViT-B-16-quickgelu//data/file.pt.
+ViT-B-16//data/file.pt   an open_clip architecture and a local file: safetensors, torch.save, or OpenAI's own
+                         archive; the path follows the first slash and starts with "/", "./", "../" or "~".
+                         OpenAI's weights want ViT-B-16-quickgelu//data/file.pt: an archive under another name
+                         is refused, but a state dict saved from one does not tell.
 ViT-B-16/random          random weights from a fixed seed: tests and speed measurements
 """
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +24,7 @@ import torch
 from open_clip.factory import load_checkpoint
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transform import PreprocessCfg
+from open_clip.transformer import QuickGELU
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -29,6 +32,7 @@ from bench.errors import NotHere, UserError, did_you_mean
 from bench.models.block import OpenClip
 
 RANDOM_SEED = 0
+OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")  # in the archive, beside the weights
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,17 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}: check what follows {arch}/")
+    archive = _is_torchscript(path)
+    if archive and not any(isinstance(module, QuickGELU) for module in model.modules()):
+        raise UserError(
+            f"{path} is OpenAI's archive, whose weights were trained with QuickGELU: use "
+            f"{arch}-quickgelu/{path}"
+        )
     try:
+        if archive:
+            state = torch.jit.load(str(path), map_location="cpu").state_dict()
+            model.load_state_dict({k: v for k, v in state.items() if k not in OPENAI_FACTS}, strict=True)
+            return
         load_checkpoint(model, str(path), strict=True, weights_only=True, device="cpu")
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -151,6 +165,14 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
         ) from error
     except (SafetensorError, OSError, EOFError, ValueError, StopIteration) as error:
         raise UserError(f"weights file {path} is damaged ({first_line(error)}); fetch it again") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """What OpenAI published: a zip archive of TorchScript, which torch.load(weights_only=True) refuses."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:

@@ -1,0 +1,79 @@
+"""What only a GPU, or the published weights, can show: `pytest -m gpu`, `pytest -m weights`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+
+from bench import gpu
+from bench.cli import main
+from bench.methods import method_files
+from bench.models import load_backbone, load_encoder
+from bench.plan import make_cells
+from bench.run import Settings, run_cell
+from bench.suites import load_suite
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", sorted(method_files()))
+def test_a_cell_on_a_gpu_is_that_of_the_cpu(method: str) -> None:
+    """The same draws in the same order: the first steps differ by rounding alone."""
+    cell = make_cells(load_suite("mini"), [method], datasets=["mini-digits"], budgets=[20])[0]
+    cpu, cuda = run_cell(cell, Settings()), run_cell(cell, Settings(device="cuda"))
+    assert cuda["status"] == "ok", cuda["error"]
+    assert cuda["queries"] == cpu["queries"] and cuda["run"][gpu.PEAK] > 0
+    for here, there in zip(cpu["trace"], cuda["trace"], strict=True):
+        assert there["accuracy"]["test"] == pytest.approx(here["accuracy"]["test"], abs=1.5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16-images", "fp16-text", "fp16-text+bf16-images"])
+def test_lower_precisions_on_a_gpu(precision: str) -> None:
+    exact, low = (load_backbone("ViT-B-16/random", "cuda", p) for p in ("float32", precision))
+    images = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert F.cosine_similarity(low.encode_clean(images), exact.encode_clean(images)).min() > 0.999
+    context = 0.02 * torch.randn(1, 8, 512, generator=torch.Generator().manual_seed(0))
+    one, two = (b.text_tower(["cat", "dog"]).encode(context.cuda())[0] for b in (low, exact))
+    assert F.cosine_similarity(one, two).min() > 0.999
+
+
+@pytest.mark.gpu
+def test_cells_share_a_gpu_by_what_the_first_needed(tmp_path: Path) -> None:
+    arguments = ["--methods", "zip,bptvlm", "--datasets", "mini-digits,mini-colors", "--budget", "100"]
+    done = CliRunner().invoke(main, ["run", *arguments, "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
+    assert len(records) == 6 and all(record["run"][gpu.PEAK] > 0 for record in records)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-32", "RN50", "RN101"])
+def test_the_published_weights_know_cats_from_dogs(name: str) -> None:
+    """With OpenAI's weights the texts of one thing lie nearer to each other than to another thing's."""
+    backbone = load_backbone(f"{name}/openai")
+    texts = ["a photo of a cat.", "a picture of a kitten.", "a photo of a truck.", "a picture of a lorry."]
+    features = backbone.encode_texts(texts)
+    near = features @ features.T
+    assert near[0, 1] > near[0, 2] and near[2, 3] > near[0, 3]
+    assert backbone.logit_scale == pytest.approx(100.0, rel=1e-3)
+
+
+@pytest.mark.weights
+def test_a_cell_with_the_published_weights() -> None:
+    """Rendered shapes, twelve classes: far above chance before anything is tuned."""
+    (cell,) = make_cells(
+        load_suite("mini"), ["zip"], datasets=["mini-shapes"], budgets=[20], backbone="ViT-B-32/openai"
+    )
+    record = run_cell(cell, Settings())
+    assert record["status"] == "ok", record["error"]
+    assert record["trace"][0]["accuracy"]["test"] > 2 * 100 / 12
+
+
+@pytest.mark.weights
+def test_the_encoder_of_blackvip() -> None:
+    encoder = load_encoder("vit_base_patch16_224.mae")
+    features = encoder.encode_images(torch.rand(2, 3, 224, 224))
+    assert encoder.embed_dim == 768 and features.shape == (2, 768) and features.isfinite().all()
