@@ -1,5 +1,6 @@
 """Everything the repository shows of its own results, made again from committed records by one command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UserError
@@ -8,9 +9,11 @@ from bench.report.diagram import cd
 from bench.report.drawing import save
 from bench.report.frame import Results, points, select
 from bench.report.leaderboard import HEADLINE, page, without_variants
+from bench.report.published import TITLES
 from bench.report.render import markdown
 from bench.report.schema import PROTOCOLS
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
+from bench.report.table import Table
 from bench.report.tables import measured
 
 BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
@@ -34,7 +37,10 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
         budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
         chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget)
         written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
-        shown += [*_words(chosen, suite, budget), markdown(measured(chosen)).rstrip()]
+        table = measured(chosen)
+        shown += [f"### {TITLES[protocol]}", *_words(chosen, suite, budget), markdown(_brief(table)).rstrip()]
+        if len(table.blocks) > 1:
+            shown.append(f"The whole table: [{protocol}.md]({_from(readme, home / f'{protocol}.md')}).")
         shown.append(
             f"![Accuracy against queries, {protocol}]({_from(readme, home / f'{protocol}-curves.png')})"
         )
@@ -46,6 +52,11 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
     after = rest.split(END, 1)[1]
     readme.write_text(f"{before}{BEGIN}{marker}\n" + "\n\n".join(shown) + f"\n{END}{after}", encoding="utf-8")
     return [*written, board, readme]
+
+
+def _brief(table: Table) -> Table:
+    """The block that sums the others up: of base, new and harmonic mean the last."""
+    return replace(table, blocks=table.blocks[-1:])
 
 
 def _words(results: Results, suite: str, budget: int) -> list[str]:

@@ -278,7 +278,8 @@ def _conditions(results: Results) -> str:
     """What a table's numbers were made under, in a sentence."""
     first = results.cells.iloc[0]
     seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
-    return (
+    harmonic = first["protocol"] == "base-to-new"
+    return ("Accuracy: the harmonic mean of base and new, averaged over data sets. " if harmonic else "") + (
         f"{first['shots']} shots, backbone {first['backbone']}, batches of at most {first['batch_size']} "
         f"images, seeds {', '.join(map(str, seeds))}."
     )
