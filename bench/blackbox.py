@@ -287,6 +287,10 @@ class BlackBox:
 
     def report(self, prompt: Prompt) -> None:
         """The deployable prompt now. Scored at the checkpoints, off the meter, unseen by the method."""
+        if not isinstance(prompt, Prompt):
+            raise TypeError(
+                f"report takes a Prompt, not {type(prompt).__name__}: write report(self.prompt(x))"
+            )
         self._check_access(prompt)
         self._held = prompt
 
@@ -321,6 +325,8 @@ class BlackBox:
                 logits = self._combine(image, text)[0]
                 if prompt.head is not None and test.classes == self.classes:
                     logits = prompt.head(logits)
+                if not logits.isfinite().all():
+                    raise FloatingPointError("the reported prompt's logits are not finite: it diverged")
                 labels = test.images.labels[batch.index].to(logits.device)
                 correct += int((logits.argmax(1) == labels).sum())
             accuracy[name] = round(100 * correct / len(test.images), 4)

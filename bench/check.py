@@ -92,7 +92,9 @@ def new_method(name: str, folder: Path | None) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--dataset", default="mini-digits", show_default=True, help="A card of the mini suite.")
-@click.option("--budget", default=2000, show_default=True, help="Queries of the longest run.")
+@click.option(
+    "--budget", type=click.IntRange(100), default=2000, show_default=True, help="Queries of the longest run."
+)
 def check(name: str, dataset: str, budget: int) -> None:
     """Check a method against the contract, in about a minute. Exit code 1 if a point is not kept."""
     from bench.contract import check as run_check

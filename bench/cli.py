@@ -93,7 +93,8 @@ def whole_numbers(_: click.Context, parameter: click.Parameter, value: str | Non
         first, dash, last = part.replace("_", "").partition("-")
         if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
             flag = parameter.opts[0]
-            raise UserError(f"{flag} takes whole numbers such as 500,5000 or 1-3, not {part!r}.")
+            example = "500,5000" if parameter.name == "budgets" else "1,2 or 1-3"
+            raise UserError(f"{flag} takes whole numbers, e.g. {example}, not {part!r}.")
         numbers += range(int(first), int(last) + 1) if dash else [int(first)]
     return tuple(dict.fromkeys(numbers))
 

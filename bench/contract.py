@@ -4,7 +4,7 @@ import ast
 import json
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,18 @@ def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterat
     record, box = guarded_run(cell, lab)
     yield runs(record)
     if record["status"] == "ok":
-        yield same_in_another_process(cell, record)
-        yield rebuilt_from_its_record(record, box.deployed, lab)
-        yield images_one_by_one(record, lab)
-        yield learns(record, lab)
+        yield _answer(same_in_another_process, cell, record)
+        yield _answer(rebuilt_from_its_record, record, box.deployed, lab)
+        yield _answer(images_one_by_one, record, lab)
+        yield _answer(learns, record, lab)
+
+
+def _answer(point: Callable[..., Verdict], *args: Any) -> Verdict:
+    """A point's verdict; what the method raises on the way breaks it."""
+    try:
+        return point(*args)
+    except Exception as error:
+        return Verdict(point.__name__.replace("_", " "), False, f"{type(error).__name__}: {error}")
 
 
 def reads_no_further(path: Path) -> Verdict:
@@ -213,7 +221,8 @@ def learns(record: dict[str, Any], lab: Lab) -> Verdict:
     gain = image_losses(box, method.prompt(method.x0)) - image_losses(box, prompt)
     z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
     first, last = (record["trace"][i]["accuracy"]["test"] for i in (0, -1))
-    detail = f"train loss falls by {gain.mean():.3f} (z = {z:.1f}); test accuracy {first:.1f} -> {last:.1f} %"
+    fall = f"train loss falls by {gain.mean():.3f} (z = {z:.1f}, wanted: above 2)"
+    detail = f"{fall}; test accuracy {first:.1f} -> {last:.1f} %"
     return Verdict(point, z > 2, detail)
 
 

@@ -20,7 +20,7 @@ from bench.cell import Cell
 from bench.errors import UserError
 from bench.paths import HOME
 from bench.signals import Stopped, StopRequest
-from bench.store import Record, failure
+from bench.store import Record, failure, reason
 
 S = TypeVar("S")  # the settings of a run: frozen and picklable, handed through as they are
 Run = Callable[[Cell, S], Record]
@@ -94,7 +94,7 @@ class _Job(Generic[S]):
         if record["status"] == "ok":
             self.summary.done += 1
         else:
-            self.summary.failed.append((cell, (record["error"] or "").strip().rpartition("\n")[2]))
+            self.summary.failed.append((cell, reason(record)))
 
 
 def run_all(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.pool import Event
-from bench.store import Record
+from bench.store import Record, reason
 
 
 class Progress:
@@ -70,8 +70,8 @@ class Progress:
             self._last = f"{_name(cell)}: {self._outcome(cell, record)}"
         else:
             self._failed += 1
-            reason = (record["error"] or "").strip().rpartition("\n")[2]
-            self._last = f"{_name(cell)}: failed: {reason}" + (f" ({path})" if path else "")
+            why = reason(record)
+            self._last = f"{_name(cell)}: failed: {why}" + (f" ({path})" if path else "")
         if not self._live:
             self._say(f"[{self.done}/{self._total}] {self._last}; {self.pace()}")
         elif record["status"] != "ok":

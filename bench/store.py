@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -119,6 +120,15 @@ class Store:
 def failure(cell: Cell, error: str) -> Record:
     """The record of a cell that left nothing but an error."""
     return {"schema": SCHEMA, "status": "failed", "error": error, "cell": cell.as_dict(), "run": {}}
+
+
+def reason(record: Record) -> str:
+    """Why a cell failed, on one line: the error, and the place in the method's own file."""
+    lines = (record["error"] or "").strip().splitlines() or ["no message"]
+    name = re.escape(f"{record['cell']['method']}.py")
+    places = [found for line in lines if (found := re.search(rf'[/"]({name})", line (\d+)', line))]
+    where = f" ({places[-1][1]}:{places[-1][2]})" if places else ""
+    return lines[-1].removeprefix("bench.errors.").removeprefix("bench.blackbox.") + where
 
 
 def dump(record: Record) -> str:

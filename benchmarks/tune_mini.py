@@ -5,10 +5,10 @@
 Step sizes do not carry over from ViT-B/16 to a tiny model. Every method with something to tune gets the
 same five trials on one scale of its own (a step, a width), a factor of about three apart; a grid whose end
 came out best was moved on until it did not; what 32 pixels and a small text tower force (frames, decoder,
-subspaces: see bench/suites/mini.toml) was set once; everything else keeps the paper's value. A trial is scored
-on the validation split of three data sets, with a seed that the leaderboard does not use and 2,000 queries;
-the best average goes into bench/suites/mini.toml. Test images are never looked at. Every trial that was made is in
-results/mini/tuning.csv.
+subspaces: see bench/suites/mini.toml) was set once; everything else keeps the paper's value. A trial is
+scored on the validation split of three data sets, with a seed that the leaderboard does not use and 2,000
+queries; the best average goes into bench/suites/mini.toml. Test images are never looked at. Every trial that
+was made is in results/mini/tuning.csv.
 """
 
 import argparse

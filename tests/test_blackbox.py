@@ -181,6 +181,15 @@ def test_a_diverged_prompt_is_an_error_that_says_so() -> None:
         box.logits(next(box.batches()), [Prompt(context=torch.full((2, D), float("nan")))])
 
 
+def test_a_reported_prompt_that_diverged_is_an_error() -> None:
+    box = toy_box(budget=20)
+    box.report(Prompt(context=torch.full((2, D), float("nan"))))
+    with pytest.raises(FloatingPointError, match="the reported prompt's logits are not finite"):
+        box.finish()
+    with pytest.raises(TypeError, match=r"report takes a Prompt, not Tensor"):
+        box.report(torch.zeros(3))
+
+
 def test_checkpoints_are_the_1_2_5_series_and_the_budget() -> None:
     assert checkpoints(1) == [0, 1]
     assert checkpoints(10) == [0, 10]

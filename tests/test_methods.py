@@ -1,5 +1,6 @@
 """Each method's arithmetic: the papers' parameter counts, starts, projections, decoders and estimates."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -336,11 +337,42 @@ def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPa
 def test_a_method_is_stale_when_what_it_builds_on_changes(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = method_hash("craft")
-    text = method_files()["bbt"].read_text()
-    (tmp_path / "bbt.py").write_text(text + "\n# changed\n")
+    (tmp_path / "base.py").write_text("# a base")
+    (tmp_path / "child.py").write_text('Base = load_method("base")')
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    assert method_hash("craft") != before
+    before = method_hash("child")
+    (tmp_path / "base.py").write_text("# another base")
+    assert method_hash("child") != before
+
+
+REST = "    n_params = 1\n    start = prompt = tune = None\n"
+BAD_FILES = {
+    "class X(Method):\n    title = 'X'\n": "class X lacks access, n_params, prompt, start, tune",
+    "class X(Method):\n    title, access = 'X', ('txt context',)\n"
+    + REST: "no access 'txt context'. Did you mean",
+    "class X(Method):\n    title, access = 'X', 'pixels'\n" + REST: "access is a tuple",
+    "class X(Method):\n    title, access = 'X', ('pixels',)\n"
+    + REST
+    + "    class Params:\n        a = 1\n": ("Params has to be a frozen dataclass"),
+    "a = 1\n": "has to define one Method class",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_malformed_method_file_is_named_before_anything_runs(
+    text: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("from bench.method import Method\n" + text)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match=rf"mine\.py.*{re.escape(BAD_FILES[text])}"):
+        load_method("mine")
+
+
+def test_two_methods_of_one_name_are_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zip.py").write_text("")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match="two methods are called zip"):
+        load_method("zip")
 
 
 def test_short_runs_see_the_first_batches_of_long_ones() -> None:

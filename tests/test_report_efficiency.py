@@ -47,7 +47,7 @@ def test_targets_are_shares_of_the_way_to_the_best_black_box(frame: pd.DataFrame
         goals = efficiency.targets(each)
         assert goals == {("d", "25%"): 45.0, ("d", "50%"): 50.0, ("d", "75%"): 55.0, ("d", "90%"): 58.0}
     assert efficiency.targets(frame, [50.0]) == {("d", "50 %"): 50.0}
-    with pytest.raises(UserError, match="run 'manual' on d first"):
+    with pytest.raises(UserError, match="there is none for d: add manual to --methods"):
         efficiency.targets(frame[frame["row"] != "manual"])
 
 

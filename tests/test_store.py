@@ -19,7 +19,7 @@ from toy_runs import cell, record
 
 from bench import store as module
 from bench.errors import UserError
-from bench.store import Store, dump, failure
+from bench.store import Store, dump, failure, reason
 
 EXPECTED = {"params": {"rank": 5, "lr": 0.1, "shape": (64, 32)}, "hashes": {"method": "a" * 64}}
 
@@ -42,6 +42,12 @@ def files_no_larger_than(size):
 
 def files(store):
     return sorted(path.name for path in store.root.rglob("*") if path.is_file())
+
+
+def test_a_failure_says_where_in_the_methods_file() -> None:
+    trace = '  File "/x/methods/zip.py", line 52, in tune\n  File "/y/torch/f.py", line 9\nValueError: no'
+    assert reason({"error": trace, "cell": {"method": "zip"}}) == "ValueError: no (zip.py:52)"
+    assert reason({"error": "worker died", "cell": {"method": "zip"}}) == "worker died"
 
 
 def test_a_record_comes_back_as_it_was(store):

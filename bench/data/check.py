@@ -22,6 +22,7 @@ def contradictions(card: Card, listing: Listing) -> Iterator[str]:
     yield from _paths(card, listing)
     yield from _labels(card, listing)
     yield from _overlaps(card, listing)
+    yield from _empty_classes(card, listing)
     for split in SPLITS:
         count, promised = len(listing[split]), getattr(card.images, split)
         if count != promised and split not in card.images.unconfirmed:
@@ -67,6 +68,18 @@ def _labels(card: Card, listing: Listing) -> Iterator[str]:
         for label, name in enumerate(card.classes):
             if names.get(label) != {name}:
                 yield f"{card.name}: label {label} is {names.get(label)}, but the card says {name!r}. {again}"
+
+
+def _empty_classes(card: Card, listing: Listing) -> Iterator[str]:
+    names = {entry.label: entry.name for entries in listing.values() for entry in entries}
+    for split in ("train", "test"):
+        empty = sorted(set(names) - {entry.label for entry in listing[split]})
+        if listing[split] and empty:
+            yield (
+                f"{card.name}: class {names[empty[0]]!r} has no {split} images"
+                + (f", and {len(empty) - 1} more have none" if len(empty) > 1 else "")
+                + ": add some, or take the class out."
+            )
 
 
 def _overlaps(card: Card, listing: Listing) -> Iterator[str]:

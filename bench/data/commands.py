@@ -42,7 +42,11 @@ def list_(root: Path | None) -> None:
         table.add_column(head, no_wrap=True)
     table.add_column("state", overflow="fold")
     for name in card_names():
-        card = load_card(name)
+        try:
+            card = load_card(name)
+        except UserError as error:
+            table.add_row(name, "", "", f"broken card: {error}")
+            continue
         lacking = missing(card, root)
         state = f"lacks {lacking}" if lacking else "built in" if card.layout is None else "ready"
         counts = "/".join(str(getattr(card.images, split)) for split in SPLITS)

@@ -162,6 +162,11 @@ def _folder(card: Card, folder: Path) -> Listing:
     layout = _layout(card)
     where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
     found = sorted({name for part in where.values() for name in _folders(folder / part, layout.ignore, card)})
+    unused = sorted(set(card.names) - set(found))
+    if unused:
+        raise UserError(
+            f"{card.name}: [names] has {unused[0]!r}, but no folder is called so: correct the card."
+        )
     names = {name: card.names.get(name, name) for name in found}
     order = list(names.values()) if isinstance(card.classes, int) else list(card.classes)
     unknown = [name for name, title in names.items() if title not in order]

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -32,12 +32,14 @@ def folders() -> list[Path]:
 
 
 def method_files() -> dict[str, Path]:
-    """Name -> file of every method. A file in the user's folder hides a shipped one of the same name."""
+    """Name -> file of every method. Raises UserError for a name that two folders have."""
     found: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("_"):
-                found.setdefault(path.stem, path)
+                if path.stem in found:
+                    raise UserError(f"two methods are called {path.stem}: {found[path.stem]} and {path}.")
+                found[path.stem] = path
     return dict(sorted(found.items()))
 
 
@@ -81,11 +83,31 @@ def _load(path: Path, digest: str) -> "type[Method]":
     public = [cls for cls in own if not cls.__name__.startswith("_")]
     if len(public) != 1:
         names = ", ".join(cls.__name__ for cls in public) or "none"
-        raise UserError(f"{path} has to define one Method class; it defines {names}.")
-    for needed in ("title", "access"):
-        if not hasattr(public[0], needed):
-            raise UserError(f"{path}: class {public[0].__name__} lacks `{needed}`; see bench/method.py.")
+        raise UserError(
+            f"{path} has to define one Method class; it defines {names}. (A helper's file starts with _.)"
+        )
+    _check_class(public[0], path)
     return public[0]
+
+
+def _check_class(cls: "type[Method]", path: Path) -> None:
+    """Raises UserError naming what the class lacks."""
+    from bench.prompt import ACCESS, WHITE_BOX
+
+    lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
+    lacking += sorted(cls.__abstractmethods__)
+    if lacking:
+        raise UserError(f"{path}: class {cls.__name__} lacks {', '.join(lacking)}; see bench/method.py.")
+    levels = (*ACCESS.values(), WHITE_BOX)
+    if isinstance(cls.access, str):
+        raise UserError(f"{path}: access is a tuple, e.g. ({cls.access!r},).")
+    for level in cls.access:
+        if level not in levels:
+            raise UserError(f"{path}: no access {level!r}. {did_you_mean(level, levels)}")
+    if not (isinstance(cls.Params, type) and is_dataclass(cls.Params)):
+        raise UserError(
+            f"{path}: Params has to be a frozen dataclass: write @dataclass(frozen=True) above it."
+        )
 
 
 def make_params(method: str, *layers: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.errors import UserError
+from bench.methods import method_files, method_hash
 from bench.paths import RESULTS
 from bench.report.frame import Results, load, select
 from bench.report.render import FORMS, render
@@ -66,8 +67,23 @@ class Names(click.ParamType):
 
 
 def records(folder: Path) -> Results:
-    """The folder's records, damaged ones named on standard error."""
-    return load(folder, warn)
+    """The folder's records; damaged ones and those of another version of a method are named on stderr."""
+    found, files = load(folder, warn), method_files()
+    for method, part in found.cells.groupby("method"):
+        old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
+        if len(old):
+            count = old["path"].nunique()
+            warn(f"{count} records of {method} are stale, made with another {files[str(method)].name}")
+    return found
+
+
+def form_of(output: Path | None) -> str:
+    """The form a file's ending asks for. Raises UserError for an ending that says nothing."""
+    if output is None:
+        return "terminal"
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"{output}: end its name in {', '.join(SUFFIXES)}, or say --format.")
+    return SUFFIXES[output.suffix]
 
 
 def write(text: str, output: Path | None) -> None:
@@ -127,7 +143,7 @@ def table(
     from bench.report import summary
     from bench.report.tables import Form, tables
 
-    form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
+    form = form or form_of(output)
     asked = Form(partial, spread, harmonic, digits, images)
     if images is not None and (kind not in PROTOCOLS or source == "published"):
         raise UserError("--image-queries cuts measured runs: it goes with the protocols' tables alone.")
@@ -167,6 +183,19 @@ def picture(command: Callable[..., Any]) -> Callable[..., Any]:
     return protocol(conditions(wide(out(command))))
 
 
+def chosen(results: Path, wanted: dict[str, Any]) -> Results:
+    """The records a picture is of; holes are named on standard error."""
+    from bench.report.frame import holes
+
+    found = select(records(results), **wanted)
+    missing = holes(found)
+    if missing:
+        warn(
+            f"{len(missing)} cells are missing, so rows may stand on different runs: {'; '.join(missing[:5])}"
+        )
+    return found
+
+
 def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
     """Into every file asked for, or PNG and SVG under the plot's own name."""
     from bench.report.drawing import save
@@ -186,7 +215,7 @@ def plot_curves(
     """Accuracy against queries, a panel a data set and their average."""
     from bench.report.plots import curves
 
-    save_all(curves(select(records(results), **wanted), not linear, width, marks), output, "curves")
+    save_all(curves(chosen(results, wanted), not linear, width, marks), output, "curves")
 
 
 @click.command()
@@ -201,7 +230,7 @@ def audit(form: str | None, output: Path | None) -> None:
     from bench.report.audit import audit as checks
     from bench.report.audit import table as findings
 
-    form = form or (SUFFIXES.get(output.suffix, "terminal") if output else "terminal")
+    form = form or form_of(output)
     screen = output is None and sys.stdout.isatty()
     write(
         render(findings(checks()), form, shutil.get_terminal_size().columns if screen else None, screen),
@@ -218,7 +247,7 @@ def plot_efficiency(
     """Targets solved against queries, and expected queries to each target."""
     from bench.report.plots import efficiency_plot
 
-    save_all(efficiency_plot(select(records(results), **wanted), width, targets), output, "efficiency")
+    save_all(efficiency_plot(chosen(results, wanted), width, targets), output, "efficiency")
 
 
 @plot.command("ablation")
@@ -234,7 +263,7 @@ def plot_ablation(
     if not dot:
         raise UserError(f"{parameter!r} names no parameter: write METHOD.PARAMETER, e.g. zip.rank")
     wanted["methods"] = (method,)
-    save_all(ablation(select(records(results), **wanted), method, name, width), output, f"ablation-{name}")
+    save_all(ablation(chosen(results, wanted), method, name, width), output, f"ablation-{method}-{name}")
 
 
 @plot.command("cd")
@@ -244,7 +273,7 @@ def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | Non
     """Critical-difference diagram of the average ranks."""
     from bench.report.diagram import cd
 
-    save_all(cd(select(records(results), **wanted), at, width), output, "cd")
+    save_all(cd(chosen(results, wanted), at, width), output, "cd")
 
 
 @plot.command("params")
@@ -254,7 +283,7 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
     """Accuracy against the number of tuned parameters."""
     from bench.report.plots import params
 
-    save_all(params(select(records(results), **wanted), at, width), output, "params")
+    save_all(params(chosen(results, wanted), at, width), output, "params")
 
 
 @click.command()

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bench.errors import UserError
-from bench.report.style import Look, look, rank_of
+from bench.report.style import KNOWN, Look, look, rank_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +87,9 @@ def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
             rank_of(first.loc[r, "method"], first.loc[r, "variant"]),
         ),
     )
-    return {r: look(str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in order}
+    looks = {r: look(str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in order}
+    own = {r: str(first.loc[r, "label"]) for r in order if first.loc[r, "method"] not in KNOWN}
+    return {r: replace(one, title=own.get(r, one.title)) for r, one in looks.items()}
 
 
 def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:

@@ -64,7 +64,10 @@ def targets(points: pd.DataFrame, absolute: Sequence[float] = ()) -> dict[tuple[
     start = zero_shot(points)
     missing = [d for d in datasets if d not in start]
     if missing:
-        raise UserError(f"targets start from zero-shot: run '{ZERO_SHOT}' on {', '.join(missing)} first")
+        raise UserError(
+            f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {ZERO_SHOT} to "
+            "--methods, or run it there first"
+        )
     return {
         (d, f"{share:.0%}"): start[d] + share * (best[d] - start[d])
         for d in datasets

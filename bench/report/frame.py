@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.errors import UserError, did_you_mean
 from bench.report.schema import problems
+from bench.store import reason
 
 CELL = (
     "suite",
@@ -73,7 +74,7 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
             damaged.append((str(path), why or "damaged"))
             warn(f"skipped {path}: {why}")
         elif record["status"] == "failed":
-            failed.append(_row(record) | {"path": str(path), "error": _last_line(record["error"])})
+            failed.append(_row(record) | {"path": str(path), "error": reason(record)})
         else:
             cells += _cell_rows(record, str(path))
             trace += _trace_rows(record)
@@ -158,10 +159,6 @@ def _trace_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]
 
 
 def select(results: Results, **wanted: Any) -> Results:

@@ -213,7 +213,8 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         said.append(f"±: {what}; seeds are averaged first, data sets after.")
     said += [CONVENTION[form.harmonic]] if first["protocol"] == "base-to-new" else []
     whole = suite_datasets(first["suite"])
-    if first["protocol"] in ("few-shot", "base-to-new") and 0 < width < len(whole):
+    inside = set(cells["dataset"]) <= set(whole)
+    if first["protocol"] in ("few-shot", "base-to-new") and inside and 0 < width < len(whole):
         said.append(f"The average is over {width} of the suite's {len(whole)} data sets.")
     if missing:
         said.append(f"Partial, {len(missing)} cells missing: {'; '.join(missing[:20])}.")
