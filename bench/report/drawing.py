@@ -99,10 +99,11 @@ def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> N
 
 
 def count_axis(axis: "Axes") -> None:
-    """A logarithmic axis of parameter counts: 100, 1.0k, 10.0k."""
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    """A logarithmic axis of parameter counts: 500, 1k, 2k, 5k, 10k."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if n >= 1000 else f"{n:g}"))
 

@@ -166,7 +166,7 @@ def _without(overrides: Mapping[str, Any], parameter: str) -> str:
     return ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()) if k != parameter)
 
 
-def params(results: Results, budget: int | None = None, width: float = 3.4) -> "Figure":
+def params(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
     """Average accuracy against the number of tuned parameters, bars: sd over seeds."""
     _whole(results)
     frame = points(results)
@@ -174,19 +174,18 @@ def params(results: Results, budget: int | None = None, width: float = 3.4) -> "
     by_seed = final.groupby(["row", "seed"])["accuracy"].mean()
     sizes = final.groupby("row")["n_params"].mean()
     with drawing():
-        figure, (axis,) = grid(1, width, 2.2, 1)
+        figure, (axis,) = grid(1, width, 2.4, 1)
+        handles: dict[str, Any] = {}
         for row, style in rows_of(frame).items():
             mean, colour = by_seed[row].mean(), style.colour
             if sizes[row] == 0:
-                axis.axhline(mean, color=colour, lw=0.9, ls=(0, (5, 2)))
-                edge = axis.get_yaxis_transform()  # x in axes, y in data
-                axis.text(1, mean, style.title, ha="right", va="bottom", color=colour, transform=edge)
+                handles[style.title] = axis.axhline(mean, color=colour, lw=0.9, ls=(0, (5, 2)))
                 continue
             bar = stats.sd(by_seed[row]) or 0.0
-            axis.errorbar(sizes[row], mean, bar, color=colour, marker=style.marker, capsize=2)
-            where: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axis.annotate(style.title, (sizes[row], mean), color=colour, **where)
-        axis.margins(x=0.25, y=0.12)
+            point: dict[str, Any] = {"color": colour, "marker": style.marker, "capsize": 2, "ls": "none"}
+            handles[style.title] = axis.errorbar(sizes[row], mean, bar, **point)
+        axis.margins(x=0.12, y=0.12)
+        figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
         count_axis(axis)
         axis.set(xlabel="tuned parameters", ylabel="average accuracy (%)")
     return figure

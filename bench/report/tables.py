@@ -218,8 +218,8 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         said.append(f"The average is over {width} of the suite's {len(whole)} data sets.")
     if missing:
         said.append(f"Partial, {len(missing)} cells missing: {'; '.join(missing[:20])}.")
-    versions = "; ".join(v for v in sorted(cells["versions"].unique()) if v)
-    return said + ([f"Versions: {versions}."] if versions else [])
+    versions = sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one})
+    return said + ([f"Versions: {', '.join(versions)}."] if versions else [])
 
 
 def _budget(cells: pd.DataFrame, images: int | None) -> str:
