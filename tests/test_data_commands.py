@@ -5,6 +5,7 @@ from click.testing import CliRunner
 from fabricate_data import SPLIT, fabricate
 
 from bench.data.commands import data
+from bench.errors import UserError
 
 
 @pytest.fixture
@@ -52,3 +53,20 @@ def test_get_prints_what_is_to_be_done_by_hand(run, tmp_path):
     assert f"Put it into {tmp_path / 'data' / 'stanford_cars'}" in done.output
     assert "512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288" in done.output
     assert "Then: bench data verify stanford_cars" in done.output
+
+
+def test_list_shows_a_broken_card_and_all_the_others(run, tmp_path):
+    (tmp_path / "cards" / "bad.toml").write_text("title = 3")
+    done = run("list")
+    assert done.exit_code == 0
+    assert "broken card" in row(done.output, "bad") and "ready" in row(done.output, "fab-folder")
+
+
+def test_get_fails_when_a_download_does(run, monkeypatch):
+    def down(*args):
+        raise UserError("cannot download http://nowhere: no route to host")
+
+    monkeypatch.setattr("bench.data.download.fetch", down)
+    done = run("get", "dtd")
+    assert done.exit_code == 1
+    assert "no route to host" in done.output and "not fetched: " in done.output

@@ -152,6 +152,10 @@ def leave(split):
     split["train"][0][0] = "../../../etc/passwd"
 
 
+def take_out(split, part, label):
+    split[part] = [row for row in split[part] if row[1] != label]
+
+
 def leave_absolutely(split):
     split["test"][0][0] = "/etc/passwd"
 
@@ -186,6 +190,14 @@ DAMAGED_SPLITS = {
     "overlap": (
         lambda s: s["test"].__setitem__(0, s["train"][2]),
         r"1 images are in train and in test, .*jpg.*again",
+    ),
+    "class without test images": (
+        lambda s: take_out(s, "test", 3),
+        "class 'dragonfly' has no test images: add some",
+    ),
+    "class without training images": (
+        lambda s: take_out(s, "train", 0),
+        "class 'Sea_Urchin' has no train images: add some",
     ),
     "count": (lambda s: s["test"].pop(), r"19 test images, but the card says 20.*datasets/fab-json\.toml"),
 }
@@ -343,3 +355,12 @@ def test_unconfirmed_counts_are_not_enforced(one, tmp_path):
     card = tmp_path / "cards" / "fab-json.toml"
     card.write_text(card.read_text().replace("test = 20 }", 'test = 20, unconfirmed = ["train"] }'))
     assert len(load_task("fab-json", "few-shot", 1, 6, View(24)).train) == 29
+
+
+def test_a_name_for_no_folder_is_refused(one, tmp_path):
+    """A slip in [names] would leave the class with its folder's name, unseen."""
+    one("fab-folder")
+    card = tmp_path / "cards" / "fab-folder.toml"
+    card.write_text(card.read_text().replace("emu =", "emuu ="))
+    with pytest.raises(UserError, match=r"\[names\] has 'emuu', but no folder is called so"):
+        load_task("fab-folder", "few-shot", 1, 2, View(24))

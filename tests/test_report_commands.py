@@ -35,6 +35,27 @@ def test_a_table_goes_to_the_screen_or_by_its_ending_to_a_file(folder: Path, tmp
         assert result.stdout == "" and mark in (tmp_path / f"t.{ending}").read_text()
 
 
+def test_an_ending_that_says_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"t\.xlsx: end its name in .*\.md"):
+        call("table", "few-shot", "-o", tmp_path / "t.xlsx", folder=folder)
+
+
+def test_both_sources_without_records_of_the_suite_are_the_papers_rows(folder: Path) -> None:
+    result = call("table", "few-shot", "--source", "both", "--suite", "zip", folder=folder)
+    assert "no records of suite zip" in result.stderr and "BlackVIP" in result.stdout
+
+
+def test_stale_records_and_holes_in_pictures_are_said(folder: Path, tmp_path: Path) -> None:
+    """The fabricated records name no shipped version of a method."""
+    assert (
+        "9 records of zip are stale, made with another zip.py"
+        in call("table", "few-shot", folder=folder).stderr
+    )
+    next(folder.glob("toy/few-shot/toy-clocks/zip/*seed2.json")).unlink()
+    result = call("plot", "curves", "-o", tmp_path / "c.png", folder=folder)
+    assert "1 cells are missing" in result.stderr and (tmp_path / "c.png").exists()
+
+
 def test_a_damaged_record_is_named_on_standard_error(folder: Path) -> None:
     (folder / "torn.json").write_text("{")
     result = call("table", "few-shot", "--format", "csv", folder=folder)

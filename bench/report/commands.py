@@ -141,6 +141,7 @@ def table(
 ) -> None:
     """The papers' tables, from records, from the papers, or both; ranks with ties; query efficiency."""
     from bench.report import summary
+    from bench.report.published import SOURCES
     from bench.report.tables import Form, tables
 
     form = form or form_of(output)
@@ -148,7 +149,12 @@ def table(
     if images is not None and (kind not in PROTOCOLS or source == "published"):
         raise UserError("--image-queries cuts measured runs: it goes with the protocols' tables alone.")
     if kind in PROTOCOLS:
-        made = tables(None if source == "published" else records(results), kind, source, asked, **wanted)
+        found = None if source == "published" else records(results)
+        suites = {one.suite for one in SOURCES} - set(found.cells["suite"] if found else ())
+        if source == "both" and wanted["suite"] in suites:
+            warn(f"no records of suite {wanted['suite']} in {results} yet: the papers' rows alone")
+            source = "published"
+        made = tables(found, kind, source, asked, **wanted)
     else:
         chosen = select(records(results), protocol=protocol, **wanted)
         ranks = kind == "ranks"

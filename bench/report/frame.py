@@ -270,6 +270,15 @@ def holes(results: Results) -> list[str]:
     return missing
 
 
+def refuse_holes(results: Results, remedy: str = "print with --partial", partial: bool = False) -> list[str]:
+    """The holes. Raises UserError naming them, unless there are none or `partial`."""
+    missing = holes(results)
+    if missing and not partial:
+        listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or {remedy}")
+    return missing
+
+
 def points(results: Results) -> pd.DataFrame:
     """One accuracy a run and checkpoint, in columns row, label, method, ..., dataset, seed, at, accuracy.
 

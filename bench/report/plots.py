@@ -9,13 +9,17 @@ import pandas as pd
 from bench.errors import UserError, did_you_mean
 from bench.report import efficiency, stats
 from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
-from bench.report.frame import Results, holes, points
+from bench.report.frame import Results, points, refuse_holes
 from bench.report.order import arrange, shown
 from bench.report.style import Look, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+# An average over fewer data sets than its neighbour's misleads.
+SAME = "choose what all rows have with --methods, --datasets and --seeds"
 
 
 def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequence[int] = ()) -> "Figure":
@@ -120,7 +124,7 @@ def ablation(results: Results, method: str, parameter: str, width: float = 3.4) 
     cells = results.cells[results.cells["method"] == method]
     if cells.empty:
         raise UserError(f"no records of {method!r}. {did_you_mean(method, set(results.cells['method']))}")
-    _whole(results)
+    refuse_holes(results, SAME)
     known = sorted({name for params in cells["params"] for name in params})
     if parameter not in known:
         raise UserError(f"{method} has no parameter {parameter!r}. {did_you_mean(parameter, known)}")
@@ -152,23 +156,13 @@ def ablation(results: Results, method: str, parameter: str, width: float = 3.4) 
     return figure
 
 
-def _whole(results: Results) -> None:
-    """Raises UserError naming the holes: an average over fewer data sets than its neighbour's misleads."""
-    missing = holes(results)
-    if missing:
-        raise UserError(
-            f"{len(missing)} cells are missing: {'; '.join(missing[:20])}. Run them, or choose what all rows "
-            "have with --methods, --datasets and --seeds"
-        )
-
-
 def _without(overrides: Mapping[str, Any], parameter: str) -> str:
     return ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()) if k != parameter)
 
 
 def params(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
     """Average accuracy against the number of tuned parameters, bars: sd over seeds."""
-    _whole(results)
+    refuse_holes(results, SAME)
     frame = points(results)
     final = efficiency.at_budget(frame, budget or int(frame["at"].max()))
     by_seed = final.groupby(["row", "seed"])["accuracy"].mean()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report import efficiency, stats
-from bench.report.frame import Results, holes, points
+from bench.report.frame import Results, points, refuse_holes
 from bench.report.style import rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 
@@ -257,12 +257,10 @@ def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     An average over fewer data sets than the next row's says nothing. Raises UserError for holes unless
     `partial`, or when no row is left.
     """
-    missing = holes(results)
+    missing = refuse_holes(results, partial=partial)
     if not missing:
         return results, []
     listed = "; ".join(missing[:20])
-    if not partial:
-        raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or print with --partial")
     have = results.cells.groupby("row")["dataset"].nunique()
     short = list(have.index[have < results.cells["dataset"].nunique()])
     cells, trace, failed = (f[~f["row"].isin(short)] for f in (results.cells, results.trace, results.failed))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report import published, stats
-from bench.report.frame import Results, harmonic, holes, select, within_images
+from bench.report.frame import Results, harmonic, refuse_holes, select, within_images
 from bench.report.order import arrange, plain, shown, suite_datasets
 from bench.report.style import params_text, rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -58,10 +58,7 @@ def tables(
 
 def measured(results: Results, form: Form = Form()) -> Table:
     """One table of selected records (frame.select). Raises UserError naming missing cells, unless partial."""
-    missing = holes(results)
-    if missing and not form.partial:
-        listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or print with --partial")
+    missing = refuse_holes(results, partial=form.partial)
     if form.images is not None:
         results = within_images(results, form.images)
     cells = results.cells
