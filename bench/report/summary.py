@@ -121,9 +121,9 @@ def _and(names: Sequence[str]) -> str:
 
 TEST = (
     "Tested by a paired bootstrap over data sets and, within each, seeds (10,000 draws); p corrected for all "
-    "pairs (Holm). Methods that share a letter are not told apart at 5 %. ± after the average: 95 % "
-    "t interval over seeds; in brackets: the bootstrap's 95 % interval."
+    "pairs (Holm). Methods that share a letter are not told apart at 5 %."
 )
+INTERVALS = "±: 95 % t interval over seeds; in brackets: the bootstrap's 95 % interval."
 
 
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
@@ -155,7 +155,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
             ("Method", "Ties"),
             columns,
             (Block("", tuple(rows)),),
-            (verdict(s, f"the {suite} suite"), TEST, _conditions(results), *holes_said),
+            (verdict(s, f"the {suite} suite"), TEST, INTERVALS, _conditions(results), *holes_said),
         )
     )
 
