@@ -16,6 +16,7 @@ from bench.report.summary import efficiency_table, ranks_table, savings, standin
 from bench.report.table import Table
 from bench.report.tables import measured
 
+IN_README = ("few-shot", "base-to-new")  # the papers' main tables; the others are linked
 BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
 
 
@@ -37,13 +38,15 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
         budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
         chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget)
         written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
-        table = measured(chosen)
+        table, whole = measured(chosen), _from(readme, home / f"{protocol}.md")
+        picture = _from(readme, home / f"{protocol}-curves.png")
+        if protocol not in IN_README:
+            shown.append(f"{TITLES[protocol]}: [table]({whole}), [accuracy against queries]({picture}).")
+            continue
         shown += [f"### {TITLES[protocol]}", *_words(chosen, suite, budget), markdown(_brief(table)).rstrip()]
         if len(table.blocks) > 1:
-            shown.append(f"The whole table: [{protocol}.md]({_from(readme, home / f'{protocol}.md')}).")
-        shown.append(
-            f"![Accuracy against queries, {protocol}]({_from(readme, home / f'{protocol}-curves.png')})"
-        )
+            shown.append(f"The whole table: [{protocol}.md]({whole}).")
+        shown.append(f"![Accuracy against queries, {protocol}]({picture})")
     board = folder / "leaderboard.html"
     board.write_text(page(results, folder), encoding="utf-8")
     shown.append(f"The page with everything: [{board.name}]({_from(readme, board)}).")
