@@ -63,6 +63,7 @@ def test_everything_that_is_missing_is_named_at_once(world: Path, monkeypatch: p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # ViT-B/16 on one thread
 @pytest.mark.parametrize("protocol", ["few-shot", "base-to-new", "cross-dataset", "ood"])
 def test_all_formats_and_protocols_end_to_end(
     protocol: str, world: Path, monkeypatch: pytest.MonkeyPatch
