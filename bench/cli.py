@@ -276,7 +276,6 @@ def pick_device(name: str, local: bool, elsewhere: bool) -> str:
 
     if elsewhere and name in ("auto", "cuda"):
         return "cuda"
-
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -33,7 +33,7 @@ def rounds_by_memory(
     probes = list(first.values())
     if probes:
         yield probes, 1.0
-    rest = [cell for cell in todo if cell not in set(probes)]
+    rest = [cell for cell in todo if first.get(cell.method) != cell]
     if rest:
         yield rest, share(measured(planned, store).values(), memory)
 

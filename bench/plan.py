@@ -175,7 +175,8 @@ def find_faults(cells: Sequence[Cell], lab: Lab) -> list[UserError]:
             attempt(partial(lab.encoder, name))
     for cell in {(c.dataset, c.protocol, c.shots, c.score, c.backbone): c for c in cells}.values():
         if backbones[cell.backbone]:
-            attempt(partial(lab.hashes, cell))
+            if attempt(partial(lab.task, cell)):
+                lab.hashes(cell)  # while the task is there: the plan asks for them
         else:  # what image size it wants is not known; whether the data is there can be said all the same
             attempt(partial(open_task, cell, lab.settings, View(224)))
     if not faults:

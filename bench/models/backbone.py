@@ -146,7 +146,7 @@ class Backbone:
         """sha256 of the state dict's names, types, shapes and bytes; the same in every precision."""
         return state_hash(self.model)
 
-    @property
+    @cached_property  # asked for at every batch
     def identity(self) -> tuple[object, ...]:
         """All that decides the features of an image: weights, layers with activations, scale, arithmetic."""
         layers = hashlib.sha256(repr(self.model.visual).encode()).hexdigest()

@@ -11,7 +11,7 @@ import click
 from bench.errors import UserError
 from bench.methods import method_files, method_hash
 from bench.paths import RESULTS
-from bench.report.frame import Results, load, select
+from bench.report.frame import Results, holes, load, select
 from bench.report.render import FORMS, render
 from bench.report.schema import PROTOCOLS
 
@@ -189,10 +189,8 @@ def picture(command: Callable[..., Any]) -> Callable[..., Any]:
     return protocol(conditions(wide(out(command))))
 
 
-def chosen(results: Path, wanted: dict[str, Any]) -> Results:
+def pictured(results: Path, wanted: dict[str, Any]) -> Results:
     """The records a picture is of; holes are named on standard error."""
-    from bench.report.frame import holes
-
     found = select(records(results), **wanted)
     missing = holes(found)
     if missing:
@@ -221,7 +219,7 @@ def plot_curves(
     """Accuracy against queries, a panel a data set and their average."""
     from bench.report.plots import curves
 
-    save_all(curves(chosen(results, wanted), not linear, width, marks), output, "curves")
+    save_all(curves(pictured(results, wanted), not linear, width, marks), output, "curves")
 
 
 @click.command()
@@ -253,7 +251,7 @@ def plot_efficiency(
     """Targets solved against queries, and expected queries to each target."""
     from bench.report.plots import efficiency_plot
 
-    save_all(efficiency_plot(chosen(results, wanted), width, targets), output, "efficiency")
+    save_all(efficiency_plot(pictured(results, wanted), width, targets), output, "efficiency")
 
 
 @plot.command("ablation")
@@ -269,7 +267,9 @@ def plot_ablation(
     if not dot:
         raise UserError(f"{parameter!r} names no parameter: write METHOD.PARAMETER, e.g. zip.rank")
     wanted["methods"] = (method,)
-    save_all(ablation(chosen(results, wanted), method, name, width), output, f"ablation-{method}-{name}")
+    save_all(
+        ablation(select(records(results), **wanted), method, name, width), output, f"ablation-{method}-{name}"
+    )
 
 
 @plot.command("cd")
@@ -279,7 +279,7 @@ def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | Non
     """Critical-difference diagram of the average ranks."""
     from bench.report.diagram import cd
 
-    save_all(cd(chosen(results, wanted), at, width), output, "cd")
+    save_all(cd(pictured(results, wanted), at, width), output, "cd")
 
 
 @plot.command("params")
@@ -289,7 +289,7 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
     """Accuracy against the number of tuned parameters."""
     from bench.report.plots import params
 
-    save_all(params(chosen(results, wanted), at, width), output, "params")
+    save_all(params(select(records(results), **wanted), at, width), output, "params")
 
 
 @click.command()
