@@ -16,8 +16,10 @@ from bench.run import Lab, Settings, rebuild, run_cell
 from bench.suites import load_suite
 
 GOLDEN = Path(__file__).parent / "golden" / "traces.json"
-BUDGET = 120  # queries: a few steps
-LATE = {"bbt": 450, "craft": 450}  # whole populations on whole passes before the first step
+# Queries: the first steps only. Processors add up in another order, and every step makes the difference larger:
+# after 120 queries the states of two makes are percents apart.
+BUDGET = 20
+LATE = {"bbt": 450, "craft": 450, "bptvlm": 120, "cmaes": 120, "random_search": 120}  # whole passes a step
 
 
 @pytest.fixture(scope="module")
