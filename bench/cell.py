@@ -4,15 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
 PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
+ELSEWHERE = ("cross-dataset", "ood")  # protocols that score on other data sets than the one they tune on
 SCORES = ("test", "val")
+REFERENCE = "manual"  # the zero-shot method: it costs no query, and all others are read against it
 
-Value = bool | int | float | str | tuple[float, ...] | tuple[int, ...]
+Value = bool | int | float | str | tuple[int | float, ...]  # of a parameter
 
 # What each random stream depends on besides its purpose. All methods of one (data set, seed, shots) see the
 # same images in the same order; a method's own stream leaves out the budget, so that a run of 500 queries is
@@ -48,6 +50,11 @@ class Cell:
         return ", ".join(f"{name}={show(value)}" for name, value in self.overrides)
 
     @property
+    def row(self) -> str:
+        """The row of a table that this cell belongs to, e.g. 'zip (rank=1)'."""
+        return f"{self.method} ({self.variant})" if self.overrides else self.method
+
+    @property
     def path(self) -> PurePosixPath:
         """The record's place below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
         row = f"{self.method}[{self.variant}]" if self.overrides else self.method
@@ -71,6 +78,10 @@ class Cell:
         """The cell that `as_dict` described. Raises TypeError when fields are missing or unknown."""
         overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("overrides", {}).items()}
         return Cell(**{**data, "overrides": tuple(sorted(overrides.items()))})
+
+
+# What is the same for all rows of one table: the cell without its method's own coordinates.
+FIELDS = tuple(field.name for field in fields(Cell) if field.name != "overrides")
 
 
 def show(value: Value) -> str:

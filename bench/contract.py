@@ -3,7 +3,6 @@
 import ast
 import json
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.blackbox import UNKNOWN, AccessDenied, Batch, BlackBox
-from bench.cell import Cell
-from bench.methods import load_method, method_files
+from bench.blackbox import PUBLIC, ModelSpec
+from bench.isolation import Spoiled
+from bench.lab import Lab, Settings
+from bench.loader import Sample
 from bench.plan import make_cells
-from bench.prompt import WHITE_BOX, Prompt
-from bench.run import Lab, Settings, rebuild, run_cell
-from bench.suites import load_suite
+from bench.plugins import METHODS, load_method
+from bench.predictor import Answers, Predictor
+from bench.prompt import Batch, Prompt
+from bench.record import Record
+from bench.resolve import Resolved, resolve
+from bench.run import rebuild, run_cell
+from bench.suite import load_suite
+from bench.trial import Trial
 
 IMPORTS = ("bench.blackbox", "bench.method", "bench.methods", "bench.optim", "bench.prompt")
 LIBRARIES = (
@@ -30,7 +35,6 @@ FORBIDDEN = (
     "torch.load", "torch.hub", "torch.jit", "np.load", "np.fromfile", "np.memmap", "numpy.load",
     "numpy.fromfile", "numpy.memmap", "scipy.io",
 )  # fmt: skip
-HARNESS = ("score", "trace", "finish", "deployed", "n_test")  # of the black box, for the harness alone
 AWKWARD = (1, 7, 53)  # queries: below a step, not a multiple of one
 
 
@@ -49,15 +53,16 @@ def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterat
     Raises UserError for an unknown method or data set.
     """
     load_method(name)
-    yield reads_no_further(method_files()[name])
-    cell = make_cells(load_suite("mini"), [name], datasets=[dataset], budgets=[budget])[0]
+    yield reads_no_further(METHODS.file(name))
+    suite = load_suite("mini")
+    (cell,) = resolve(make_cells(suite, [name], datasets=[dataset], budgets=[budget]), suite)
     lab = Lab(Settings())
     yield keeps_its_budget(cell, lab)
-    record, box = guarded_run(cell, lab)
-    yield runs(record)
-    if record["status"] == "ok":
+    record, counted = counted_run(cell, lab)
+    yield runs(record, counted)
+    if record.ok:
         yield _answer(same_in_another_process, cell, record)
-        yield _answer(rebuilt_from_its_record, record, box.deployed, lab)
+        yield _answer(rebuilt_from_its_record, record, lab)
         yield _answer(images_one_by_one, record, lab)
         yield _answer(learns, record, lab)
 
@@ -77,11 +82,7 @@ def reads_no_further(path: Path) -> Verdict:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             found += [f"line {node.lineno}: imports {n}" for n in _imported(node) if not _allowed(n)]
-        elif (
-            isinstance(node, ast.Attribute)
-            and not _own(node)
-            and (node.attr[0] == "_" or node.attr in HARNESS)
-        ):
+        elif isinstance(node, ast.Attribute) and (_private(node) or _behind_the_box(node)):
             found.append(f"line {node.lineno}: reaches for {ast.unparse(node)}")
         elif isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in FORBIDDEN:
             found.append(f"line {node.lineno}: uses {ast.unparse(node)}")
@@ -102,145 +103,150 @@ def _allowed(name: str) -> bool:
     return name.split(".")[0] in LIBRARIES or ".".join(name.split(".")[:2]) in IMPORTS
 
 
-def _own(node: ast.Attribute) -> bool:
-    """self._x and super().__init__ are a class's own business."""
-    owner = ast.unparse(node.value)
-    return owner in ("self", "cls", "super()")
+def _private(node: ast.Attribute) -> bool:
+    """A name with an underscore; self._x and super().__init__ are a class's own business."""
+    return node.attr[0] == "_" and ast.unparse(node.value) not in ("self", "cls", "super()")
 
 
-class GuardedBox(BlackBox):
-    """A black box that counts a second time and knows who reaches into it."""
+def _behind_the_box(node: ast.Attribute) -> bool:
+    """A name of the black box that it does not offer."""
+    return ast.unparse(node.value) in ("self.box", "box") and node.attr not in PUBLIC
 
-    def __init__(self, *args: Any) -> None:
-        self.calls = 0
-        super().__init__(*args)
 
-    def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
-        if self.calls != self.spent:
-            raise AccessDenied(f"{self.calls} queries were made and the meter shows {self.spent}")
-        answer = super().logits(batch, prompts)
-        self.calls += len(prompts)
-        if answer.requires_grad and WHITE_BOX not in self._access:
-            raise AccessDenied("the black box let a gradient out")
+class Counting:
+    """A predictor that counts the calls which pass through it, apart from the meter."""
+
+    def __init__(self, inner: Predictor) -> None:
+        self._inner, self.calls = inner, 0
+
+    @property
+    def device(self) -> str:
+        return self._inner.device
+
+    @property
+    def model(self) -> ModelSpec:
+        return self._inner.model
+
+    def embed_words(self, words: str) -> Tensor:
+        return self._inner.embed_words(words)
+
+    def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
+        answers = self._inner.prepare(prompts, classes, template)
+
+        def answer(sample: Sample) -> Tensor:
+            self.calls += len(prompts)
+            return answers(sample)
+
         return answer
 
-    def __getattribute__(self, name: str) -> Any:
-        if (name.startswith("_") and not name.startswith("__")) or name in HARNESS:
-            caller = sys._getframe(1).f_code.co_filename
-            if "bench/methods" in caller or caller in map(str, method_files().values()):
-                raise AccessDenied(f"{Path(caller).name} reaches into the black box for {name}")
-        return super().__getattribute__(name)
+
+def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
+    """A run's record, and how often the method's prompts really reached the model."""
+    counters: list[Counting] = []
+
+    def watch(predictor: Predictor) -> Predictor:
+        counters.append(Counting(predictor))
+        return counters[-1]
+
+    try:
+        record = run_cell(cell, Settings(), lab, watch)
+    except Spoiled as spoiled:
+        record = spoiled.record
+    return record, counters[0].calls
 
 
-def guarded_run(cell: Cell, lab: Lab) -> tuple[dict[str, Any], BlackBox]:
-    """A run in a guarded box, and the box. The record's "counted" holds the second count of queries."""
-    boxes: list[GuardedBox] = []
-
-    class Box(GuardedBox):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            boxes.append(self)
-
-    record = run_cell(cell, Settings(), lab, Box)
-    return record | {"counted": boxes[0].calls}, boxes[0]
-
-
-def keeps_its_budget(cell: Cell, lab: Lab) -> Verdict:
+def keeps_its_budget(cell: Resolved, lab: Lab) -> Verdict:
     """Nothing ends above its budget, and a budget below one step still leaves a record."""
-    spent = []
+    point, spent = "budget kept", []
     for budget in AWKWARD:
-        record, _ = guarded_run(replace(cell, budget=budget), lab)
-        if record["status"] != "ok":
-            return Verdict("budget kept", False, f"budget {budget}: {_last(record['error'])}")
-        if not record["queries"] == record["counted"] <= budget:
-            detail = f"budget {budget}: {record['queries']} recorded, {record['counted']} counted"
-            return Verdict("budget kept", False, detail)
-        spent.append(f"{record['queries']} of {budget}")
-    return Verdict("budget kept", True, "queries: " + ", ".join(spent))
+        record, counted = counted_run(with_budget(cell, budget), lab)
+        if not record.ok:
+            return Verdict(point, False, f"budget {budget}: {record.reason}")
+        if not record.queries == counted <= budget:
+            return Verdict(point, False, f"budget {budget}: {record.queries} recorded, {counted} counted")
+        spent.append(f"{record.queries} of {budget}")
+    return Verdict(point, True, "queries: " + ", ".join(spent))
 
 
-def runs(record: dict[str, Any]) -> Verdict:
+def with_budget(resolved: Resolved, budget: int) -> Resolved:
+    """The same cell with another budget (queries)."""
+    return replace(resolved, cell=replace(resolved.cell, budget=budget))
+
+
+def runs(record: Record, counted: int) -> Verdict:
     """The run ends well and counts right."""
-    if record["status"] != "ok":
-        return Verdict("runs", False, _last(record["error"]))
-    seconds, params = record["run"]["seconds"], record["n_params"]
-    detail = f"{record['queries']:,} queries in {seconds:.1f} s, {params:,} parameters"
-    return Verdict("runs", record["queries"] == record["counted"], detail)
+    if not record.ok:
+        return Verdict("runs", False, record.reason)
+    detail = f"{record.queries:,} queries in {record.run.seconds:.1f} s, {record.n_params:,} parameters"
+    return Verdict("runs", record.queries == counted, detail)
 
 
-def same_in_another_process(cell: Cell, record: dict[str, Any]) -> Verdict:
+def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
     """A fresh process, nothing cached in it, leaves the same record."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply(run_cell, (cell, Settings()))
-    mine, theirs = comparable(record), comparable(other)
-    differing = [key for key in mine if mine[key] != theirs.get(key)]
+    mine, theirs = lasting(record), lasting(other)
+    differing = [key for key in mine if mine[key] != theirs[key]]
     detail = f"differs in {', '.join(differing)}" if differing else "byte for byte"
     return Verdict("same record in another process", not differing, detail)
 
 
-def comparable(record: dict[str, Any]) -> dict[str, str]:
-    """A record's lasting part, each entry as JSON."""
-    return {
-        key: json.dumps(value, sort_keys=True)
-        for key, value in record.items()
-        if key not in ("run", "counted")
-    }
+def lasting(record: Record) -> dict[str, str]:
+    """A record without what may differ between two equal runs, each entry as JSON."""
+    entries = record.to_json()
+    return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 
 
-def rebuilt_from_its_record(record: dict[str, Any], deployed: Prompt | None, lab: Lab) -> Verdict:
-    """The prompt built from the record's numbers gives the deployed one's logits, and its accuracy."""
-    prompt, _, box = rebuild(record, lab)
-    accuracy = box.score(prompt)
-    batch = box.train_pass()[0]
-    gap = (answer(box, batch, prompt) - answer(box, batch, deployed or prompt)).abs().max().item()
-    same = accuracy == record["accuracy"] and gap < 1e-4
-    detail = f"{accuracy} against {record['accuracy']}, logits differ by {gap:.0e}"
+def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
+    """The prompt built from the record's numbers has the deployed one's accuracy, again and again."""
+    prompt, _, trial = rebuild(record, lab)
+    again, _, other = rebuild(record, lab)
+    accuracy = trial.scorer.score(prompt)
+    gap = (answer(trial, prompt) - answer(other, again)).abs().max().item()
+    same = accuracy == record.accuracy and gap < 1e-4
+    detail = f"{accuracy} against {record.accuracy}, logits differ by {gap:.0e}"
     return Verdict("prompt rebuilt from its record", same, detail)
 
 
-def images_one_by_one(record: dict[str, Any], lab: Lab) -> Verdict:
+def images_one_by_one(record: Record, lab: Lab) -> Verdict:
     """A deployed prompt looks at one image at a time: it may not learn from the test set it is scored on."""
     point = "images one by one"
-    prompt, _, box = rebuild(record, lab)
+    prompt, _, trial = rebuild(record, lab)
     if prompt.pixels is None:
         return Verdict(point, True, "leaves the pixels alone")
-    whole = box.train_pass()[0]
-    alone = [
-        prompt.pixels(Batch(whole.source, index[None], UNKNOWN, None, whole.device)) for index in whole.index
-    ]
-    gap = (prompt.pixels(whole) - torch.cat(alone)).abs().max().item()
+    whole, loader = trial.loader.train_pass[0], trial.loader
+    alone = [loader.give(loader.train, index[None], labelled=False) for index in whole.index]
+    gap = (prompt.pixels(whole) - torch.cat([prompt.pixels(one) for one in alone])).abs().max().item()
     return Verdict(point, gap < 1e-4, f"largest difference {gap:.1e}")
 
 
-def learns(record: dict[str, Any], lab: Lab) -> Verdict:
+def learns(record: Record, lab: Lab) -> Verdict:
     """On the train set the deployed prompt's loss is below the untuned one's, beyond chance: z > 2."""
     point = "learns more than noise"
-    if record["n_params"] == 0:
+    if record.n_params == 0:
         return Verdict(point, True, "nothing to tune")
-    prompt, method, box = rebuild(record, lab)
-    gain = image_losses(box, method.prompt(method.x0)) - image_losses(box, prompt)
+    prompt, method, trial = rebuild(record, lab)
+    gain = image_losses(trial, method.prompt(method.x0)) - image_losses(trial, prompt)
     z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
-    first, last = (record["trace"][i]["accuracy"]["test"] for i in (0, -1))
+    first, last = (record.trace[i].accuracy["test"] for i in (0, -1))
     fall = f"train loss falls by {gain.mean():.3f} (z = {z:.1f}, wanted: above 2)"
     detail = f"{fall}; test accuracy {first:.1f} -> {last:.1f} %"
     return Verdict(point, z > 2, detail)
 
 
-def image_losses(box: BlackBox, prompt: Prompt) -> Tensor:
-    """[N] cross-entropy of each training image, through the head the prompt brings."""
+def image_losses(trial: Trial, prompt: Prompt) -> Tensor:
+    """[N] cross-entropy of each training image, through the head the prompt brings. Off the meter."""
     losses = []
-    for batch in box.train_pass():
-        logits = answer(box, batch, prompt)
+    for batch in trial.loader.train_pass:
+        logits = answer(trial, prompt, batch)
         losses.append(torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none"))
     return torch.cat(losses)
 
 
-def answer(box: BlackBox, batch: Batch, prompt: Prompt) -> Tensor:
-    """[B, C] logits, through the head the prompt brings. One query."""
-    box.report(prompt)
-    logits = box.logits(batch, [prompt])
-    return (logits if prompt.head is None else prompt.head(logits))[0].detach()
-
-
-def _last(error: str) -> str:
-    return error.strip().splitlines()[-1]
+@torch.no_grad()
+def answer(trial: Trial, prompt: Prompt, batch: Batch | None = None) -> Tensor:
+    """[B, C] logits of one batch (default: the first), through the head the prompt brings. Off the meter."""
+    batch = batch or trial.loader.train_pass[0]
+    answers = trial.predictor.prepare([prompt], trial.classes, trial.template)
+    logits = answers(trial.loader.behind(batch))
+    return (logits if prompt.head is None else prompt.head(logits))[0]

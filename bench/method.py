@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from inspect import getattr_static
 from typing import Any, ClassVar
 
 import torch
@@ -57,6 +58,11 @@ class Method(ABC):
     @abstractmethod
     def tune(self) -> None:
         """Spend the budget: ask `self.box` for logits, report prompts. May return early; may run for ever."""
+
+    @classmethod
+    def tunes(cls) -> bool:
+        """False for a method with nothing to tune, whose file says `n_params = 0`: it asks no query."""
+        return bool(getattr_static(cls, "n_params") != 0)
 
     @property
     def white_box(self) -> bool:

@@ -60,7 +60,8 @@ class SPSA:
     def gradient(self, losses: Tensor) -> Tensor:
         """The estimate g_k [n] from the losses [2 * directions] of the candidates asked last."""
         plus, minus = losses.to(self.x).chunk(2)
-        return ((plus - minus)[:, None] / (2 * self._ck * self._z)).mean(0)
+        gradient: Tensor = ((plus - minus)[:, None] / (2 * self._ck * self._z)).mean(0)
+        return gradient
 
     def tell(self, losses: Tensor) -> None:
         """Move x."""
@@ -108,7 +109,8 @@ class RGF:
     def gradient(self, losses: Tensor) -> Tensor:
         """The estimate [n] from the losses [1 + directions] of the candidates asked last."""
         slopes = (losses[1:] - losses[0]).to(self.x) / self.beta
-        return self.scale * (self._u * slopes[:, None]).mean(0)
+        gradient: Tensor = self.scale * (self._u * slopes[:, None]).mean(0)
+        return gradient
 
     def tell(self, losses: Tensor, step: float) -> None:
         """Move x."""

@@ -9,46 +9,48 @@ from itertools import product
 from bench.cell import Cell, Value, grid
 from bench.data.images import View
 from bench.errors import NotHere, UserError, did_you_mean
-from bench.methods import load_method, make_params, method_files, parse_value
-from bench.run import Lab, Settings, expected, open_task, params_in_force, prepare, suite_values
-from bench.store import Store
-from bench.suites import Suite
+from bench.lab import Lab, Settings, open_task
+from bench.params import parse_value
+from bench.plugins import METHODS
+from bench.resolve import Resolved, params_in_force
+from bench.run import expected, prepare
+from bench.store import Status, Store
+from bench.suite import Suite
 
 Override = tuple[str, Value]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells asked for, and where each one stands: done, failed, stale, damaged or missing."""
+    """All cells asked for, resolved, and where each one stands."""
 
-    cells: tuple[Cell, ...]
-    status: Mapping[Cell, str]
+    cells: tuple[Resolved, ...]
+    status: Mapping[Cell, Status]
 
-    def todo(self, retry_stale: bool) -> list[Cell]:
-        """The cells to run: not done, and not stale unless asked for."""
+    def todo(self, retry_stale: bool) -> list[Resolved]:
+        """What is to be run: not done, and not stale unless asked for."""
         kept = {"done"} if retry_stale else {"done", "stale"}
-        return [cell for cell in self.cells if self.status[cell] not in kept]
+        return [one for one in self.cells if self.status[one.cell] not in kept]
 
-    def queries(self, cells: Sequence[Cell]) -> int:
-        """What these may spend: their budgets, but nothing where nothing is tuned."""
-        return sum(cell.budget for cell in cells if load_method(cell.method).n_params != 0)
-
-    def rows(self) -> list[tuple[str, int, int, Counter[str]]]:
+    def rows(self) -> list[tuple[str, int, int, Counter[Status]]]:
         """(method with its variant, cells, queries, cells by status) for each row of the plan."""
-        rows: dict[str, list[Cell]] = {}
-        for cell in self.cells:
-            rows.setdefault(f"{cell.method} ({cell.variant})" if cell.variant else cell.method, []).append(
-                cell
-            )
+        rows: dict[str, list[Resolved]] = {}
+        for one in self.cells:
+            rows.setdefault(one.cell.row, []).append(one)
         return [
-            (name, len(cells), self.queries(cells), Counter(self.status[c] for c in cells))
+            (name, len(cells), queries(cells), Counter(self.status[one.cell] for one in cells))
             for name, cells in rows.items()
         ]
 
 
-def make_plan(cells: Sequence[Cell], store: Store, lab: Lab | None = None) -> Plan:
+def queries(cells: Sequence[Resolved]) -> int:
+    """What these may spend: their budgets, but nothing where nothing is tuned."""
+    return sum(one.queries for one in cells)
+
+
+def make_plan(cells: Sequence[Resolved], store: Store, lab: Lab | None = None) -> Plan:
     """Look up each cell's record in the store; with a lab, split and weights count as well."""
-    return Plan(tuple(cells), {cell: store.status(cell, expected(cell, lab)) for cell in cells})
+    return Plan(tuple(cells), {one.cell: store.status(one.cell, expected(one, lab)) for one in cells})
 
 
 def make_cells(
@@ -62,17 +64,17 @@ def make_cells(
     shots: Sequence[int] | None = None,
     backbone: str | None = None,
     score: str = "test",
-    settings: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> list[Cell]:
     """The grid, the suite's values where nothing is asked for. Raises UserError for what cannot be."""
-    names = list(method_files()) if "all" in methods else list(methods)
+    names = list(METHODS.files()) if "all" in methods else list(methods)
     for label, values in (("budget", budgets), ("shots", shots)):
         if values and min(values) < 1:
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
     source = suite.source(protocol)
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
-    variants = parse_variants(suite, names, settings)
+    variants = parse_variants(suite, names, overrides)
     return [
         cell
         for n in shots or (suite.shots,)
@@ -94,27 +96,27 @@ def make_cells(
 
 
 def parse_variants(
-    suite: Suite, methods: Sequence[str], settings: Sequence[str]
+    suite: Suite, methods: Sequence[str], given: Sequence[str]
 ) -> dict[str, list[tuple[Override, ...]]]:
     """['zip.rank=1,5', 'zip.clip=none'] -> {'zip': [((rank, 1), (clip, none)), ((rank, 5), (clip, none))]}.
 
     A value that the suite has in force anyway is no override: that row is the method itself.
     """
     choices: dict[str, dict[str, list[Value]]] = {}
-    for setting in settings:
-        left, equals, values = setting.partition("=")
+    for text in given:
+        left, equals, values = text.partition("=")
         method, dot, name = left.partition(".")
         if not (equals and dot and method and name and values):
-            raise UserError(f"--set {setting}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
+            raise UserError(f"--set {text}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
         if method not in methods:
             raise UserError(
-                f"--set {setting}: {method!r} is not among the methods. {did_you_mean(method, methods)}"
+                f"--set {text}: {method!r} is not among the methods. {did_you_mean(method, methods)}"
             )
         parsed = [parse_value(method, name, value) for value in values.split(",")]
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
     variants: dict[str, list[tuple[Override, ...]]] = {}
     for method in methods:
-        in_force = make_params(method, *suite_values(suite, method))  # raises for an unknown method
+        in_force = params_in_force(suite, method)  # raises for an unknown method
         sets = choices.get(method, {})
         rows = [
             tuple((n, v) for n, v in zip(sets, row, strict=True) if v != getattr(in_force, n))
@@ -122,11 +124,11 @@ def parse_variants(
         ]
         variants[method] = list(dict.fromkeys(rows))
         for row in rows:
-            make_params(method, *suite_values(suite, method), dict(row))
+            params_in_force(suite, method, row)
     return variants
 
 
-def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
+def check_inputs(cells: Sequence[Resolved], settings: Settings) -> Lab:
     """Load every model and open every data set once, in this process, which fills the workers' caches too.
 
     Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
@@ -137,7 +139,7 @@ def check_inputs(cells: Sequence[Cell], settings: Settings) -> Lab:
 
 
 def check_without_fetching(
-    cells: Sequence[Cell], settings: Settings
+    cells: Sequence[Resolved], settings: Settings
 ) -> tuple[Lab | None, list[str], list[UserError]]:
     """`check_inputs` for a dry run, which downloads nothing.
 
@@ -157,7 +159,7 @@ def refuse(faults: Sequence[UserError]) -> None:
         raise UserError("\n".join(map(str, faults)))
 
 
-def find_faults(cells: Sequence[Cell], lab: Lab) -> list[UserError]:
+def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
     """All that keeps these cells from running, each fault once."""
     faults: dict[str, UserError] = {}
 
@@ -169,26 +171,28 @@ def find_faults(cells: Sequence[Cell], lab: Lab) -> list[UserError]:
             return False
         return True
 
-    backbones = {name: attempt(partial(lab.backbone, name)) for name in {cell.backbone for cell in cells}}
-    for name in {getattr(params_in_force(cell), "encoder", None) for cell in cells}:
-        if name is not None:
-            attempt(partial(lab.encoder, name))
-    for cell in {(c.dataset, c.protocol, c.shots, c.score, c.backbone): c for c in cells}.values():
-        if backbones[cell.backbone]:
-            if attempt(partial(lab.task, cell)):
-                lab.hashes(cell)  # while the task is there: the plan asks for them
+    backbones = {name: attempt(partial(lab.backbone, name)) for name in {one.cell.backbone for one in cells}}
+    for name in {one.encoder for one in cells} - {None}:
+        attempt(partial(lab.encoder, str(name)))
+    places = {(c.dataset, c.protocol, c.shots, c.score, c.backbone): one for one in cells for c in [one.cell]}
+    for one in places.values():
+        if backbones[one.cell.backbone]:
+            if attempt(partial(lab.task, one)):
+                lab.split_hash(one)  # while the task is there: the plan asks for it
         else:  # what image size it wants is not known; whether the data is there can be said all the same
-            attempt(partial(open_task, cell, lab.settings, View(224)))
+            attempt(partial(open_task, one, lab.settings, View(224)))
     if not faults:
-        for cell in {(c.method, c.overrides): c for c in cells if c.overrides}.values():
-            attempt(partial(try_out, cell, lab))
+        variants = {(one.cell.method, one.cell.overrides): one for one in cells if one.cell.overrides}
+        for one in variants.values():
+            attempt(partial(try_out, one, lab))
     return list(faults.values())
 
 
-def try_out(cell: Cell, lab: Lab) -> None:
+def try_out(resolved: Resolved, lab: Lab) -> None:
     """Set a variant up, which asks nothing: what does not fit together shows. Raises UserError."""
+    cell = resolved.cell
     try:
-        prepare(cell, lab)
+        prepare(resolved, lab)
     except UserError:
         raise
     except Exception as error:

@@ -1,13 +1,11 @@
-"""What a method sends with a batch of images."""
+"""What a method sends, a prompt, and what it sends it with, a batch of images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Protocol
 
+import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from bench.blackbox import Batch
 
 # The access a black box must grant for each part of a prompt; a method declares the ones it needs.
 ACCESS = {
@@ -18,6 +16,54 @@ ACCESS = {
     "head": "logits head",
 }
 WHITE_BOX = "white box"
+
+UNKNOWN = torch.empty(0, dtype=torch.long)  # the labels of images that are being scored
+
+
+class Images(Protocol):
+    """A labelled set of images, as `bench.data` provides it. The harness holds it; a method never does."""
+
+    @property
+    def labels(self) -> Tensor:
+        """[N] int64, on the CPU."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Identifies content and preprocessing."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """[b] -> [b, 3, S, S] in [0, 1]."""
+        ...
+
+    def crops(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """[b] -> [b, 3, S, S] in [0, 1], augmented. Draws from `generator` alone."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """At most `batch_size` images: what a method sees of them.
+
+    index: [B] positions in their set. labels: [B], or UNKNOWN for images that are being scored. memo: a place
+    for what a method works out from the batch and wants to find again when it meets the batch again.
+    """
+
+    index: Tensor
+    labels: Tensor
+    load: Callable[[], Tensor] = field(repr=False)  # the images: a closure, which leads to nothing else
+    memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def images(self) -> Tensor:
+        """[B, 3, S, S] in [0, 1], on the device; loaded on first use and kept."""
+        return self.load()
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +80,7 @@ class Prompt:
 
     context: Tensor | None = None
     template: str | None = None
-    pixels: "Callable[[Batch], Tensor] | None" = None
+    pixels: Callable[[Batch], Tensor] | None = None
     tokens: Tensor | None = None
     head: Callable[[Tensor], Tensor] | None = None
     state: Tensor | None = None

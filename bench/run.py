@@ -8,223 +8,143 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench import __version__
-from bench.blackbox import BlackBox, BudgetSpent, Images
-from bench.cell import Cell
-from bench.data.card import joint_hash, load_card
-from bench.data.images import View
-from bench.data.task import Task, load_task
-from bench.gpu import PEAK
+from bench.blackbox import BudgetSpent
+from bench.isolation import Before, Spoiled
+from bench.lab import Lab, Settings
 from bench.method import Method
-from bench.methods import load_method, make_params, method_hash
-from bench.models import load_backbone, load_encoder
-from bench.models.features import features
+from bench.params import make_params
+from bench.plugins import load_method
 from bench.prompt import Prompt
-from bench.store import SCHEMA
-from bench.suites import Suite, load_suite
-
-TABLES = 32  # feature tables a process keeps
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run, not what to run. Only the precision moves numbers: with another one a record is stale."""
-
-    device: str = "cpu"
-    precision: str = "float32"
-    data_root: str | None = None
-    offline: bool = False
-
-
-class Lab:
-    """What one process has loaded: models, tasks, features. Kept, so that the next cell starts at once."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.backbone = lru_cache(2)(self._backbone)
-        self.encoder = lru_cache(2)(self._encoder)
-        self._tasks = lru_cache(4)(self._task)
-        self._splits: dict[tuple[str, ...], str] = {}
-        self._tables: dict[tuple[object, str], Tensor] = {}
-
-    def task(self, cell: Cell) -> Task:
-        """Training images and test sets, the same for every method and budget."""
-        return self._tasks(replace(cell, method="", budget=0, batch_size=0, overrides=()))
-
-    def hashes(self, cell: Cell) -> dict[str, str]:
-        """sha256 of what a cell's numbers come from and only loading tells: the split, the weights. Kept."""
-        key = (cell.dataset, cell.protocol, cell.backbone, cell.suite)
-        if key not in self._splits:
-            self._splits[key] = self.task(cell).split_hash  # the same for all seeds
-        return {"split": self._splits[key], "weights": self.backbone(cell.backbone).weights_hash}
-
-    def features(self, model: Any, images: Images) -> Tensor:
-        """[N, width] features of a whole set of plain images: worked out once, kept on disk and here."""
-        key = (model.identity, images.key)
-        if key not in self._tables:
-            if len(self._tables) >= TABLES:
-                self._tables.pop(next(iter(self._tables)))
-            self._tables[key] = features(model, images)
-        return self._tables[key]
-
-    def _backbone(self, name: str) -> Any:
-        s = self.settings
-        return load_backbone(name, device=s.device, precision=s.precision, offline=s.offline)
-
-    def _encoder(self, name: str) -> Any:
-        return load_encoder(name, device=self.settings.device, offline=self.settings.offline)
-
-    def _task(self, cell: Cell) -> Task:
-        backbone = self.backbone(cell.backbone)
-        view = View(backbone.image_size, backbone.resize_mode, backbone.interpolation)
-        return open_task(cell, self.settings, view)
-
-
-def open_task(cell: Cell, settings: Settings, view: View) -> Task:
-    """The task of a cell, its images as `view` says. Raises UserError for data that is missing or wrong."""
-    return load_task(
-        cell.dataset,
-        protocol=cell.protocol,
-        seed=cell.seed,
-        shots=cell.shots,
-        view=view,
-        root=settings.data_root,
-        score=cell.score,
-        targets=targets(cell),
-        device=settings.device,
-    )
-
-
-def prepare(cell: Cell, lab: Lab, box_type: type[BlackBox] = BlackBox) -> tuple[Method, BlackBox, Any]:
-    """The method, its black box and its parameters, with nothing spent yet. Raises UserError."""
-    params = params_in_force(cell)
-    cls = load_method(cell.method)
-    box = box_type(lab.backbone(cell.backbone), lab.task(cell), cell, cls.access, lab)
-    return cls(box, params, cell.seed_for("method")), box, params
-
-
-def params_in_force(cell: Cell) -> Any:
-    """The method's defaults, the suite's values over them, the cell's overrides on top."""
-    return make_params(cell.method, *suite_values(load_suite(cell.suite), cell.method), dict(cell.overrides))
-
-
-def suite_values(suite: Suite, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a suite says of a method: its image encoder, where the method has one, and its own table."""
-    known = {f.name for f in fields(load_method(method).Params)}
-    return {"encoder": suite.encoder} if "encoder" in known else {}, suite.methods.get(method, {})
+from bench.record import Deployed, Expected, Made, Record
+from bench.resolve import Resolved, resolve_record
+from bench.trial import Trial, Watch
 
 
 def run_cell(
-    cell: Cell, settings: Settings, lab: Lab | None = None, box_type: type[BlackBox] = BlackBox
-) -> dict[str, Any]:
-    """Run one cell and return its record, ready for JSON.
+    resolved: Resolved, settings: Settings, lab: Lab | None = None, watch: Watch = lambda predictor: predictor
+) -> Record:
+    """Run one cell and return its record.
 
-    A method's exception becomes a record with status "failed" and its traceback; UserError (bad input) and
-    KeyboardInterrupt pass through.
+    A method's exception becomes a record with status "failed" and its traceback, and so does a change of what
+    later cells use. UserError (bad input) and KeyboardInterrupt pass through. Raises Spoiled when this
+    process should run no more cells. watch: see Trial.
     """
     lab = lab or _lab(settings)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     torch.set_num_threads(1)  # one thread a worker: faster in sum, and the same sums everywhere
-    method, box, params = prepare(cell, lab, box_type)
+    lab.load(resolved)
+    before = Before()
+    method, trial = prepare(resolved, lab, watch)
     error = None
     try:
-        box.report(method.prompt(method.x0))
+        trial.report(method.prompt(method.x0))
         with suppress(BudgetSpent):
             method.tune()
-        box.finish()
+        trial.finish()
     except Exception:
         error = traceback.format_exc()
-    return {
-        "schema": SCHEMA,
-        "status": "failed" if error else "ok",
-        "error": error,
-        "cell": cell.as_dict(),
-        "title": method.title,
-        "variant": cell.variant,
-        "access": list(method.access),
-        "white_box": method.white_box,
-        "n_params": method.n_params,
-        "params": asdict(params),
-        "queries": box.spent,
-        "image_queries": box.image_queries,
-        "accuracy": box.trace[-1].accuracy if not error else {},
-        "n_test": box.n_test,
-        "trace": [asdict(point) for point in box.trace],
-        "prompt": pack(box.deployed),
-        "hashes": expected(cell, lab)["hashes"],
-        "run": {
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - clock, 3),
-            **machine(settings),
-        },
-    }
+    faults = before.compare(lab.broken)
+    if faults:
+        error = f"{error or ''}{faults}"
+    record = _record(resolved, lab, method, trial, error)
+    made = machine(settings, started, round(time.perf_counter() - clock, 3))
+    record = replace(record, run=made)
+    if faults.spoiled:
+        lab.clear()
+        raise Spoiled(record)
+    return record
 
 
-def targets(cell: Cell) -> tuple[str, ...]:
-    """The data sets a prompt is carried over to, its own first; none where it is scored at home."""
-    return load_suite(cell.suite).tests(cell.protocol, cell.dataset)
+def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predictor) -> tuple[Method, Trial]:
+    """The method and what stands behind its box, with nothing spent yet. Raises UserError."""
+    cell = resolved.cell
+    cls = load_method(cell.method, fresh=True)
+    params = make_params(cell.method, resolved.params)
+    trial = Trial(cell, lab.task(resolved), lab.predictor(cell), lab, cls.access, watch)
+    return cls(trial.box, params, cell.seed_for("method")), trial
 
 
-def expected(cell: Cell, lab: Lab | None = None) -> dict[str, Any]:
+def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial, error: str | None) -> Record:
+    points = tuple(trial.trace.points)
+    return Record(
+        cell=resolved.cell,
+        status="failed" if error else "ok",
+        error=error,
+        title=method.title,
+        access=tuple(method.access),
+        white_box=method.white_box,
+        n_params=method.n_params,
+        params=dict(resolved.params),
+        queries=trial.meter.spent,
+        image_queries=trial.meter.image_queries,
+        accuracy={} if error else points[-1].accuracy,
+        n_test=trial.scorer.n_test,
+        trace=points,
+        prompt=pack(trial.deployed),
+        hashes=expected(resolved, lab).hashes,
+        targets=resolved.targets,
+    )
+
+
+def expected(resolved: Resolved, lab: Lab | None = None) -> Expected:
     """What a current record of this cell agrees with; without a lab only what costs no loading."""
-    card = joint_hash(load_card(name).hash for name in targets(cell) or (cell.dataset,))
-    return {
-        "params": asdict(params_in_force(cell)),
-        "hashes": {"method": method_hash(cell.method), "card": card} | (lab.hashes(cell) if lab else {}),
-        **({"run": {"precision": lab.settings.precision}} if lab else {}),
-    }
+    if lab is None:
+        return Expected(resolved.params, resolved.hashes)
+    weights = lab.backbone(resolved.cell.backbone).weights_hash
+    hashes = replace(resolved.hashes, split=lab.split_hash(resolved), weights=weights)
+    return Expected(resolved.params, hashes, lab.settings.precision)
 
 
-def pack(prompt: Prompt | None) -> dict[str, str | None]:
-    """A deployed prompt as data: its state (base64 of little-endian float32) or its words."""
+def pack(prompt: Prompt | None) -> Deployed:
+    """A deployed prompt as data."""
     if prompt is None:
-        return {"state": None, "template": None}
+        return Deployed()
     state = None
     if prompt.state is not None:
         state = base64.b64encode(prompt.state.detach().cpu().numpy().astype("<f4").tobytes()).decode()
-    return {"state": state, "template": prompt.template}
+    return Deployed(state, prompt.template)
 
 
-def rebuild(record: dict[str, Any], lab: Lab) -> tuple[Prompt, Method, BlackBox]:
-    """The deployed prompt of a record, its method, and a fresh black box to send it through."""
-    method, box, _ = prepare(Cell.from_dict(record["cell"]), lab)
-    stored = record["prompt"]
-    if stored["state"] is None:
-        return replace(method.prompt(None), template=stored["template"]), method, box
-    state = np.frombuffer(base64.b64decode(stored["state"]), dtype="<f4").copy()
-    return method.prompt(torch.from_numpy(state).to(box.device)), method, box
+def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
+    """The deployed prompt of a record, its method, and a fresh trial to send it through. Raises UserError."""
+    method, trial = prepare(resolve_record(record), lab)
+    stored = record.prompt
+    if stored.state is None:
+        return replace(method.prompt(None), template=stored.template), method, trial
+    state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
+    return method.prompt(torch.from_numpy(state).to(trial.predictor.device)), method, trial
 
 
-def machine(settings: Settings) -> dict[str, Any]:
-    """Where and with what a record was made. Peak memory is the process's, cells before this one included."""
+def machine(settings: Settings, started: datetime, seconds: float) -> Made:
+    """When, where and with what a record was made."""
     device = settings.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     on_gpu = device.startswith("cuda")
-    gpu_memory = {PEAK: round(torch.cuda.max_memory_reserved(device) / 2**20, 1)} if on_gpu else {}
     packages = ("torch", "torchvision", "open_clip_torch", "timm", "ray", "numpy", "pillow", "cma")
-    return {
-        "peak_memory_mib": round(peak, 1),
-        **gpu_memory,
-        "device": device,
-        "precision": settings.precision,
-        "hardware": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
-        "pid": os.getpid(),
-        "versions": {
+    return Made(
+        started=started.isoformat(timespec="seconds"),
+        seconds=seconds,
+        device=device,
+        precision=settings.precision,
+        hardware=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
+        pid=os.getpid(),
+        peak_memory_mib=round(peak, 1),
+        peak_gpu_memory_mib=round(torch.cuda.max_memory_reserved(device) / 2**20, 1) if on_gpu else None,
+        versions={
             "bench": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in packages},
         },
-    }
+    )
 
 
 def cpu_name() -> str:

@@ -1,10 +1,9 @@
-"""The records on disk: one JSON file a cell, written whole or not at all. The folder is the data base."""
+"""The records on disk: one JSON file per cell, written whole or not at all. The folder is the data base."""
 
 import json
 import os
-import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
@@ -12,18 +11,16 @@ from typing import Any, Literal
 
 from bench.cell import Cell
 from bench.errors import UserError
+from bench.record import Expected, Malformed, Record, dump, read
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA = 1  # of a record; a reader that meets another one says so
-WIDTH = 100  # columns; what fits is written on one line
 PROBE = 1 << 20  # bytes that must fit on the disk before a run may start: a few dozen records
 
 Status = Literal["done", "failed", "stale", "damaged", "missing"]
-Record = dict[str, Any]
 
 
 class Store:
@@ -40,33 +37,24 @@ class Store:
 
     def read(self, cell: Cell) -> Record:
         """The record of `cell`. Raises UserError if it is damaged, FileNotFoundError if there is none."""
-        return _load(self.path(cell))
+        return _read(self.path(cell))
 
     def records(self) -> Iterator[Record]:
         """Every record, in the order of the paths. Raises UserError at the first damaged one."""
         for path in sorted(self.root.glob("*/*/*/*/*.json")):
-            yield _load(path)
+            yield _read(path)
 
-    def status(self, cell: Cell, expected: Mapping[str, Any]) -> Status:
-        """How far `cell` is. Exists is not done.
-
-        `expected` holds what the record has to agree with to count as done, e.g. {"hashes": {"method": ...},
-        "params": {...}}; a mapping in it may name fewer keys than the record has. See `differences`.
-        """
+    def status(self, cell: Cell, expected: Expected) -> Status:
+        """How far `cell` is. Exists is not done: a record that does not agree with `expected` is stale."""
         try:
             record = self.read(cell)
         except FileNotFoundError:
             return "missing"
         except UserError:
             return "damaged"
-        if record["status"] != "ok":
+        if not record.ok:
             return "failed"
-        return "stale" if self.differences(cell, expected) else "done"
-
-    def differences(self, cell: Cell, expected: Mapping[str, Any]) -> list[str]:
-        """Why a record is stale: the dotted names that disagree with `expected`, e.g. ["hashes.method"]."""
-        everything = {**expected, "cell": cell.as_dict()}
-        return list(_differences(json.loads(json.dumps(everything)), self.read(cell)))
+        return "stale" if record.cell != cell or expected.differences(record) else "done"
 
     # Writing
 
@@ -75,7 +63,7 @@ class Store:
 
         Raises UserError if the disk refuses it (the old record stays), ValueError for NaN and infinity.
         """
-        path = self.path(Cell.from_dict(record["cell"]))
+        path = self.path(record.cell)
         text = dump(record)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,59 +105,14 @@ class Store:
             _release(handle, lock)
 
 
-def failure(cell: Cell, error: str) -> Record:
-    """The record of a cell that left nothing but an error."""
-    return {"schema": SCHEMA, "status": "failed", "error": error, "cell": cell.as_dict(), "run": {}}
-
-
-def reason(record: Record) -> str:
-    """Why a cell failed, on one line: the error, and the place in the method's own file."""
-    lines = (record["error"] or "").strip().splitlines() or ["no message"]
-    name = re.escape(f"{record['cell']['method']}.py")
-    places = [found for line in lines if (found := re.search(rf'[/"]({name})", line (\d+)', line))]
-    where = f" ({places[-1][1]}:{places[-1][2]})" if places else ""
-    return lines[-1].removeprefix("bench.errors.").removeprefix("bench.blackbox.") + where
-
-
-def dump(record: Record) -> str:
-    """`record` as JSON text: sorted keys, what fits on one line on one line, so that changes read well."""
-    return _layout(json.loads(json.dumps(record, allow_nan=False)), "") + "\n"
-
-
-def _layout(value: Any, pad: str) -> str:
-    line = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    if not isinstance(value, dict | list) or len(pad) + len(line) <= WIDTH:
-        return line
-    inner = pad + "  "
-    if isinstance(value, dict):
-        items = [f"{json.dumps(key)}: {_layout(value[key], inner)}" for key in sorted(value)]
-    else:
-        items = [_layout(item, inner) for item in value]
-    body = ",\n".join(inner + item for item in items)
-    return f"{{\n{body}\n{pad}}}" if isinstance(value, dict) else f"[\n{body}\n{pad}]"
-
-
-def _load(path: Path) -> Record:
+def _read(path: Path) -> Record:
+    """Raises UserError, with the path and the remedy, FileNotFoundError if there is none."""
     try:
-        record = json.loads(path.read_bytes())
-    except ValueError as error:
+        return read(path)
+    except Malformed as error:
         raise UserError(f"{path} is damaged ({error}). Delete it and run its cell again.") from error
-    if not isinstance(record, dict) or not {"schema", "status", "cell"} <= record.keys():
-        raise UserError(f"{path} is no record of a run. Delete it, or move it out of the results folder.")
-    if record["schema"] != SCHEMA:
-        raise UserError(
-            f"{path} has schema {record['schema']}, this version of bench reads {SCHEMA}. Run its cell again "
-            "or use the version that wrote it."
-        )
-    return record
-
-
-def _differences(expected: Any, found: Any, name: str = "") -> Iterator[str]:
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key, value in expected.items():
-            yield from _differences(value, found.get(key), f"{name}.{key}" if name else key)
-    elif expected != found:
-        yield name
+    except UserError as error:
+        raise UserError(f"{path} {error}. Correct that and run again.") from error
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -5,10 +5,9 @@ Hansen, The CMA evolution strategy: a tutorial, 2016, https://arxiv.org/abs/1604
 
 from dataclasses import dataclass
 
-from bench.methods import load_method
-from bench.optim import CMAES
+from bench.methods.zip import Zip
 
-Zip = load_method("zip")
+from bench.optim import CMAES
 
 
 @dataclass(frozen=True)

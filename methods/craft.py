@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from bench.methods.bbt import BBT
 from torch import Tensor
 
 from bench.blackbox import Batch, cross_entropy
-from bench.methods import load_method
 from bench.optim import CMAES
 from bench.prompt import Prompt
-
-BBT = load_method("bbt")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ learning, 2017, https://arxiv.org/abs/1703.03864
 
 from dataclasses import dataclass
 
+from bench.methods.zip import Zip
+
 from bench.blackbox import cross_entropy
-from bench.methods import load_method
 from bench.optim import OpenES
 from bench.prompt import Prompt
-
-Zip = load_method("zip")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ Candidates around the start, each scored on one pass over the train set; the bes
 
 from dataclasses import dataclass
 
-from bench.methods import load_method
-
-Zip = load_method("zip")
+from bench.methods.zip import Zip
 
 
 @dataclass(frozen=True)

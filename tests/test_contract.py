@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.check import TEMPLATE
-from bench.cli import main
+from bench.commands.main import main
+from bench.commands.method import TEMPLATE
 from bench.contract import check
-from bench.methods import method_files
+from bench.plugins import METHODS
 
 QUICK = ("manual", "zip")
 LEARNS = "learns more than noise"
@@ -16,7 +16,7 @@ LEARNS = "learns more than noise"
 CHEATS = {
     "reaches for the model's weights": (
         "logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries",
-        "logits = self.box.logits(batch, prompts); self.box._backbone.model",
+        "logits = self.box.logits(batch, prompts); self.box._trial.predictor",
         "access: public names only",
     ),
     "imports the model": (
@@ -52,7 +52,7 @@ CHEATS = {
     "draws from the global generator": (
         "return self.normal(self.n_params, std=0.02)",
         "import torch; return 0.02 * torch.randn(self.n_params)",
-        "same record in another process",
+        "budget kept",
     ),
     "keeps too little to be rebuilt": (
         "state=state)",
@@ -88,7 +88,7 @@ def test_blackvip_keeps_all_of_it_but_learning_which_takes_longer() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(method_files()) - set(QUICK)))
+@pytest.mark.parametrize("name", sorted(set(METHODS.files()) - set(QUICK)))
 def test_every_method_keeps_the_contract(name: str) -> None:
     assert broken(name, budget=2000) == {}
 
@@ -109,7 +109,7 @@ def test_images_that_are_scored_carry_no_labels(tmp_path: Path, monkeypatch: pyt
     leak = "pixels=lambda b: b.images + 0 * b.source.labels[b.index].view(-1, 1, 1, 1), state=state"
     (tmp_path / "cheat.py").write_text(text.replace("state=state", leak))
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    assert "no attribute 'labels'" in broken("cheat")["budget kept"]
+    assert "no attribute 'source'" in broken("cheat")["budget kept"]
 
 
 def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

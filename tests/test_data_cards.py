@@ -4,7 +4,8 @@ import pytest
 
 from bench.data.card import Card, card_names, load_card
 from bench.errors import UserError
-from bench.suites import load_suite, suite_files
+from bench.plugins import SUITES
+from bench.suite import load_suite
 
 GOOD = """
 title = "Mine"
@@ -89,7 +90,7 @@ def test_a_rendered_data_set_needs_class_names(cards):
 
 def test_two_cards_of_one_name_are_refused(cards):
     cards(name="dtd")
-    with pytest.raises(UserError, match=r"two cards are called 'dtd': .*Rename one"):
+    with pytest.raises(UserError, match=r"two data sets are called 'dtd': .*Rename one"):
         load_card("dtd")
 
 
@@ -126,7 +127,7 @@ def test_every_paper_card_names_where_its_files_come_from():
                 assert any(card.layout.split in download.what for download in card.download), name
 
 
-@pytest.mark.parametrize("name", suite_files())
+@pytest.mark.parametrize("name", SUITES.files())
 def test_every_shipped_suite_loads_and_its_cards_exist(name):
     suite = load_suite(name)
     for dataset in suite.datasets:

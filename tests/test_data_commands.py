@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 from fabricate_data import SPLIT, fabricate
 
-from bench.data.commands import data
+from bench.commands.data import data
 from bench.errors import UserError
 
 

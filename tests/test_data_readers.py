@@ -12,8 +12,8 @@ from PIL import Image
 
 from bench.data.card import load_card
 from bench.data.images import View, clean
+from bench.data.inspection import inspect, missing
 from bench.data.task import load_task
-from bench.data.verify import missing, verify
 from bench.errors import UserError
 
 TUNABLE = ("fab-json", "fab-mlai", "fab-fgvc", "fab-imagenet", "fab-folder")
@@ -127,7 +127,7 @@ def test_scoring_on_the_validation_split(whole):
 @pytest.mark.parametrize("name", ALL)
 def test_verify_finds_nothing_wrong_with_a_whole_data_set(whole, name):
     seen = []
-    report = verify(load_card(name), whole / "data", lambda done, total: seen.append((done, total)))
+    report = inspect(load_card(name), whole / "data", lambda done, total: seen.append((done, total)))
     assert report.problems == ()
     assert report.decoded == sum(report.counts.values()) == seen[-1][0] == seen[-1][1]
     assert missing(load_card(name), whole / "data") == ""
@@ -210,7 +210,7 @@ def test_a_damaged_split_is_named(one, damage):
     edit(folder, change)
     with pytest.raises(UserError, match=message):
         load_task("fab-json", "few-shot", 1, 2, View(24))
-    problems = verify(load_card("fab-json"), folder.parent).problems
+    problems = inspect(load_card("fab-json"), folder.parent).problems
     assert any(re.search(message, problem) for problem in problems)
 
 
@@ -278,7 +278,7 @@ def test_a_damaged_image_is_named(one, damage, message, name):
     folder = one(name)
     image = folder / ("images/barn/0009.jpg" if name == "fab-json" else "test/barn/photo 9.png")
     damage(image)
-    report = verify(load_card(name), folder.parent)
+    report = inspect(load_card(name), folder.parent)
     if name == "fab-folder" and damage is remove:  # a folder has no list: the count tells
         assert "19 test images, but the card says 20" in report.problems[0]
     else:

@@ -1,24 +1,25 @@
 """Cells a GPU: decided by what the first cell of each method needed, as its record says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cells import mini_cells
 
-from bench import gpu
 from bench.cell import Cell
-from bench.plan import make_cells
-from bench.store import SCHEMA, Store
-from bench.suites import load_suite
+from bench.record import Made, failure
+from bench.schedule import gpu
+from bench.store import Store
 
-SUITE = load_suite("mini")
 SETS = ("mini-digits", "mini-letters")  # 10 and 26 classes
-CELLS = make_cells(SUITE, ["zip", "bar"], datasets=SETS, seeds=[1, 2])
+WORK = mini_cells("zip", "bar", datasets=SETS, seeds=[1, 2])
+CELLS = [one.cell for one in WORK]
 
 
-def finish(store: Store, cells: list[Cell], needs: dict[str, float], status: str = "ok") -> None:
+def finish(store: Store, cells: list[Cell], needs: dict[str, float]) -> None:
     for cell in cells:
-        run = {gpu.PEAK: needs[cell.method]} if cell.method in needs else {}
-        store.write({"schema": SCHEMA, "status": status, "cell": cell.as_dict(), "run": run})
+        made = Made(peak_gpu_memory_mib=needs.get(cell.method))
+        store.write(replace(failure(cell, "made up"), run=made))
 
 
 @pytest.mark.parametrize(
@@ -38,24 +39,24 @@ def test_the_neediest_decides(peaks: list[float], cells: int) -> None:
 
 def test_the_first_cell_of_each_method_is_measured_on_the_largest_data_set(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    rounds = gpu.rounds_by_memory(CELLS, CELLS, store, 40_000.0)
+    rounds = gpu.rounds_by_memory(WORK, WORK, store, 40_000.0)
     probes, share = next(rounds)
     assert share == 1
-    assert [(cell.method, cell.dataset) for cell in probes] == [("zip", SETS[1]), ("bar", SETS[1])]
-    finish(store, probes, {"zip": 1000.0, "bar": 9000.0})
+    assert [(one.cell.method, one.cell.dataset) for one in probes] == [("zip", SETS[1]), ("bar", SETS[1])]
+    finish(store, [one.cell for one in probes], {"zip": 1000.0, "bar": 9000.0})
     rest, share = next(rounds)
     assert share == 1 / 3
-    assert sorted(cell.path for cell in [*probes, *rest]) == sorted(cell.path for cell in CELLS)
+    assert sorted(one.cell.path for one in [*probes, *rest]) == sorted(cell.path for cell in CELLS)
     assert next(rounds, None) is None
 
 
 def test_what_was_measured_before_is_not_measured_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store, CELLS[:1], {"zip": 1000.0})
-    rounds = list(gpu.rounds_by_memory(CELLS[1:], CELLS, store, 40_000.0))
-    assert [cell.method for cell in rounds[0][0]] == ["bar"]
+    rounds = list(gpu.rounds_by_memory(WORK[1:], WORK, store, 40_000.0))
+    assert [one.cell.method for one in rounds[0][0]] == ["bar"]
     finish(store, CELLS, {"zip": 1000.0, "bar": 9000.0})
-    assert [share for _, share in gpu.rounds_by_memory(CELLS, CELLS, store, 40_000.0)] == [1 / 3]
+    assert [share for _, share in gpu.rounds_by_memory(WORK, WORK, store, 40_000.0)] == [1 / 3]
 
 
 def test_damaged_and_cpu_records_measure_nothing(tmp_path: Path) -> None:

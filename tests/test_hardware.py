@@ -1,32 +1,31 @@
 """What only a GPU, or the published weights, can show: `pytest -m gpu`, `pytest -m weights`."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from cells import mini_cells
 from click.testing import CliRunner
 
-from bench import gpu
-from bench.cli import main
-from bench.methods import method_files
+from bench.commands.main import main
+from bench.lab import Settings
 from bench.models import load_backbone, load_encoder
-from bench.plan import make_cells
-from bench.run import Settings, run_cell
-from bench.suites import load_suite
+from bench.plugins import METHODS
+from bench.run import run_cell
+from bench.store import Store
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method", sorted(method_files()))
+@pytest.mark.parametrize("method", sorted(METHODS.files()))
 def test_a_cell_on_a_gpu_is_that_of_the_cpu(method: str) -> None:
     """The same draws in the same order: the first steps differ by rounding alone."""
-    cell = make_cells(load_suite("mini"), [method], datasets=["mini-digits"], budgets=[20])[0]
+    (cell,) = mini_cells(method, datasets=["mini-digits"], budgets=[20])
     cpu, cuda = run_cell(cell, Settings()), run_cell(cell, Settings(device="cuda"))
-    assert cuda["status"] == "ok", cuda["error"]
-    assert cuda["queries"] == cpu["queries"] and cuda["run"][gpu.PEAK] > 0
-    for here, there in zip(cpu["trace"], cuda["trace"], strict=True):
-        assert there["accuracy"]["test"] == pytest.approx(here["accuracy"]["test"], abs=1.5)
+    assert cuda.ok, cuda.error
+    assert cuda.queries == cpu.queries and cuda.run.peak_gpu_memory_mib
+    for here, there in zip(cpu.trace, cuda.trace, strict=True):
+        assert there.accuracy["test"] == pytest.approx(here.accuracy["test"], abs=1.5)
 
 
 @pytest.mark.gpu
@@ -45,8 +44,8 @@ def test_cells_share_a_gpu_by_what_the_first_needed(tmp_path: Path) -> None:
     arguments = ["--methods", "zip,bptvlm", "--datasets", "mini-digits,mini-colors", "--budget", "100"]
     done = CliRunner().invoke(main, ["run", *arguments, "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    records = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
-    assert len(records) == 6 and all(record["run"][gpu.PEAK] > 0 for record in records)
+    records = list(Store(tmp_path).records())
+    assert len(records) == 6 and all(record.run.peak_gpu_memory_mib for record in records)
 
 
 @pytest.mark.weights
@@ -64,12 +63,10 @@ def test_the_published_weights_know_cats_from_dogs(name: str) -> None:
 @pytest.mark.weights
 def test_a_cell_with_the_published_weights() -> None:
     """Rendered shapes, twelve classes: far above chance before anything is tuned."""
-    (cell,) = make_cells(
-        load_suite("mini"), ["zip"], datasets=["mini-shapes"], budgets=[20], backbone="ViT-B-32/openai"
-    )
+    (cell,) = mini_cells("zip", datasets=["mini-shapes"], budgets=[20], backbone="ViT-B-32/openai")
     record = run_cell(cell, Settings())
-    assert record["status"] == "ok", record["error"]
-    assert record["trace"][0]["accuracy"]["test"] > 2 * 100 / 12
+    assert record.ok, record.error
+    assert record.trace[0].accuracy["test"] > 2 * 100 / 12
 
 
 @pytest.mark.weights

@@ -1,51 +1,46 @@
-"""The arrows of the architecture: imports point one way, and tables cost no torch."""
+"""The arrows of the architecture: imports point one way, no circle, and tables cost no torch."""
 
 import ast
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import bench
 from bench.contract import IMPORTS, LIBRARIES
-from bench.methods import method_files
+from bench.plugins import METHODS
 
 PACKAGE = Path(bench.__file__).parent
 
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
-    {"", "errors", "paths", "toml", "signals"},
-    {"cell", "prompt"},
-    {
-        "blackbox",
-        "method",
-        "optim",
-        "data",
-        "models",
-        "mini",
-        "methods",
-        "datasets",
-        "suites",
-        "store",
-        "gpu",
-    },
+    {"", "errors", "paths", "toml"},
+    {"cell", "prompt", "methods"},
+    {"protocols", "blackbox", "record", "optim"},
+    {"method", "meter", "isolation", "store"},
+    {"plugins"},
+    {"params", "suite", "data", "models", "mini"},
+    {"loader", "trace", "resolve"},
+    {"predictor"},
+    {"scorer", "lab"},
+    {"trial"},
     {"run"},
-    {"pool", "plan", "report"},
-    {"progress", "contract", "check"},
-    {"cli", "__main__"},
+    {"plan", "schedule", "report"},
+    {"contract"},
+    {"commands", "__main__"},
 ]
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of the modules a file imports, anywhere in it; not those that only type checkers see."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+    """Dotted names of the modules a file imports, wherever and however.
+
+    In functions, for type checkers alone, and by import_module with a name that is written out.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -53,11 +48,18 @@ def imports(path: Path) -> Iterator[str]:
             package = node.module or ""
             modules = (f"{package}.{alias.name}" for alias in node.names)
             yield from (name if _is_module(name) else package for name in modules)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (name.value for name in node.args if isinstance(name, ast.Constant))
 
 
 def _is_module(name: str) -> bool:
     path = PACKAGE.parent.joinpath(*name.split("."))
     return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def module_of(source: str) -> str:
+    """'report/frame.py' -> 'bench.report.frame'."""
+    return ".".join(("bench", *Path(source).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def layer(module: str) -> int:
@@ -72,25 +74,41 @@ def sources() -> list[str]:
     return sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
+def ours(source: str) -> set[str]:
+    return {name for name in imports(PACKAGE / source) if name.split(".")[0] == "bench"}
+
+
 @pytest.mark.parametrize("source", sources())
-def test_imports_point_down(source):
-    own = ".".join(("bench", *Path(source).with_suffix("").parts)).removesuffix(".__init__")
-    upward = [
-        name
-        for name in imports(PACKAGE / source)
-        if name.split(".")[0] == "bench" and layer(name) > layer(own)
-    ]
-    assert upward == []
+def test_imports_point_down(source: str) -> None:
+    own = module_of(source)
+    assert [name for name in ours(source) if layer(name) > layer(own)] == []
 
 
-@pytest.mark.parametrize("name", method_files())
-def test_a_method_sees_the_black_box_and_nothing_else(name):
-    for module in imports(method_files()[name]):
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Module by module; a package's __init__ stands for itself, not for what lies in it."""
+    graph = {module_of(source): ours(source) - {module_of(source)} for source in sources()}
+    assert len(graph) > 60 and graph["bench.trial"] >= {"bench.meter", "bench.scorer"}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
+    text = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bench.store import Store\n"
+        "def f():\n    import importlib\n    importlib.import_module('bench.plan')\n"
+    )
+    (tmp_path / "one.py").write_text(text)
+    assert {"bench.store", "bench.plan"} <= set(imports(tmp_path / "one.py"))
+
+
+@pytest.mark.parametrize("name", METHODS.files())
+def test_a_method_sees_the_black_box_and_nothing_else(name: str) -> None:
+    for module in imports(METHODS.file(name)):
         root = module.split(".")[0]
-        assert module in IMPORTS or (root != "bench" and root in LIBRARIES), module
+        allowed = module in IMPORTS or module.startswith("bench.methods.")
+        assert allowed or (root != "bench" and root in LIBRARIES), module
 
 
-def test_plug_in_folders_are_no_packages():
+def test_plug_in_folders_are_no_packages() -> None:
     home = PACKAGE.parent
     if not (home / "pyproject.toml").exists():
         pytest.skip("not a checkout")
@@ -112,19 +130,17 @@ def loaded(script: str, *suspects: str) -> set[str]:
     return set(names) & set(suspects)
 
 
-def test_reports_load_neither_torch_nor_ray():
-    modules = [
-        ".".join(("bench", *Path(s).with_suffix("").parts)) for s in sources() if s.startswith("report")
-    ]
-    lines = [f"import {name.removesuffix('.__init__')}" for name in modules]
+def test_reports_load_neither_torch_nor_ray() -> None:
+    lines = [f"import {module_of(s)}" for s in sources() if s.startswith("report")]
     assert len(lines) > 5
-    assert loaded("\n".join([*lines, "import bench.store"]), "torch", "ray", "open_clip", "timm") == set()
+    lines += ["import bench.store, bench.record, bench.commands.report"]
+    assert loaded("\n".join(lines), "torch", "ray", "open_clip", "timm") == set()
 
 
-def test_help_loads_next_to_nothing():
+def test_help_loads_next_to_nothing() -> None:
     script = """
 from click.testing import CliRunner
-from bench.cli import main
+from bench.commands.main import main
 for arguments in (["--help"], ["run", "--help"]):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and "Usage" in result.output, result.output
@@ -132,13 +148,13 @@ for arguments in (["--help"], ["run", "--help"]):
     assert loaded(script, "torch", "ray", "pandas", "matplotlib", "open_clip") == set()
 
 
-def test_a_local_run_never_loads_ray():
+def test_a_local_run_never_loads_ray() -> None:
     script = """
 import tempfile, toy_runs
-from bench.pool import run_all
+from bench.schedule.pool import run_all
 done = []
 settings = toy_runs.Settings(tempfile.gettempdir())
-run_all([toy_runs.cell()], settings, run=toy_runs.run, on_record=done.append, local=True)
+run_all([toy_runs.resolved()], settings, run=toy_runs.run, on_record=done.append, local=True)
 assert len(done) == 1
 """
     assert loaded(script, "ray", "torch") == {"torch"}

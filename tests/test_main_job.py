@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import mini_cells
 from click.testing import CliRunner
 
-from bench.cli import main
-from bench.plan import make_cells
-from bench.run import Lab, Settings, run_cell
-from bench.suites import load_suite
+from bench.commands.main import main
+from bench.lab import Lab, Settings
+from bench.run import run_cell
 
 JOB = ["--methods", "zip,blackvip,manual", "--datasets", "mini-digits,mini-colors", "--budget", "60"]
 
@@ -135,7 +135,7 @@ def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> Non
         f"bad = pathlib.Path({str(tmp_path)!r}) / 'clip.safetensors'\n"
         "bad.write_bytes(m.FILES['clip'].read_bytes()[:-100])\n"
         "m.FILES['clip'] = bad\n"
-        "from bench.cli import main\n"
+        "from bench.commands.main import main\n"
         f"main(['run', '--local', '--results', {str(tmp_path / 'r')!r}])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
@@ -145,8 +145,8 @@ def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> Non
 
 def test_a_cell_does_not_depend_on_what_ran_before_it_in_the_same_process() -> None:
     """The backbone's features and those of BlackVIP's encoder never stand in each other's place."""
-    suite, settings, lab = load_suite("mini"), Settings(), Lab(Settings())
-    cells = make_cells(suite, ["zip", "blackvip"], datasets=["mini-digits"], budgets=[20])
-    alone = [run_cell(cell, settings, Lab(settings))["trace"] for cell in cells]
-    assert [run_cell(cell, settings, lab)["trace"] for cell in reversed(cells)] == alone[::-1]
-    assert [run_cell(cell, settings, lab)["trace"] for cell in cells] == alone
+    settings, lab = Settings(), Lab(Settings())
+    cells = mini_cells("zip", "blackvip", datasets=["mini-digits"], budgets=[20])
+    alone = [run_cell(cell, settings, Lab(settings)).trace for cell in cells]
+    assert [run_cell(cell, settings, lab).trace for cell in reversed(cells)] == alone[::-1]
+    assert [run_cell(cell, settings, lab).trace for cell in cells] == alone

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import D, S, ToyBackbone, ToyLab, toy_box, toy_cell, toy_task
+from toy import D, S, ToyBackbone, ToyLab, toy_cell, toy_trial, trial_of
 
 from bench.blackbox import BlackBox, BudgetSpent
 from bench.errors import UserError
 from bench.method import Method
-from bench.methods import load_method, make_params, method_files, method_hash, parse_value
+from bench.params import make_params, parse_value
+from bench.plugins import METHODS as FOUND
+from bench.plugins import load_method, method_hash
+from bench.trial import Trial
 
 # Parameter values under which every method runs in the toy world: 16 pixels, text width 12.
 SMALL: dict[str, dict[str, Any]] = {
@@ -26,25 +29,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "craft": {"intrinsic": 16, "population": 6, "hidden": 8},
     **{name: {"intrinsic": 40, "rank": 2, "m": 4} for name in ("zip", "openes", "cmaes", "random_search")},
 }
-METHODS = sorted(method_files())
+METHODS = sorted(FOUND.files())
 
 
 def build(name: str, box: BlackBox, **params: Any) -> Method:
     return load_method(name)(box, make_params(name, params), seed=11)
 
 
-def small(name: str, **changes: Any) -> tuple[Method, BlackBox]:
-    box = toy_box(load_method(name).access, **{"method": name, "budget": 300, **changes})
-    return build(name, box, **SMALL.get(name, {})), box
+def small(name: str, **changes: Any) -> tuple[Method, Trial]:
+    trial = toy_trial(load_method(name).access, **{"method": name, "budget": 300, **changes})
+    return build(name, trial.box, **SMALL.get(name, {})), trial
 
 
-def run(name: str, **changes: Any) -> tuple[Method, BlackBox]:
-    method, box = small(name, **changes)
-    box.report(method.prompt(method.x0))
+def run(name: str, **changes: Any) -> tuple[Method, Trial]:
+    method, trial = small(name, **changes)
+    trial.report(method.prompt(method.x0))
     with suppress(BudgetSpent):
         method.tune()
-    box.finish()
-    return method, box
+    trial.finish()
+    return method, trial
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,8 @@ def run(name: str, **changes: Any) -> tuple[Method, BlackBox]:
 def test_parameters_at_the_papers_shapes(name: str, count: int) -> None:
     """ViT-B/16: 224 pixels, text width 512, vision width 768, ViT-MAE-base's 768 features."""
     backbone, lab = ToyBackbone(224, 512, 768), ToyLab(encoder_width=768)
-    box = BlackBox(backbone, toy_task(), toy_cell(method=name), load_method(name).access, lab)
-    method = build(name, box)
+    trial = trial_of(backbone, toy_cell(method=name), load_method(name).access, lab)
+    method = build(name, trial.box)
     assert method.n_params == count
     state = method.start()
     assert state is None or state.numel() >= count
@@ -63,11 +66,12 @@ def test_parameters_at_the_papers_shapes(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("budget", [1, 7, 300])
 def test_every_method_keeps_its_budget_and_leaves_a_trace(name: str, budget: int) -> None:
-    _, box = run(name, budget=budget)
-    assert box.spent <= budget
-    assert (box.trace[0].queries, box.trace[-1].queries) == (0, budget)
+    _, trial = run(name, budget=budget)
+    spent, points = trial.meter.spent, trial.trace.points
+    assert spent <= budget
+    assert (points[0].queries, points[-1].queries) == (0, budget)
     if budget == 300 and name != "manual":
-        assert box.spent > 0.5 * budget
+        assert spent > 0.5 * budget
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -76,37 +80,38 @@ def test_every_method_repeats_itself(name: str) -> None:
     _, one = run(name)
     torch.manual_seed(1)  # nothing may come from the global generator
     _, two = run(name)
-    assert one.trace == two.trace
+    assert one.trace.points == two.trace.points
     assert one.deployed.state is None or torch.equal(one.deployed.state, two.deployed.state)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_prompt_is_rebuilt_from_its_state(name: str) -> None:
-    _, box = run(name)
+    _, trial = run(name)
     again, fresh = small(name)
-    prompt = again.prompt(box.deployed.state)
-    assert fresh.score(prompt) == box.trace[-1].accuracy
+    prompt = again.prompt(trial.deployed.state)
+    assert fresh.scorer.score(prompt) == trial.trace.points[-1].accuracy
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"manual"}))
 def test_the_prompt_moves(name: str) -> None:
-    method, box = run(name, budget=1000)
-    assert not torch.equal(box.deployed.state, method.prompt(method.x0).state)
+    method, trial = run(name, budget=1000)
+    assert not torch.equal(trial.deployed.state, method.prompt(method.x0).state)
 
 
 def test_a_long_run_begins_as_a_short_one() -> None:
     """The budget stops ZIP and changes nothing before."""
     _, short = run("zip", budget=100)
     _, long = run("zip", budget=300)
-    assert short.trace[:-1] == long.trace[: len(short.trace) - 1]
-    assert short.trace[-1].accuracy == next(p for p in long.trace if p.queries == 100).accuracy
+    points, more = short.trace.points, long.trace.points
+    assert points[:-1] == more[: len(points) - 1]
+    assert points[-1].accuracy == next(p for p in more if p.queries == 100).accuracy
 
 
 # ZIP
 
 
 def zip_method(**params: Any) -> Any:
-    return build("zip", toy_box(), **({"intrinsic": 40, "m": 4, "rank": 2} | params))
+    return build("zip", toy_trial().box, **({"intrinsic": 40, "m": 4, "rank": 2} | params))
 
 
 def test_zip_starts_at_theta0_and_its_first_gradient_is_not_zero() -> None:
@@ -180,7 +185,7 @@ def plain_decoder(method: Any) -> nn.Module:
 
 
 def test_blackvips_decoder_is_the_plain_one_for_every_candidate() -> None:
-    box = toy_box(("pixels",), method="blackvip")
+    box = toy_trial(("pixels",), method="blackvip").box
     method = build("blackvip", box, encoder="toy", grid=2, cube=4, channels=(8, 6))
     states = method.x0[: method.n_params] + 0.1 * torch.randn(3, method.n_params)
     features = torch.randn(5, 4)
@@ -211,8 +216,8 @@ def decoder_size(decoder: nn.Module) -> int:
 
 
 def test_blackvip_sends_images_in_range() -> None:
-    method, box = small("blackvip")
-    batch = next(box.batches())
+    method, trial = small("blackvip")
+    batch = next(trial.box.batches())
     sent = method.prompt(method.x0 + 3).pixels(batch)
     assert sent.shape == batch.images.shape
     assert sent.min() >= 0 and sent.max() <= 1
@@ -223,8 +228,8 @@ def test_blackvip_sends_images_in_range() -> None:
 
 
 def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
-    method, box = small("bar")
-    batch = next(box.batches())
+    method, trial = small("bar")
+    batch = next(trial.box.batches())
     sent = method.prompt(torch.full_like(method.x0, 2.0)).pixels(batch)
     assert torch.all(sent[:, :, 0] == torch.tensor(2.0).sigmoid())
     inside = sent[:, :, 2:14, 2:14]
@@ -240,8 +245,8 @@ def test_bars_focal_loss_by_hand() -> None:
 
 
 def test_vp_leaves_the_middle_alone() -> None:
-    method, box = small("vp")
-    batch = next(box.batches())
+    method, trial = small("vp")
+    batch = next(trial.box.batches())
     sent = method.prompt(method.x0).pixels(batch)
     assert torch.equal(sent[:, :, 2:-2, 2:-2], batch.images[:, :, 2:-2, 2:-2])
     assert not torch.equal(sent[:, :, :2], batch.images[:, :, :2])
@@ -252,26 +257,26 @@ def test_vp_leaves_the_middle_alone() -> None:
 
 def test_population_methods_pay_for_every_pass() -> None:
     """40 images in batches of 8: 5 queries a candidate."""
-    _, box = run("bptvlm", budget=15 * 5 + 3)
-    assert box.spent == 15 * 5
-    _, box = run("bbt", budget=6 * 5 * 2)
-    assert box.spent == 6 * 5 * 2
+    _, trial = run("bptvlm", budget=15 * 5 + 3)
+    assert trial.meter.spent == 15 * 5
+    _, trial = run("bbt", budget=6 * 5 * 2)
+    assert trial.meter.spent == 6 * 5 * 2
 
 
 def test_crafts_refinement_pays_for_its_batches_and_starts_as_the_identity() -> None:
-    _, box = run("craft", budget=6 * 5 + 5)
-    assert box.spent == 6 * 5 + 5
+    _, trial = run("craft", budget=6 * 5 + 5)
+    assert trial.meter.spent == 6 * 5 + 5
     fresh, _ = small("craft")
     logits = torch.randn(2, 3, 4)
     torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits)
-    assert not torch.allclose(box.deployed.head(logits), logits)
+    assert not torch.allclose(trial.deployed.head(logits), logits)
 
 
 def test_bptvlm_projections_have_the_papers_moments() -> None:
     backbone, lab = ToyBackbone(16, 512, 768), ToyLab()
     backbone.token_std, backbone.patch_mean, backbone.patch_std = 0.01, 0.002, 0.05
     access = load_method("bptvlm").access
-    method: Any = build("bptvlm", BlackBox(backbone, toy_task(), toy_cell(), access, lab))
+    method: Any = build("bptvlm", trial_of(backbone, toy_cell(), access, lab).box)
     assert method.A_L.std().item() == pytest.approx(0.01 / 2000**0.5, rel=0.01)
     assert method.A_V.std().item() == pytest.approx(0.05 * (3072 / 2000) ** 0.5, rel=0.01)
     assert method.A_V.mean().item() == pytest.approx(0.002 * 3072 / 2000, rel=0.1)
@@ -279,8 +284,8 @@ def test_bptvlm_projections_have_the_papers_moments() -> None:
 
 def test_coop_follows_the_true_gradient() -> None:
     """In the toy world CoOp's train loss falls at every checkpoint but the noise of single batches."""
-    _, box = run("coop", budget=300)
-    losses = [point.train_loss for point in box.trace if point.train_loss is not None]
+    _, trial = run("coop", budget=300)
+    losses = [point.train_loss for point in trial.trace.points if point.train_loss is not None]
     assert losses[-1] < losses[0]
     assert load_method("coop").white_box
 
@@ -321,24 +326,24 @@ def test_a_wrong_value_is_an_error_that_names_the_parameter(name: str, value: st
 
 
 def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = method_files()["manual"].read_text()
+    text = FOUND.file("manual").read_text()
     (tmp_path / "mine.py").write_text(text.replace("Manual Prompt", "Mine"))
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     assert load_method("mine").title == "Mine"
-    assert "zip" in method_files()
+    assert "zip" in FOUND.files()
     with pytest.raises(UserError, match=r"broken\.py cannot be imported"):
         load_method("broken")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path / "gone"))
-    with pytest.raises(UserError, match="not a folder"):
-        method_files()
+    with pytest.raises(UserError, match="no folder"):
+        FOUND.files()
 
 
 def test_a_method_is_stale_when_what_it_builds_on_changes(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "base.py").write_text("# a base")
-    (tmp_path / "child.py").write_text('Base = load_method("base")')
+    (tmp_path / "child.py").write_text("from bench.methods.base import Base")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     before = method_hash("child")
     (tmp_path / "base.py").write_text("# another base")
@@ -371,7 +376,7 @@ def test_a_malformed_method_file_is_named_before_anything_runs(
 def test_two_methods_of_one_name_are_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zip.py").write_text("")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    with pytest.raises(UserError, match="two methods are called zip"):
+    with pytest.raises(UserError, match="two methods are called 'zip'"):
         load_method("zip")
 
 
@@ -380,5 +385,5 @@ def test_short_runs_see_the_first_batches_of_long_ones() -> None:
         return [batch.index for batch in islice(box.batches(), 3)]
 
     cells = [replace(toy_cell(), budget=b) for b in (10, 5000)]
-    boxes = [BlackBox(ToyBackbone(), toy_task(), cell, ("text context",), ToyLab()) for cell in cells]
+    boxes = [trial_of(ToyBackbone(), cell, ("text context",), ToyLab()).box for cell in cells]
     assert all(torch.equal(a, b) for a, b in zip(*map(first, boxes), strict=True))

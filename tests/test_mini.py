@@ -14,7 +14,7 @@ from bench.mini import model as mini
 from bench.mini import vocabulary, world
 from bench.mini.evaluate import GENERIC, Evaluation, class_names
 from bench.mini.scenes import sample
-from bench.suites import load_suite
+from bench.suite import load_suite
 
 SUITE = load_suite("mini")
 CARDS = {name: load_card(name) for name in world.names()}

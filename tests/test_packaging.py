@@ -13,9 +13,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from bench.datasets import card_files
-from bench.methods import method_files
 from bench.paths import checkout
+from bench.plugins import DATASETS, METHODS
 
 HOME = checkout()
 pytestmark = [
@@ -75,7 +74,7 @@ def test_the_licence_and_the_command_are_in_it(wheel, names):
         (licence,) = (name for name in names if name.endswith("licenses/LICENSE"))
         assert b"Apache License" in archive.read(licence)
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
-        assert b"bench = bench.cli:main" in archive.read(entry)
+        assert b"bench = bench.commands.main:main" in archive.read(entry)
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +123,14 @@ def installed(wheel, tmp_path_factory):
 def test_the_installed_wheel_finds_its_methods_and_cards(installed):
     assert "Usage: bench" in installed("bench", "--help").stdout
     script = (
-        "import json, bench; from bench.datasets import card_files\n"
-        "from bench.methods import method_files, load_method\n"
-        "print(json.dumps([bench.__file__, list(method_files()), list(card_files())]))\n"
-        "assert all(load_method(name).title for name in method_files())"
+        "import json, bench; from bench.plugins import DATASETS, METHODS, load_method\n"
+        "print(json.dumps([bench.__file__, list(METHODS.files()), list(DATASETS.files())]))\n"
+        "assert all(load_method(name).title for name in METHODS.files())"
     )
     where, methods, cards = json.loads(installed("python", "-c", script).stdout)
     assert not where.startswith(str(HOME))
-    assert methods == list(method_files())
-    assert cards == list(card_files())
+    assert methods == list(METHODS.files())
+    assert cards == list(DATASETS.files())
     listed = installed("bench", "data", "list").stdout
     assert [name for name in cards if name not in listed] == []
 
@@ -141,8 +139,8 @@ def test_the_installed_wheel_finds_its_methods_and_cards(installed):
 @pytest.mark.timeout(900)
 def test_hugging_face_keeps_its_datasets(installed):
     script = (
-        "import datasets; from bench.datasets import card_files\n"
-        "assert len(datasets.Dataset.from_dict({'a': [1, 2]})) == 2 and card_files()\n"
+        "import datasets; from bench.plugins import DATASETS\n"
+        "assert len(datasets.Dataset.from_dict({'a': [1, 2]})) == 2 and DATASETS.files()\n"
         "import bench.run; print(datasets.__file__)"
     )
     assert "site-packages/datasets/__init__.py" in installed("python", "-c", script).stdout

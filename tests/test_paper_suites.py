@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from fabricate_data import ALL, fabricate
 
-from bench.cli import main
-from bench.suites import load_suite
+from bench.commands.main import main
+from bench.suite import load_suite
 
 SUITE = """
 title = "Fabricated"

@@ -7,12 +7,14 @@ import pytest
 
 from bench.errors import UserError
 from bench.plan import make_cells, make_plan, parse_variants
+from bench.record import Hashes
+from bench.resolve import Resolved
 from bench.store import Store
-from bench.suites import Cross, Suite
+from bench.suite import Suite, Transfer
 
 SUITE = Suite(
     name="mini", title="t", backbone="b", encoder="mini", shots=16, batch_size=32, seeds=(1, 2, 3),
-    budget=5000, augment=False, datasets=("x", "y"), cross=Cross("x"), methods={"zip": {"a": 0.1}},
+    budget=5000, augment=False, datasets=("x", "y"), cross=Transfer("x"), methods={"zip": {"a": 0.1}},
 )  # fmt: skip
 
 
@@ -43,10 +45,10 @@ def test_every_combination_of_values_is_a_row_and_the_value_in_force_is_the_meth
     ("changes", "says"),
     [
         ({"methods": ["zipp"]}, "Did you mean 'zip'"),
-        ({"settings": ["zip.rnak=1"]}, "Did you mean 'rank'"),
-        ({"settings": ["zip.rank=one"]}, "zip.rank takes an integer"),
-        ({"settings": ["rank=1"]}, "METHOD.NAME=VALUE"),
-        ({"settings": ["bar.step=1"]}, "'bar' is not among the methods"),
+        ({"overrides": ["zip.rnak=1"]}, "Did you mean 'rank'"),
+        ({"overrides": ["zip.rank=one"]}, "zip.rank takes an integer"),
+        ({"overrides": ["rank=1"]}, "METHOD.NAME=VALUE"),
+        ({"overrides": ["bar.step=1"]}, "'bar' is not among the methods"),
         ({"budgets": (0,)}, "--budget 0: must be at least 1"),
         ({"shots": (0,)}, "--shots 0: must be at least 1"),
     ],
@@ -57,9 +59,10 @@ def test_bad_input_is_named(changes: dict[str, Any], says: str) -> None:
         make_cells(SUITE, asked.pop("methods"), **asked)
 
 
-def test_a_plan_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.plan.expected", lambda cell, lab: {})
-    plan = make_plan(make_cells(SUITE, ["zip", "manual"], settings=["zip.rank=1,5"]), Store(tmp_path))
+def test_a_plan_counts_what_is_missing(tmp_path: Path) -> None:
+    cells = make_cells(SUITE, ["zip", "manual"], overrides=["zip.rank=1,5"])
+    work = [Resolved(cell, {}, (), Hashes(), tunes=cell.method != "manual") for cell in cells]
+    plan = make_plan(work, Store(tmp_path))
     assert [(name, cells, queries) for name, cells, queries, _ in plan.rows()] == [
         ("zip (rank=1)", 2, 10_000), ("zip", 2, 10_000), ("manual", 2, 0),
     ]  # fmt: skip

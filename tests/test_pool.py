@@ -10,54 +10,58 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy_runs
-from toy_runs import Settings, cell, importable, marks
+from toy_runs import Settings, importable, marks, resolved
 
-from bench import pool
 from bench.cell import Cell
 from bench.errors import UserError
-from bench.pool import Event, Interrupted, Summary, run_all
-from bench.store import Store, dump
+from bench.record import Made, Record, dump
+from bench.resolve import Resolved
+from bench.schedule import cluster as ray_cluster
+from bench.schedule import driver as drivers
+from bench.schedule.job import Event, Interrupted, Run, Summary
+from bench.schedule.pool import run_all
+from bench.schedule.process import cores
+from bench.store import Store
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 WAYS = {"serial": {"local": True}, "one worker": {"workers": 1}, "two workers": {"workers": 2}}
 
 
-def same_bytes(
-    cells: Sequence[Cell], settings: Any, run: Callable[[Cell, Any], dict[str, Any]]
-) -> list[bytes]:
+def same_bytes(cells: Sequence[Resolved], settings: Any, run: Run[Any]) -> list[bytes]:
     """Run the cells in every way there is; the records, time stamps aside, or an AssertionError."""
     texts: dict[str, dict[Cell, str]] = {}
     for way, how in WAYS.items():
         found = texts[way] = {}
 
-        def keep(record: dict[str, Any], found: dict[Cell, str] = found) -> None:
-            found[Cell.from_dict(record["cell"])] = dump({**record, "run": None})
+        def keep(record: Record, found: dict[Cell, str] = found) -> None:
+            found[record.cell] = dump(replace(record, run=Made()))
 
         with importable():
             run_all(cells, settings, run=run, on_record=keep, **how)
-        assert found.keys() == set(cells), way
+        assert found.keys() == {one.cell for one in cells}, way
         assert found == texts["serial"], way
-    return [texts["serial"][cell].encode() for cell in cells]
+    return [texts["serial"][one.cell].encode() for one in cells]
 
 
-def collect(cells, settings, **how) -> tuple[Summary, dict[Cell, dict], list[Event]]:
-    records: dict[Cell, dict] = {}
+def collect(cells, settings, **how) -> tuple[Summary, list[Record], list[Event]]:
+    """The summary, the cells' records in the order of the cells, the events."""
+    records: dict[Cell, Record] = {}
     events: list[Event] = []
 
-    def keep(record):
-        one = Cell.from_dict(record["cell"])
-        assert one not in records, "a second record of the same cell"
-        records[one] = record
+    def keep(record: Record) -> None:
+        assert record.cell not in records, "a second record of the same cell"
+        records[record.cell] = record
 
     with importable():
         summary = run_all(cells, settings, run=toy_runs.run, on_record=keep, on_event=events.append, **how)
-    return summary, records, events
+    return summary, [records[one.cell] for one in cells], events
 
 
 @pytest.fixture
@@ -69,7 +73,9 @@ def settings(tmp_path):
 
 
 def test_serial_one_worker_and_two_give_the_same_bytes(settings):
-    cells = [cell(method, data, seed) for data in "ab" for seed in (1, 2) for method in ("easy", "raises")]
+    cells = [
+        resolved(method, data, seed) for data in "ab" for seed in (1, 2) for method in ("easy", "raises")
+    ]
     texts = same_bytes(cells, settings, toy_runs.run)
     assert len(set(texts)) == len(cells)
 
@@ -85,47 +91,47 @@ def test_serial_one_worker_and_two_give_the_same_bytes(settings):
     ],
 )
 def test_a_failing_cell_is_recorded_and_the_others_go_on(settings, how):
-    cells = [cell(method, "a", seed) for seed in (1, 2) for method in ("raises", "exits", "easy")]
+    cells = [resolved(method, "a", seed) for seed in (1, 2) for method in ("raises", "exits", "easy")]
     summary, records, _ = collect(cells, settings, **how)
-    assert [records[one]["status"] for one in cells] == ["failed", "failed", "ok"] * 2
+    assert [record.status for record in records] == ["failed", "failed", "ok"] * 2
     assert (summary.done, summary.left, summary.lost, summary.queries) == (2, 0, 0, 200)
-    assert dict(summary.failed)[cells[0]] == "ZeroDivisionError: this method always fails"
-    assert dict(summary.failed)[cells[1]] == "SystemExit: this method leaves"
-    assert "Traceback" in records[cells[0]]["error"]
-    assert "toy_runs.py" in records[cells[0]]["error"]
+    assert dict(summary.failed)[cells[0].cell] == "ZeroDivisionError: this method always fails"
+    assert dict(summary.failed)[cells[1].cell] == "SystemExit: this method leaves"
+    assert "Traceback" in records[0].error
+    assert "toy_runs.py" in records[0].error
 
 
 def test_a_killed_worker_costs_a_retry_and_no_cell(settings):
-    cells = [cell("dies-once", "a"), cell("easy", "a"), cell("easy", "b")]
+    cells = [resolved("dies-once", "a"), resolved("easy", "a"), resolved("easy", "b")]
     summary, records, events = collect(cells, settings, workers=2)
-    assert [records[one]["status"] for one in cells] == ["ok"] * 3
+    assert [record.status for record in records] == ["ok"] * 3
     (dead,) = marks(settings, "dies-once")
-    assert records[cells[0]]["run"]["pid"] != dead
+    assert records[0].run.pid != dead
     assert (summary.done, summary.lost, summary.left) == (3, 1, 0)
-    assert [event.cell for event in events if event.kind == "lost"] == [cells[0]]
+    assert [event.cell for event in events if event.kind == "lost"] == [cells[0].cell]
 
 
 @pytest.mark.slow
 def test_a_cell_that_kills_its_workers_is_given_up(settings):
-    cells = [cell("dies"), cell("easy")]
+    cells = [resolved("dies"), resolved("easy")]
     summary, records, events = collect(cells, settings, workers=1)
-    assert [records[one]["status"] for one in cells] == ["failed", "ok"]
+    assert [record.status for record in records] == ["failed", "ok"]
     deaths = marks(settings, "dies")
-    assert len(deaths) == len(set(deaths)) == 1 + pool.RETRIES  # each time on a fresh worker
-    assert summary.lost == 1 + pool.RETRIES
-    assert [event.cell for event in events if event.kind == "lost"] == [cells[0], cells[0], None]
-    assert summary.failed == [(cells[0], records[cells[0]]["error"])]
-    assert "3 workers died while they ran this cell" in records[cells[0]]["error"]
+    assert len(deaths) == len(set(deaths)) == 1 + drivers.RETRIES  # each time on a fresh worker
+    assert summary.lost == 1 + drivers.RETRIES
+    assert [event.cell for event in events if event.kind == "lost"] == [cells[0].cell, cells[0].cell, None]
+    assert summary.failed == [(cells[0].cell, records[0].error)]
+    assert "3 workers died while they ran this cell" in records[0].error
 
 
 def test_an_idle_worker_prefers_its_data_set_then_one_that_nobody_holds():
-    queue = pool._Queue([cell("easy", data, seed) for data in "abc" for seed in (1, 2, 3)])
+    queue = drivers.Queue([resolved("easy", data, seed) for data in "abc" for seed in (1, 2, 3)])
     taken = [queue.take(holds, others) for holds, others in [("", ""), ("", "a"), ("b", "a"), ("a", "b")]]
-    assert [one.dataset for one in taken] == ["a", "b", "b", "a"]
-    assert [queue.take("b", "a").dataset, queue.take("b", "a").dataset] == ["b", "c"]
-    assert [queue.take("a", "c").dataset, queue.take("a", "c").dataset] == ["a", "c"]
+    assert [one.cell.dataset for one in taken] == ["a", "b", "b", "a"]
+    assert [queue.take("b", "a").cell.dataset, queue.take("b", "a").cell.dataset] == ["b", "c"]
+    assert [queue.take("a", "c").cell.dataset, queue.take("a", "c").cell.dataset] == ["a", "c"]
     assert queue
-    assert queue.take("a", "c").dataset == "c"
+    assert queue.take("a", "c").cell.dataset == "c"
     assert queue.take("a", "c") is None
     assert not queue
 
@@ -145,13 +151,13 @@ def test_room_is_counted_node_by_node_and_what_lacks_is_named():
                 {"Alive": True, "Resources": {}},
             ]
 
-    rooms = {gpus: pool._room(Cluster, 1, gpus) for gpus in (0, 0.25, 0.1, 1, 2)}
+    rooms = {gpus: ray_cluster.room_for(Cluster, 1, gpus) for gpus in (0, 0.25, 0.1, 1, 2)}
     assert rooms == {0: 6, 0.25: 6, 0.1: 6, 1: 3, 2: 2}
     asked = r"4 worker\(s\) of 1 CPU and 1 GPU each are asked for, but there is room for 3: 6 CPU and 5 GPU"
     with pytest.raises(UserError, match=asked):
-        pool._room(Cluster, 4, 1)
+        ray_cluster.room_for(Cluster, 4, 1)
     with pytest.raises(UserError, match="room for 0"):
-        pool._room(Cluster, 1, 8)
+        ray_cluster.room_for(Cluster, 1, 8)
 
 
 @pytest.mark.parametrize(
@@ -165,40 +171,40 @@ def test_room_is_counted_node_by_node_and_what_lacks_is_named():
 )
 def test_a_request_that_can_never_be_met_is_refused_at_once(settings, how, message):
     with pytest.raises(UserError, match=message) as caught:
-        collect([cell()], settings, **how)
+        collect([resolved()], settings, **how)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
 def test_gpus_that_are_not_there_are_refused(settings):
     with pytest.raises(UserError, match="1 CPU and 64 GPU each are asked for, but there is room for 0"):
-        collect([cell()], settings, gpus_per_cell=64)
+        collect([resolved()], settings, gpus_per_cell=64)
 
 
 @pytest.mark.slow
 def test_workers_that_cannot_start_are_no_endless_loop(settings):
     with pytest.raises(UserError, match=r"3 workers in a row did not start.*toy_runs"):
-        run_all([cell()], settings, run=toy_runs.run, on_record=print, workers=1)  # not importable there
+        run_all([resolved()], settings, run=toy_runs.run, on_record=print, workers=1)  # not importable there
 
 
 @pytest.mark.slow
 def test_a_user_hears_of_a_long_wait(settings, monkeypatch):
-    monkeypatch.setattr(pool, "PATIENCE", 0.0)
-    monkeypatch.setattr(pool, "POLL", 0.01)
-    _, _, events = collect([cell()], settings, workers=1)
+    monkeypatch.setattr(drivers, "PATIENCE", 0.0)
+    monkeypatch.setattr(drivers, "POLL", 0.01)
+    _, _, events = collect([resolved()], settings, workers=1)
     assert [event.kind for event in events] == ["waiting", "ready", "start"]
 
 
 def test_nothing_to_do_starts_nothing():
     summary, records, events = collect([], None)
-    assert (summary.done, records, events) == (0, {}, [])
+    assert (summary.done, records, events) == (0, [], [])
 
 
 def test_cores_respect_affinity():
-    assert 1 <= pool.cores() <= os.cpu_count()
+    assert 1 <= cores() <= os.cpu_count()
     if hasattr(os, "sched_setaffinity"):
         script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-        script += "; from bench.pool import cores; print(cores())"
+        script += "; from bench.schedule.process import cores; print(cores())"
         assert subprocess.check_output([sys.executable, "-c", script]) == b"1\n"
 
 
@@ -248,7 +254,7 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
     return value
 
 
-def finished(folder: Path) -> list[dict]:
+def finished(folder: Path) -> list[Record]:
     """All records, each one whole."""
     return list(Store(folder / "results").records())
 
@@ -263,7 +269,7 @@ def stop(short_path: Path, number: signal.Signals, how: str, method: str, times:
             time.sleep(0.02)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, output
-    assert {one["status"] for one in finished(short_path)} == {"ok"}
+    assert {one.status for one in finished(short_path)} == {"ok"}
     assert until(lambda: not family(short_path), 5), family(short_path)
     assert list(short_path.glob("bench-*")) == []
     assert not (short_path / "results" / ".lock").exists()
@@ -312,7 +318,7 @@ def test_a_killed_driver_takes_its_workers_with_it(short_path):
     workers = lambda: [line for line in family(short_path).values() if "ray::Worker" in line]  # noqa: E731
     assert until(lambda: not workers(), 20), workers()
     assert until(lambda: not family(short_path), 120), "Ray's agents go when they have missed it for a minute"
-    assert all(one["status"] == "ok" for one in finished(short_path))
+    assert all(one.ok for one in finished(short_path))
 
 
 @pytest.fixture
@@ -345,7 +351,7 @@ def test_a_cluster_is_joined_and_left_as_it_was(short_path, cluster):
     with driver(short_path, cluster, "easy") as process:
         output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert [one["status"] for one in finished(short_path)] == ["ok"] * 6
+    assert [one.status for one in finished(short_path)] == ["ok"] * 6
     rest = partial(family, short_path / "cluster")
     assert until(lambda: not any("ray::Worker" in line for line in rest().values()), 10), rest()
     assert any("raylet" in line for line in rest().values())
@@ -357,7 +363,7 @@ def test_an_interrupted_run_says_how_far_it_got(settings):
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as caught:
-        run_all([cell(seed=s) for s in (1, 2, 3)], settings, run=toy_runs.run, on_record=stop, local=True)
+        run_all([resolved(seed=s) for s in (1, 2, 3)], settings, run=toy_runs.run, on_record=stop, local=True)
     assert caught.value.signum == signal.SIGINT
     assert (caught.value.summary.done, caught.value.summary.left) == (1, 2)
     assert signal.getsignal(signal.SIGINT) is before
@@ -367,5 +373,5 @@ def test_a_signal_after_the_last_record_changes_nothing(settings):
     def stop(record):
         os.kill(os.getpid(), signal.SIGINT)
 
-    summary = run_all([cell()], settings, run=toy_runs.run, on_record=stop, local=True)
+    summary = run_all([resolved()], settings, run=toy_runs.run, on_record=stop, local=True)
     assert summary.done == 1

@@ -1,14 +1,15 @@
 """What a user reads while cells run."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from toy_runs import cell, record
 
-from bench.pool import Event
-from bench.progress import Progress
-from bench.store import failure
+from bench.record import Made, failure
+from bench.schedule.job import Event
+from bench.schedule.progress import Progress
 
 
 class Clock:
@@ -20,8 +21,8 @@ class Clock:
 
 def finished(cell, seconds, accuracy=50.0, **fields):
     one = record(cell, accuracy)
-    one["trace"][0]["accuracy"] = {"test": 40.0}
-    return one | {"run": {"seconds": seconds}} | fields
+    start = replace(one.trace[0], accuracy={"test": 40.0})
+    return replace(one, trace=(start, *one.trace[1:]), run=Made(seconds=seconds), **fields)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner, Result
 from fabricate import grid, write
 
+from bench.commands import report as commands
+from bench.commands.main import main
 from bench.errors import UserError
-from bench.report import commands
 
 
 def call(name: str, *arguments: object, folder: Path | None = None) -> Result:
@@ -107,8 +108,8 @@ def test_export_and_leaderboard_write_their_files(folder: Path, tmp_path: Path) 
 
 
 def test_a_list_that_is_none_is_refused(folder: Path) -> None:
-    result = call("table", "few-shot", "--seeds", "one", folder=folder)
-    assert result.exit_code == 2 and "comma-separated list of int" in result.output
+    result = CliRunner().invoke(main, ["table", "few-shot", "--seeds", "one", "--results", str(folder)])
+    assert result.exit_code == 2 and "--seeds takes whole numbers" in result.output
 
 
 def test_a_thousand_records(tmp_path: Path) -> None:

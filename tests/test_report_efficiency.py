@@ -1,5 +1,6 @@
 """Query efficiency on curves small enough to work out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_the_verdict_does_not_claim_what_chance_explains(tmp_path: Path) -> None
         for seed in (1, 2, 3):
             sign = 1 if (i + seed) % 2 else -1
             for method, accuracy in (("zip", 50.0 + sign), ("blackvip", 49.9 - sign)):
-                trace = [p | {"accuracy": {"test": accuracy}} for p in record()["trace"]]
+                trace = tuple(replace(p, accuracy={"test": accuracy}) for p in record().trace)
                 records.append(record(method, dataset, seed, accuracy={"test": accuracy}, trace=trace))
     s = standing(points(select(load(write(tmp_path, *records)))), 5000)
     assert s.comparison.tied("zip", "blackvip")

@@ -21,7 +21,7 @@ NASTY = "</script><img src=x onerror=alert(1)>'\"&"
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     home = tmp_path_factory.mktemp("board")
     write(home / "results", *grid(("manual", "blackvip", "zip", "coop")), *grid(protocol="base-to-new"))
-    write(home / "results", *(r | {"title": NASTY} for r in grid(("mine",))))
+    write(home / "results", *grid(("mine",), title=NASTY))
     return page(load(home / "results"), home)
 
 

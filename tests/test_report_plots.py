@@ -16,9 +16,7 @@ from bench.report.style import KNOWN, look, params_text
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = write(tmp_path_factory.mktemp("r"), *grid(("manual", "blackvip", "zip", "coop")))
-    write(
-        folder, *(r | {"params": {"rank": k}} for k in (1, 2) for r in grid(("zip",), overrides={"rank": k}))
-    )
+    write(folder, *(r for k in (1, 2) for r in grid(("zip",), overrides={"rank": k})))
     return select(load(folder))
 
 

@@ -14,7 +14,7 @@ from bench.report.order import arrange, shown
 from bench.report.render import FORMS, render
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.report.tables import Form, measured, tables
-from bench.suites import load_suite
+from bench.suite import load_suite
 
 GOLDEN = Path(__file__).parent / "golden"
 ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex", "html": "html", "terminal": "txt"}
@@ -146,7 +146,7 @@ def test_runs_cut_at_image_queries_show_what_that_bought(tmp_path: Path) -> None
     """32 images a query: 7,000 image-queries reach the checkpoint at 200 queries, not the one at 500."""
     results = select(load(write(tmp_path, record("zip"), record("manual"))))
     table = measured(results, Form(images=7_000))
-    at_200 = next(p for p in record("zip")["trace"] if p["queries"] == 200)["accuracy"]["test"]
+    at_200 = next(p for p in record("zip").trace if p.queries == 200).accuracy["test"]
     assert table.blocks[0].rows[1].entries[0].mean == f"{at_200:.1f}"
     assert "Budget 7,000 image-queries" in table.notes[0]
     assert "at most 6,400 image-queries and 200 queries" in table.notes[0]

@@ -1,5 +1,6 @@
 """Every fault of a submission is said in words; a sound one passes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,27 @@ import pytest
 from fabricate import failed, grid, record, write
 
 from bench.errors import UserError
+from bench.record import Hashes, Point, Record
 from bench.report.export import export, tidy
+from bench.report.faults import faults_of, verify
 from bench.report.frame import load
-from bench.report.verify import faults_of, known_hashes, verify
+from bench.resolve import known_hashes
 
-KNOWN = {
-    "method": dict.fromkeys(("manual", "blackvip", "zip"), "m" * 64),
-    "card": dict.fromkeys(("toy-colors", "toy-digits", "toy-clocks"), "c" * 64),
-}
+KNOWN = Hashes(method="m" * 64, card="c" * 64)
+
+
+def known(record: Record) -> Hashes:
+    return KNOWN
 
 
 def test_sound_records_pass(tmp_path: Path) -> None:
-    assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), KNOWN) == []
+    assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), known) == []
 
 
-def trace_with(index: int, **changes: Any) -> list[dict[str, Any]]:
-    trace = record()["trace"]
-    trace[index] |= changes
-    return trace
+def trace_with(index: int, **changes: Any) -> tuple[Point, ...]:
+    trace = list(record().trace)
+    trace[index] = replace(trace[index], **changes)
+    return tuple(trace)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +47,8 @@ def trace_with(index: int, **changes: Any) -> list[dict[str, Any]]:
         ({"accuracy": {"test": 101.0}}, "outside 0 to 100 %"),
         ({"accuracy": {"test": 51.234}}, "51.234: not a whole number of 1000 test images"),
         ({"n_test": {}}, "n_test names no number of test images for test"),
-        ({"hashes": record()["hashes"] | {"method": "0"}}, "another version of method 'zip'"),
-        ({"hashes": record()["hashes"] | {"weights": ""}}, "hashes.weights is missing"),
+        ({"hashes": replace(record().hashes, method="0")}, "another version of method 'zip'"),
+        ({"hashes": replace(record().hashes, weights="")}, "hashes.weights is missing"),
     ],
 )
 def test_each_fault_is_said_in_words(changes: dict[str, Any], said: str) -> None:
@@ -55,7 +59,7 @@ def test_each_fault_is_said_in_words(changes: dict[str, Any], said: str) -> None
 
 
 def test_unknown_methods_and_cards_are_asked_for() -> None:
-    faults = faults_of(record("mine", "toy-new"), KNOWN)
+    faults = faults_of(record("mine", "toy-new"), Hashes())
     assert faults == [
         "no method 'mine' here: add its file to the submission",
         "no card 'toy-new' here: add its file to the submission",
@@ -66,15 +70,15 @@ def test_files_are_named(tmp_path: Path) -> None:
     write(tmp_path, failed(seed=1), record(seed=2))
     (tmp_path / "torn.json").write_text("{")
     write(tmp_path / "zz-copy", record(seed=2))
-    faults = verify(tmp_path, KNOWN)
+    faults = verify(tmp_path, known)
     assert any("torn.json: damaged" in f for f in faults)
     assert any("seed1.json: the cell failed: RuntimeError: out of luck" in f for f in faults)
     assert any("zz-copy" in f and "the same cell as" in f for f in faults)
 
 
 def test_incomplete_seeds_are_named(tmp_path: Path) -> None:
-    records = [r for r in grid(("zip",)) if (r["cell"]["dataset"], r["cell"]["seed"]) != ("toy-digits", 3)]
-    (fault,) = verify(write(tmp_path, *records), KNOWN)
+    records = [r for r in grid(("zip",)) if (r.cell.dataset, r.cell.seed) != ("toy-digits", 3)]
+    (fault,) = verify(write(tmp_path, *records), known)
     assert (
         fault == "seeds are incomplete: toy / few-shot / budget 5000 / zip / toy-digits / seed 3 is missing"
     )
@@ -86,8 +90,8 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_hashes_of_shipped_methods_are_known() -> None:
-    found = known_hashes([record("manual"), record("no-such-method")])
-    assert len(found["method"]["manual"]) == 64 and "no-such-method" not in found["method"]
+    assert len(known_hashes(record("manual")).method) == 64
+    assert known_hashes(record("no-such-method")).method == ""
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -19,9 +19,10 @@ from toy_runs import cell, record
 
 from bench import store as module
 from bench.errors import UserError
-from bench.store import Store, dump, failure, reason
+from bench.record import Expected, Hashes, Made, Record, dump, failure
+from bench.store import Store
 
-EXPECTED = {"params": {"rank": 5, "lr": 0.1, "shape": (64, 32)}, "hashes": {"method": "a" * 64}}
+EXPECTED = Expected({"rank": 5, "lr": 0.1, "shape": (64, 32)}, Hashes(method="a" * 64))
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def files(store):
 
 def test_a_failure_says_where_in_the_methods_file() -> None:
     trace = '  File "/x/methods/zip.py", line 52, in tune\n  File "/y/torch/f.py", line 9\nValueError: no'
-    assert reason({"error": trace, "cell": {"method": "zip"}}) == "ValueError: no (zip.py:52)"
-    assert reason({"error": "worker died", "cell": {"method": "zip"}}) == "worker died"
+    assert failure(cell("zip"), trace).reason == "ValueError: no (zip.py:52)"
+    assert failure(cell("zip"), "worker died").reason == "worker died"
+    assert failure(cell("zip"), "bench.blackbox.AccessDenied: no").reason == "AccessDenied: no"
 
 
 def test_a_record_comes_back_as_it_was(store):
@@ -59,14 +61,14 @@ def test_a_record_comes_back_as_it_was(store):
 
 
 def test_the_text_depends_on_the_content_alone_and_changes_line_by_line():
-    one = record(cell()) | {"run": {}}
+    one = replace(record(cell()), run=Made())
     text = dump(one)
-    assert dump(dict(reversed(one.items()))) == text
-    assert json.loads(text) == one
-    changed = dump(one | {"queries": 99})
+    assert dump(Record.from_json(json.loads(text))) == text
+    changed = dump(replace(one, queries=99))
     differing = [a for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
     assert differing == ['  "queries": 100,']
-    assert '    {"accuracy": {"test": 50.0}, "queries": 10},' in text.splitlines()
+    assert '  "hashes": {"card": "' + "b" * 64 + '", "method": "' not in text  # too long for one line
+    assert '  "params": {"lr": 0.1, "rank": 5, "shape": [64, 32]},' in text.splitlines()
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -81,17 +83,17 @@ def test_no_number_that_json_does_not_know(store, number):
     [
         ({}, "done", []),
         ({"accuracy": {"test": 9.0}}, "done", []),
-        ({"hashes": {"method": "c" * 64}}, "stale", ["hashes.method"]),
-        ({"hashes": {}}, "stale", ["hashes.method"]),
-        ({"params": {"rank": 5, "lr": 0.2, "shape": [64, 32]}}, "stale", ["params.lr"]),
-        ({"params": {"rank": 5, "lr": 0.1, "shape": [64, 16]}}, "stale", ["params.shape"]),
+        ({"hashes": Hashes(method="c" * 64)}, "stale", ["hashes.method"]),
+        ({"hashes": Hashes()}, "stale", ["hashes.method"]),
+        ({"params": {"rank": 5, "lr": 0.2, "shape": (64, 32)}}, "stale", ["params.lr"]),
+        ({"params": {"rank": 5, "lr": 0.1, "shape": (64, 16)}}, "stale", ["params.shape"]),
         ({"status": "failed", "error": "Traceback ..."}, "failed", []),
     ],
 )
 def test_done_is_ok_and_made_with_what_is_in_force(store, change, status, differences):
-    store.write(record(cell()) | change)
+    store.write(replace(record(cell()), **change))
     assert store.status(cell(), EXPECTED) == status
-    assert store.differences(cell(), EXPECTED) == differences
+    assert EXPECTED.differences(store.read(cell())) == differences
 
 
 def test_what_is_not_there_is_missing(store):
@@ -108,7 +110,7 @@ def test_another_cell_with_the_same_file_name_does_not_count(store):
     assert slash.path == underscore.path
     store.write(record(slash))
     assert store.status(slash, EXPECTED) == "done"
-    assert store.differences(underscore, EXPECTED) == ["cell.backbone"]
+    assert store.status(underscore, EXPECTED) == "stale"
 
 
 @pytest.mark.parametrize(
@@ -117,9 +119,9 @@ def test_another_cell_with_the_same_file_name_does_not_count(store):
         ('{"schema": 1, "status": "o', "damaged"),
         ("", "damaged"),
         ("\xff\xfe", "damaged"),
-        ("[]", "no record"),
-        ('{"schema": 1}', "no record"),
-        ('{"schema": 99, "status": "ok", "cell": {}}', "schema 99"),
+        ("[]", "no JSON object"),
+        ('{"schema": 1}', "field 'cell' is missing"),
+        ('{"schema": 99, "status": "ok", "cell": {}}', "schema is 99"),
     ],
 )
 def test_a_damaged_record_is_named_and_is_not_done(store, text, message):
@@ -138,7 +140,8 @@ WRITER = """
 import sys
 from itertools import count
 from bench.cell import Cell
-from bench.store import Store, failure
+from bench.record import failure
+from bench.store import Store
 cells = [Cell("mini", "few-shot", "zip", "digits", "mini", seed, 16, 100, 32) for seed in (1, 2)]
 store = Store(sys.argv[1])
 with store.lock():
@@ -159,8 +162,8 @@ def test_sigkill_at_any_moment_leaves_a_valid_record_or_none(store):
         writer.communicate()
         in_the_middle += any(name.endswith(".tmp") for name in files(store))
         for left in store.records():
-            assert len(set(left["error"])) == 1
-            assert len(left["error"]) == 50_000
+            assert len(set(left.error)) == 1
+            assert len(left.error) == 50_000
     assert in_the_middle, "no kill hit a write: the test shows nothing"
     with store.lock():  # the next driver sweeps up
         assert [name for name in files(store) if name.endswith((".tmp", ".probe"))] == []
@@ -192,7 +195,7 @@ def test_an_error_at_the_last_moment_costs_the_new_record_only(store, monkeypatc
         with pytest.raises(UserError, match="No space left on device") as caught:
             store.write(record(cell(), accuracy=60.0))
     assert "\n" not in str(caught.value)
-    assert store.read(cell())["accuracy"] == {"test": 50.0}
+    assert store.read(cell()).accuracy == {"test": 50.0}
     assert files(store) == [store.path(cell()).name]
 
 

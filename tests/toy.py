@@ -1,13 +1,16 @@
 """A toy world for tests of the black box and the methods: a linear "CLIP", Gaussian "images", no files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.blackbox import BlackBox
 from bench.cell import Cell
+from bench.predictor import LocalPredictor
+from bench.protocols import Backbone, Features, Frozen, Images, Task
+from bench.trial import Trial
 
 D, E, S = 12, 8, 16  # text width, feature width, pixels a side
 
@@ -67,15 +70,16 @@ class ToyBackbone:
         self.image_size, self.text_width, self.vision_width = side, text_width, vision_width
         self.pixel_mean = self.pixel_std = torch.full((3, 1, 1), 0.5)
         self.token_std, self.patch_mean, self.patch_std, self.logit_scale = 0.02, 0.0, 0.02, 10.0
+        self.embed_dim, self.identity = E, ("toy", side, text_width, vision_width)
 
     def vectors(self, names: tuple[str, ...]) -> Tensor:
         rows = [torch.randn(E, generator=torch.Generator().manual_seed(sum(map(ord, n)))) for n in names]
         return torch.stack(rows)
 
-    def text_tower(self, names: tuple[str, ...]) -> ToyTower:
-        return ToyTower(self.vectors(names), self.mix)
+    def text_tower(self, class_names: Sequence[str]) -> ToyTower:
+        return ToyTower(self.vectors(tuple(class_names)), self.mix)
 
-    def encode_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return F.normalize(self.vectors(tuple(texts)), dim=-1)
 
     def embed_words(self, text: str) -> Tensor:
@@ -84,10 +88,13 @@ class ToyBackbone:
     def encode_images(self, images: Tensor) -> Tensor:
         return F.normalize((images - 0.5).flatten(1) @ self.W, dim=-1)
 
+    encode_clean = encode_images
+
     def trunk(self, images: Tensor) -> Tensor:
         return (images - 0.5).flatten(1) @ self.W
 
-    def encode_trunk(self, trunk: Tensor, tokens: Tensor) -> Tensor:
+    def encode_trunk(self, trunk: Tensor, tokens: Tensor | None = None) -> Tensor:
+        assert tokens is not None
         return F.normalize(trunk + tokens.mean(1)[:, None], dim=-1)
 
 
@@ -95,19 +102,21 @@ class ToyEncoder:
     name = "toy-encoder"
 
     def __init__(self, width: int = 4) -> None:
-        self.embed_dim = width
+        self.embed_dim, self.identity = width, ("toy-encoder", width)
 
     def encode_images(self, images: Tensor) -> Tensor:
         return images.mean((2, 3)).repeat(1, self.embed_dim)[:, : self.embed_dim]
 
+    encode_clean = encode_images
+
 
 class ToyLab:
-    """Stands for bench.run.Lab: features worked out anew each time, and counted."""
+    """Stands for bench.lab.Lab: features worked out anew each time, and counted."""
 
     def __init__(self, encoder_width: int = 4) -> None:
         self.asked, self.encoder_width = 0, encoder_width
 
-    def features(self, model: ToyBackbone | ToyEncoder, images: ToyImages) -> Tensor:
+    def features(self, model: Frozen, images: Images) -> Tensor:
         self.asked += 1
         return model.encode_images(images.pixels(torch.arange(len(images))))
 
@@ -137,5 +146,16 @@ def toy_cell(**changes: object) -> Cell:
     return Cell(**(fields | changes))  # type: ignore[arg-type]
 
 
-def toy_box(access: tuple[str, ...] = ("text context",), **changes: object) -> BlackBox:
-    return BlackBox(ToyBackbone(), toy_task(), toy_cell(**changes), access, ToyLab())
+def toy_trial(access: tuple[str, ...] = ("text context",), **changes: object) -> Trial:
+    return trial_of(ToyBackbone(), toy_cell(**changes), access, ToyLab())
+
+
+def trial_of(
+    backbone: ToyBackbone, cell: Cell, access: tuple[str, ...], lab: ToyLab, task: ToyTask | None = None
+) -> Trial:
+    return Trial(cell, task or toy_task(), LocalPredictor(backbone, lab), lab, access)
+
+
+def shapes(backbone: ToyBackbone, lab: ToyLab, encoder: ToyEncoder, task: ToyTask) -> None:
+    """For the type checker: the toys have the shapes that the harness asks for."""
+    _: tuple[Backbone, Features, Frozen, Task] = (backbone, lab, encoder, task)

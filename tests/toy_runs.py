@@ -16,8 +16,10 @@ from typing import Any
 import torch
 
 from bench.cell import Cell
-from bench.pool import Interrupted, run_all
-from bench.store import SCHEMA, Store
+from bench.record import Deployed, Hashes, Made, Point, Record
+from bench.resolve import Resolved
+from bench.schedule.pool import Interrupted, run_all
+from bench.store import Store
 
 HERE = Path(__file__).parent
 
@@ -35,23 +37,32 @@ def cell(method: str = "easy", dataset: str = "digits", seed: int = 1, **fields:
     return Cell(**{**common, "budget": 100, "method": method, "dataset": dataset, "seed": seed, **fields})
 
 
-def record(cell: Cell, accuracy: float = 50.0) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "status": "ok",
-        "error": None,
-        "cell": cell.as_dict(),
-        "queries": cell.budget,
-        "accuracy": {"test": accuracy},
-        "params": {"rank": 5, "lr": 0.1, "shape": [64, 32]},
-        "hashes": {"method": "a" * 64, "card": "b" * 64},
-        "trace": [{"queries": q, "accuracy": {"test": accuracy}} for q in (0, 10, cell.budget)],
-        "run": {"pid": os.getpid(), "started": time.time()},
-    }
+def resolved(*arguments: Any, **fields: Any) -> Resolved:
+    """A cell with nothing to resolve."""
+    return Resolved(cell(*arguments, **fields), {}, (), Hashes())
 
 
-def run(cell: Cell, settings: Settings) -> dict[str, Any]:
+def record(cell: Cell, accuracy: float = 50.0) -> Record:
+    marks = (0, 10, cell.budget)
+    return Record(
+        cell,
+        "ok",
+        title=cell.method,
+        queries=cell.budget,
+        image_queries=cell.budget * cell.batch_size,
+        accuracy={"test": accuracy},
+        n_test={"test": 1000},
+        params={"rank": 5, "lr": 0.1, "shape": (64, 32)},
+        hashes=Hashes(method="a" * 64, card="b" * 64),
+        trace=tuple(Point(q, q, q * cell.batch_size, None, {"test": accuracy}) for q in marks),
+        prompt=Deployed(template="a {}."),
+        run=Made(pid=os.getpid(), started=str(time.time())),
+    )
+
+
+def run(resolved: Resolved, settings: Settings) -> Record:
     """One cell; its method's name says how it behaves."""
+    cell = resolved.cell
     if cell.method == "raises":
         raise ZeroDivisionError("this method always fails")
     if cell.method == "exits":
@@ -103,7 +114,7 @@ def main(results: str, folder: str, how: str, *methods: str) -> None:
     how: "local", "ray", or the address of a cluster.
     """
     store = Store(results)
-    cells = [cell(method, dataset, seed) for seed in (1, 2, 3) for dataset in "ab" for method in methods]
+    cells = [resolved(method, dataset, seed) for seed in (1, 2, 3) for dataset in "ab" for method in methods]
     settings = Settings(folder, seconds=0.5)
     try:
         with store.lock(), importable():

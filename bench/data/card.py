@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from bench.datasets import card_files
-from bench.errors import UserError, did_you_mean
+from bench.errors import did_you_mean
+from bench.plugins import DATASETS
 from bench.toml import read_toml
 
 SPLITS = ("train", "val", "test")
@@ -142,17 +142,12 @@ class Card:
 
 def card_names() -> list[str]:
     """The names of all cards, sorted."""
-    return list(card_files())
+    return list(DATASETS.files())
 
 
 def load_card(name: str) -> Card:
     """The card called `name`. Raises UserError for an unknown name or a malformed card."""
-    files = card_files()
-    if name not in files:
-        raise UserError(
-            f"no data set {name!r}: there is no datasets/{name}.toml. {did_you_mean(name, files)}"
-        )
-    path = files[name]
+    path = DATASETS.file(name)
     return _load(path, path.stat().st_mtime_ns)
 
 

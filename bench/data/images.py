@@ -203,4 +203,5 @@ def clean(picture: Image.Image, view: View) -> Tensor:
     """
     side = [view.size] if view.resize_mode == "shortest" else [view.size, view.size]
     picture = F.resize(picture, side, interpolation=F.InterpolationMode(view.interpolation))
-    return F.pil_to_tensor(F.center_crop(picture, [view.size, view.size]).convert("RGB"))
+    pixels: Tensor = F.pil_to_tensor(F.center_crop(picture, [view.size, view.size]).convert("RGB"))
+    return pixels

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 
 from bench.data.card import SPLITS, Card
-from bench.data.check import make_split
 from bench.data.images import FileImages, ImageSet, MemoryImages, View
+from bench.data.listing import make_split
 from bench.data.readers import read
 from bench.data.split import Item, Split
 from bench.errors import UserError

@@ -59,6 +59,7 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
         module = load_mini()
         return Encoder(name, module, module.width, device)
     import timm
+    from timm.data.config import resolve_model_data_config
 
     arch, _, tag = name.partition(":")
     if not timm.is_model(arch):
@@ -80,7 +81,7 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
         raise UserError(
             f"the image encoder {arch!r} has no class token; use a ViT such as vit_base_patch16_224.mae"
         )
-    config = timm.data.resolve_model_data_config(vit)
+    config = resolve_model_data_config(vit)
     return Encoder(
         name,
         ClassToken(vit, config["input_size"][1], config["mean"], config["std"]),

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,39 +18,15 @@ from torch import Tensor
 
 from bench import paths
 from bench.errors import UserError
-from bench.models.backbone import Backbone
+from bench.prompt import Images
+from bench.protocols import Backbone, Frozen
 
 BATCH = 128
 TRUNK_LIMIT = 1 << 30  # bytes
 DIGEST = hashlib.sha256().digest_size
 
 
-class ImageSet(Protocol):
-    """What features need of an image set: `key` names its images and their preprocessing by content."""
-
-    key: str
-
-    def __len__(self) -> int: ...
-
-    def pixels(self, index: Tensor) -> Tensor:
-        """float32 [b, 3, S, S] in [0, 1]."""
-        ...
-
-
-class Model(Protocol):
-    """A backbone or an encoder: `identity` names all that decides its features."""
-
-    embed_dim: int
-
-    @property
-    def identity(self) -> tuple[object, ...]: ...
-
-    def encode_clean(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] in [0, 1] -> [B, embed_dim]."""
-        ...
-
-
-def features(model: Model, images: ImageSet, batch: int = BATCH) -> Tensor:
+def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
     """Features [N, e] of the clean images, on the CPU, mapped from the disk.
 
     Raises UserError when the cache folder cannot be written.
@@ -71,9 +46,7 @@ def features(model: Model, images: ImageSet, batch: int = BATCH) -> Tensor:
     return torch.from_numpy(kept)
 
 
-def trunks(
-    backbone: Backbone, images: ImageSet, batch: int = BATCH, limit: int = TRUNK_LIMIT
-) -> Tensor | None:
+def trunks(backbone: Backbone, images: Images, batch: int = BATCH, limit: int = TRUNK_LIMIT) -> Tensor | None:
     """The trunks [N, ...] of the clean images, for `backbone.encode_trunk`; None if over `limit` bytes.
 
     In memory only: for ViT-B/16 they are 300 times as large as the features, and quickly computed.
@@ -86,7 +59,7 @@ def trunks(
 
 
 @torch.no_grad()
-def _in_batches(encode: Callable[[Tensor], Tensor], images: ImageSet, batch: int) -> Tensor:
+def _in_batches(encode: Callable[[Tensor], Tensor], images: Images, batch: int) -> Tensor:
     parts = torch.arange(len(images)).split(batch)
     return torch.cat([encode(images.pixels(part)).cpu() for part in parts])
 

@@ -209,7 +209,7 @@ def _absent(name: str) -> NotHere:
 def seeded() -> Iterator[None]:
     """The same random numbers every time, and the caller's random state left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(RANDOM_SEED)
+        torch.default_generator.manual_seed(RANDOM_SEED)
         yield
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.cell import REFERENCE
 from bench.errors import UserError
 from bench.report import stats
 
 SHARES = (0.25, 0.5, 0.75, 0.9)  # of the way from zero-shot to the best known
-ZERO_SHOT = "manual"
 RUN = ["row", "dataset", "seed"]
 
 
@@ -65,7 +65,7 @@ def targets(points: pd.DataFrame, absolute: Sequence[float] = ()) -> dict[tuple[
     missing = [d for d in datasets if d not in start]
     if missing:
         raise UserError(
-            f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {ZERO_SHOT} to "
+            f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {REFERENCE} to "
             "--methods, or run it there first"
         )
     return {
@@ -78,7 +78,7 @@ def targets(points: pd.DataFrame, absolute: Sequence[float] = ()) -> dict[tuple[
 
 def zero_shot(points: pd.DataFrame) -> dict[str, float]:
     """Data set -> accuracy of the hand template; empty without its records."""
-    finals = at_budget(points[(points["method"] == ZERO_SHOT) & (points["variant"] == "")], 10**12)
+    finals = at_budget(points[(points["method"] == REFERENCE) & (points["variant"] == "")], 10**12)
     return finals.groupby("dataset")["accuracy"].mean().to_dict()
 
 

@@ -1,4 +1,4 @@
-"""Records (one JSON file a cell) -> long pandas frames. Damaged files are named, failed cells are holes."""
+"""Records (one JSON file per cell) -> long pandas frames. Damaged files are named."""
 
 import json
 import warnings
@@ -10,27 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
-from bench.report.schema import problems
-from bench.store import reason
+from bench.record import Record, read
 
-CELL = (
-    "suite",
-    "protocol",
-    "method",
-    "dataset",
-    "backbone",
-    "seed",
-    "shots",
-    "budget",
-    "batch_size",
-    "augment",
-    "score",
-)
 # What must be the same in all records of one table: never mixed, chosen or an error.
 CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment")
 LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
-ROW = (*CELL, "variant", "row", "label")
+ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
 COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
@@ -62,23 +49,40 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"no results folder '{folder}': run `bench run` first, or name one with --results")
-    cells, trace, failed, damaged = [], [], [], []
-    seen: dict[tuple[Any, ...], Path] = {}
-    for path in record_files(folder):
-        record, why = read(path)
-        if record is not None:
-            identity = (*(record["cell"][name] for name in CELL), variant_of(record))
-            why = f"holds the same cell as {seen[identity]}" if identity in seen else None
-            seen.setdefault(identity, path)
-        if record is None or why:
-            damaged.append((str(path), why or "damaged"))
-            warn(f"skipped {path}: {why}")
-        elif record["status"] == "failed":
-            failed.append(_row(record) | {"path": str(path), "error": reason(record)})
-        else:
+    cells, trace, failed = [], [], []
+    records, damaged = read_all(folder)
+    for path, record in records:
+        if record.ok:
             cells += _cell_rows(record, str(path))
             trace += _trace_rows(record)
-    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), tuple(damaged))
+        else:
+            failed.append(_row(record) | {"path": str(path), "error": record.reason})
+    for path, why in damaged:
+        warn(f"skipped {path}: {why}")
+    skipped = tuple((str(path), why) for path, why in damaged)
+    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), skipped)
+
+
+def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, str]]]:
+    """(file, record) of all records at or under `folder`; (file, what is wrong) of its other JSON files.
+
+    A file that holds the same cell as an earlier one is wrong too.
+    """
+    records: list[tuple[Path, Record]] = []
+    damaged: list[tuple[Path, str]] = []
+    seen: dict[Cell, Path] = {}
+    for path in record_files(folder):
+        try:
+            record = read(path)
+        except (UserError, OSError) as error:
+            damaged.append((path, f"damaged: {error}"))
+            continue
+        if record.cell in seen:
+            damaged.append((path, f"holds the same cell as {seen[record.cell]}"))
+            continue
+        seen[record.cell] = path
+        records.append((path, record))
+    return records, damaged
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -87,73 +91,46 @@ def record_files(folder: Path) -> list[Path]:
     return [path for path in files if not path.name.startswith(".")]
 
 
-def read(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """(record, None), or (None, what is wrong with the file)."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return None, f"damaged: {error}"
-    wrong = problems(record)
-    return (None, "damaged: " + "; ".join(wrong[:3])) if wrong else (record, None)
+def _row(record: Record) -> dict[str, Any]:
+    cell = record.cell
+    names = {"variant": cell.variant, "row": cell.row, "label": record.label}
+    return {name: getattr(cell, name) for name in FIELDS} | names
 
 
-def variant_of(record: dict[str, Any]) -> str:
-    """'rank=1, clip=none'; '' for a method as its file declares it."""
-    given = record.get("variant")
-    return (
-        given if given is not None else ", ".join(f"{k}={v}" for k, v in record["cell"]["overrides"].items())
-    )
-
-
-def named(name: str, variant: str) -> str:
-    """'ZIP (rank=1)'."""
-    return f"{name} ({variant})" if variant else name
-
-
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    cell, variant = record["cell"], variant_of(record)
-    label = named(record.get("title") or cell["method"], variant)
-    return {name: cell[name] for name in CELL} | {
-        "variant": variant,
-        "row": named(cell["method"], variant),
-        "label": label,
-    }
-
-
-def _cell_rows(record: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    run, hashes = record["run"], record["hashes"]
-    facts = {name: record[name] for name in COUNTS} | {
-        "overrides": record["cell"]["overrides"],
+def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
+    made = record.run
+    facts = {name: getattr(record, name) for name in COUNTS} | {
+        "overrides": dict(record.cell.overrides),
         "path": path,
-        "access": " + ".join(record["access"]),
-        "seconds": run.get("seconds"),
-        "hardware": run.get("hardware") or run.get("device") or "",
-        "started": str(run.get("started") or ""),
-        "precision": run.get("precision") or "",
-        "versions": ", ".join(f"{k} {v}" for k, v in sorted((run.get("versions") or {}).items())),
-        **{f"hash_{name}": hashes.get(name) or "" for name in ("method", "card", "split", "weights")},
+        "access": " + ".join(record.access),
+        "seconds": made.seconds,
+        "hardware": made.hardware or made.device,
+        "started": made.started,
+        "precision": made.precision,
+        "versions": ", ".join(f"{name} {number}" for name, number in sorted(made.versions.items())),
+        **{f"hash_{name}": getattr(record.hashes, name) for name in ("method", "card", "split", "weights")},
     }
     row = _row(record)
     return [
-        row | facts | {"test": test, "accuracy": float(accuracy), "n_test": record["n_test"].get(test)}
-        for test, accuracy in record["accuracy"].items()
+        row | facts | {"test": test, "accuracy": accuracy, "n_test": record.n_test.get(test)}
+        for test, accuracy in record.accuracy.items()
     ]
 
 
-def _trace_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    row = _row(record) | {"white_box": record["white_box"], "n_params": record["n_params"]}
+def _trace_rows(record: Record) -> list[dict[str, Any]]:
+    row = _row(record) | {"white_box": record.white_box, "n_params": record.n_params}
     return [
         row
         | {
             "test": test,
-            "at": point["queries"],
-            "spent": point["spent"],
-            "at_image_queries": point["image_queries"],
-            "train_loss": point.get("train_loss"),
-            "accuracy": float(accuracy),
+            "at": point.queries,
+            "spent": point.spent,
+            "at_image_queries": point.image_queries,
+            "train_loss": point.train_loss,
+            "accuracy": accuracy,
         }
-        for point in record["trace"]
-        for test, accuracy in point["accuracy"].items()
+        for point in record.trace
+        for test, accuracy in point.accuracy.items()
     ]
 
 
@@ -169,7 +146,7 @@ def select(results: Results, **wanted: Any) -> Results:
     still has two values, or when the records left were not made from the same weights and splits.
     """
     wanted = {"score": "test"} | {
-        name: value for name, value in wanted.items() if value is not None and value != ()
+        name: value for name, value in wanted.items() if value is not None and not _empty(value)
     }
     kept = results
     for name, value in wanted.items():
@@ -189,6 +166,11 @@ def select(results: Results, **wanted: Any) -> Results:
         kept = replace(kept, failed=kept.failed[kept.failed[name] == values[0]])
     _comparable(kept.cells)
     return kept
+
+
+def _empty(value: Any) -> bool:
+    """An empty list of names; a NumPy number is none, and must not be compared with one."""
+    return isinstance(value, tuple) and not value
 
 
 def flag(name: str) -> str:
@@ -293,7 +275,7 @@ def points(results: Results) -> pd.DataFrame:
     if protocol == "base-to-new":
         wide = trace.pivot_table(index=keys, columns="test", values="accuracy").reset_index()
         return wide.assign(accuracy=harmonic(wide["base"], wide["new"]))[[*keys, "accuracy"]]
-    if protocol in ("cross-dataset", "ood"):
+    if protocol in ELSEWHERE:
         trace = trace[trace["test"] != trace["dataset"]].assign(dataset=lambda f: f["test"])
     return trace[[*keys, "accuracy"]].reset_index(drop=True)
 

@@ -5,7 +5,7 @@ from functools import cache
 
 from bench.errors import UserError
 from bench.report import published
-from bench.suites import load_suite
+from bench.suite import load_suite
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.cell import REFERENCE
 from bench.errors import UserError, did_you_mean
 from bench.report import efficiency, stats
 from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
@@ -32,7 +33,7 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
     datasets = arrange(suite, frame["dataset"])
     looks = rows_of(frame)
     start = efficiency.zero_shot(frame)
-    asked = frame.loc[(frame["at"] > 0) & (frame["row"] != efficiency.ZERO_SHOT), "at"]
+    asked = frame.loc[(frame["at"] > 0) & (frame["row"] != REFERENCE), "at"]
     first = int(asked.min()) if len(asked) else 1
     with drawing():
         panels: list[str | None] = [None, *datasets] if len(datasets) > 1 else [*datasets]
@@ -44,7 +45,7 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
             if zero is not None:
                 handles["zero-shot"] = axis.axhline(zero, color="#777777", lw=0.9, ls=(0, (5, 2)))
             for row, style in looks.items():
-                if row != efficiency.ZERO_SHOT:
+                if row != REFERENCE:
                     handles[style.title] = _curve(axis, part[part["row"] == row], style, log)
             for mark in marks:
                 axis.axvline(mark, color="#999999", lw=0.7, ls=(0, (1, 1.5)))
@@ -99,7 +100,7 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
         figure, (left, right) = grid(2, width, 2.2, 2)
         handles = {}
         for row, style in rows_of(frame).items():
-            if row == efficiency.ZERO_SHOT:
+            if row == REFERENCE:
                 continue
             queries, share = efficiency.ecdf(reached, row)
             x, y = np.r_[1, np.maximum(queries, 1), end], np.r_[0, share, share[-1:] if len(share) else 0]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from bench.cell import PROTOCOLS
 from bench.errors import UserError
 from bench.report import plots
 from bench.report.diagram import cd
@@ -11,7 +12,6 @@ from bench.report.frame import Results, points, select
 from bench.report.leaderboard import HEADLINE, page, without_variants
 from bench.report.published import TITLES
 from bench.report.render import markdown
-from bench.report.schema import PROTOCOLS
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
 from bench.report.table import Table
 from bench.report.tables import measured

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bench.cell import REFERENCE
 from bench.errors import UserError
 from bench.report import efficiency, stats
 from bench.report.frame import Results, points, refuse_holes
@@ -216,7 +217,7 @@ def savings(frame: pd.DataFrame) -> list[str]:
     frame = frame[~frame["white_box"].astype(bool)]
     ends = efficiency.average_curves(frame).iloc[-1].sort_values(ascending=False)
     labels = frame.drop_duplicates("row").set_index("row")["label"]
-    tuned = [row for row in ends.index if row != efficiency.ZERO_SHOT]
+    tuned = [row for row in ends.index if row != REFERENCE]
     said = []
     for other in tuned[1:]:
         s = efficiency.saving(frame, tuned[0], other)

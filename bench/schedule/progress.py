@@ -1,4 +1,4 @@
-"""What a user sees while cells run: a bar in a terminal, one line a cell elsewhere."""
+"""What a user sees while cells run: a bar in a terminal, one line per cell elsewhere."""
 
 import time
 from collections import Counter
@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Cell
-from bench.pool import Event
-from bench.store import Record, reason
+from bench.record import Record
+from bench.schedule.job import Event
 
 
 class Progress:
@@ -60,27 +60,28 @@ class Progress:
 
     def record(self, record: Record, path: Path | None = None) -> None:
         """A cell has finished."""
-        cell = Cell.from_dict(record["cell"])
+        cell = record.cell
         self.done += 1
-        self._queries += record.get("queries", 0)
+        self._queries += record.queries
         self._left[cell.method] -= cell.budget
-        if record["status"] == "ok":
+        if record.ok:
             self._spent[cell.method] += cell.budget
-            self._busy[cell.method] = self._busy.get(cell.method, 0.0) + record["run"].get("seconds", 0.0)
+            self._busy[cell.method] = self._busy.get(cell.method, 0.0) + (record.run.seconds or 0.0)
             self._last = f"{_name(cell)}: {self._outcome(cell, record)}"
         else:
             self._failed += 1
-            why = reason(record)
-            self._last = f"{_name(cell)}: failed: {why}" + (f" ({path})" if path else "")
+            self._last = f"{_name(cell)}: failed: {record.reason}" + (f" ({path})" if path else "")
         if not self._live:
             self._say(f"[{self.done}/{self._total}] {self._last}; {self.pace()}")
-        elif record["status"] != "ok":
+        elif not record.ok:
             self._say(self._last, style="red")
 
     def event(self, event: Event) -> None:
         """Something happened in the pool."""
         if event.kind == "waiting":
             self._say(event.detail)
+        if event.kind == "spoiled" and event.cell is not None:
+            self._say(f"{_name(event.cell)} changed what other cells use: {event.detail}")
         if event.kind == "lost":
             again = f"; {_name(event.cell)} is tried again on a fresh one" if event.cell else ""
             self._say(f"a worker died ({event.detail}){again}")
@@ -106,11 +107,11 @@ class Progress:
         return work * (self._clock() - self._begun) / busy  # the workers' seconds -> ours
 
     def _outcome(self, cell: Cell, record: Record) -> str:
-        accuracy = fmean(record["accuracy"].values())
-        if not record.get("white_box") and accuracy > self._best.get(cell.dataset, (-1.0, ""))[0]:
+        accuracy = fmean(record.accuracy.values())
+        if not record.white_box and accuracy > self._best.get(cell.dataset, (-1.0, ""))[0]:
             self._best[cell.dataset] = (accuracy, cell.method)
-        start = fmean(record["trace"][0]["accuracy"].values())
-        return f"{start:.1f} -> {accuracy:.1f} % in {record['queries']:,} queries"
+        start = fmean(record.trace[0].accuracy.values())
+        return f"{start:.1f} -> {accuracy:.1f} % in {record.queries:,} queries"
 
     def _say(self, line: str, style: str = "") -> None:
         self.console.print(Text(line, style), soft_wrap=True)
@@ -135,8 +136,7 @@ class Progress:
 
 def _name(cell: Cell) -> str:
     """A cell in a reader's words, e.g. 'zip (rank=1), mini-digits, seed 1'."""
-    variant = f" ({cell.variant})" if cell.variant else ""
-    return f"{cell.method}{variant}, {cell.dataset}, seed {cell.seed}"
+    return f"{cell.row}, {cell.dataset}, seed {cell.seed}"
 
 
 def _clock_words(seconds: float) -> str:

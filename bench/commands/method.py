@@ -67,15 +67,15 @@ class {title}(Method):
 @click.option("--folder", type=click.Path(path_type=Path), help="Default: $BENCH_METHODS, else methods/.")
 def new_method(name: str, folder: Path | None) -> None:
     """Write a commented starting file for a method: it works as it is."""
-    from bench.methods import folders, method_files
+    from bench.plugins import METHODS
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"{name!r} is no name for a method: small letters, digits and _, a letter first.")
     if name == "all":
         raise UserError("'all' is what --methods calls every method: take another name.")
-    if name in method_files():
-        raise UserError(f"there is a method {name!r} already: {method_files()[name]}. Take another name.")
-    path = (folder or folders()[0]) / f"{name}.py"
+    if name in METHODS.files():
+        raise UserError(f"there is a method {name!r} already: {METHODS.file(name)}. Take another name.")
+    path = (folder or METHODS.own or METHODS.shipped) / f"{name}.py"
     title = "".join(part.capitalize() for part in name.split("_"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

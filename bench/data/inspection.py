@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.card import SPLITS, Card
-from bench.data.check import contradictions
 from bench.data.images import THREADS, decode
+from bench.data.listing import contradictions
 from bench.data.readers import read
 from bench.errors import UserError
 
@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """What was found, and everything that is wrong with it."""
 
     counts: dict[str, int]  # images by split
@@ -25,12 +25,12 @@ class Report:
     problems: tuple[str, ...]
 
 
-def verify(card: Card, root: Path, progress: Progress = lambda done, total: None) -> Report:
+def inspect(card: Card, root: Path, progress: Progress = lambda done, total: None) -> Findings:
     """Check a data set on disk, decoding every image in parallel. Never raises for what it finds."""
     try:
         folder, listing = read(card, root)
     except UserError as error:
-        return Report({}, 0, 0, (str(error),))
+        return Findings({}, 0, 0, (str(error),))
     problems = list(contradictions(card, listing))
     entries = [entry for split in SPLITS for entry in listing[split]]
     paths = sorted({folder / entry.path for entry in entries})
@@ -50,7 +50,7 @@ def verify(card: Card, root: Path, progress: Progress = lambda done, total: None
                 problems.append(problem)
             progress(done, len(paths))
     counts = {split: len(listing[split]) for split in SPLITS}
-    return Report(counts, len({entry.label for entry in entries}), len(paths), tuple(problems))
+    return Findings(counts, len({entry.label for entry in entries}), len(paths), tuple(problems))
 
 
 def missing(card: Card, root: Path) -> str:

@@ -1,19 +1,19 @@
-"""The report's commands, added to `bench` by the command line: table, plot, audit, leaderboard, results."""
+"""`bench table | plot | audit | leaderboard | results`."""
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.cell import PROTOCOLS, SCORES
+from bench.commands import options
+from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
 from bench.errors import UserError
-from bench.methods import method_files, method_hash
-from bench.paths import RESULTS
+from bench.plugins import METHODS, method_hash
 from bench.report.frame import Results, holes, load, select
 from bench.report.render import FORMS, render
-from bench.report.schema import PROTOCOLS
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
 
@@ -23,52 +23,27 @@ def warn(message: str) -> None:
     click.echo(f"warning: {message}", err=True)
 
 
-def results_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--results, the folder every report reads."""
-    kind = click.Path(path_type=Path)
-    return click.option(
-        "--results", type=kind, default=RESULTS, show_default=True, help="Folder of records."
-    )(command)
-
-
-def conditions(command: Callable[..., Any]) -> Callable[..., Any]:
+def conditions(command: Command) -> Command:
     """The options that choose which records may share a table or plot."""
-    options = [
-        click.option("--suite", help="mini, zip, craft, ..."),
-        click.option("--backbone", help="As in the records; needed where they hold several."),
-        click.option("--shots", type=int, help="Images a class."),
-        click.option("--budget", type=int, help="Queries."),
-        click.option("--batch-size", type=int, help="Images a query."),
-        click.option("--score", type=click.Choice(["test", "val"]), default="test", show_default=True),
-        click.option("--methods", type=Names(), help="Comma-separated; default all."),
-        click.option("--datasets", type=Names(), help="Comma-separated; default all."),
-        click.option("--seeds", type=Names(int), help="Comma-separated; default all."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return results_option(command)
-
-
-class Names(click.ParamType):
-    """a,b,c -> ('a', 'b', 'c')"""
-
-    name = "names"
-
-    def __init__(self, kind: Callable[[str], Any] = str) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self.kind(part.strip()) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(f"{value!r} is no comma-separated list of {self.kind.__name__}", param, ctx)
+    return options.stack(
+        [
+            options.results(),
+            click.option("--suite", help="mini, zip, craft, ..."),
+            click.option("--backbone", help="As in the records; needed where they hold several."),
+            click.option("--shots", type=int, help="Images per class."),
+            click.option("--budget", type=int, help="Queries."),
+            click.option("--batch-size", type=int, help="Images per query."),
+            click.option("--score", type=click.Choice(SCORES), default="test", show_default=True),
+            click.option("--methods", type=NAMES, help="Comma-separated; default all."),
+            click.option("--datasets", type=NAMES, help="Comma-separated; default all."),
+            click.option("--seeds", type=WHOLE_NUMBERS, help="e.g. 1,2,3 or 1-3; default all."),
+        ]
+    )(command)
 
 
 def records(folder: Path) -> Results:
     """The folder's records; damaged ones and those of another version of a method are named on stderr."""
-    found, files = load(folder, warn), method_files()
+    found, files = load(folder, warn), METHODS.files()
     for method, part in found.cells.groupby("method"):
         old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
         if len(old):
@@ -118,7 +93,7 @@ def write(text: str, output: Path | None) -> None:
 @click.option(
     "--image-queries", "images", type=click.IntRange(0), help="Cut every run at so many images scored once."
 )
-@click.option("--targets", type=Names(float), default=(), help="efficiency: absolute accuracies, e.g. 50,60.")
+@click.option("--targets", type=NUMBERS, default=(), help="efficiency: absolute accuracies, e.g. 50,60.")
 @click.option("--digits", type=click.IntRange(0, 6), default=1, show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
@@ -173,7 +148,7 @@ def plot() -> None:
     """Pictures from records: curves, efficiency, ablation, cd, params."""
 
 
-def picture(command: Callable[..., Any]) -> Callable[..., Any]:
+def picture(command: Command) -> Command:
     """The options every plot has."""
     wide = click.option(
         "--width", type=click.FloatRange(2, 20), default=7.0, show_default=True, help="Inches."
@@ -212,7 +187,7 @@ def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
 @plot.command("curves")
 @picture
 @click.option("--linear", is_flag=True, help="Linear query axis instead of a logarithmic one.")
-@click.option("--marks", type=Names(int), default=(), help="Budgets to mark, e.g. 500,5000.")
+@click.option("--marks", type=QUERIES, default=(), help="Budgets to mark, e.g. 500,5000.")
 def plot_curves(
     results: Path, output: tuple[Path, ...], width: float, linear: bool, marks: tuple[int, ...], **wanted: Any
 ) -> None:
@@ -244,7 +219,7 @@ def audit(form: str | None, output: Path | None) -> None:
 
 @plot.command("efficiency")
 @picture
-@click.option("--targets", type=Names(float), default=(), help="Absolute accuracies, e.g. 50,60.")
+@click.option("--targets", type=NUMBERS, default=(), help="Absolute accuracies, e.g. 50,60.")
 def plot_efficiency(
     results: Path, output: tuple[Path, ...], width: float, targets: tuple[float, ...], **wanted: Any
 ) -> None:
@@ -293,7 +268,7 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
 
 
 @click.command()
-@results_option
+@options.results()
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("leaderboard.html"), show_default=True
 )
@@ -315,8 +290,8 @@ def results() -> None:
 @click.pass_context
 def results_verify(context: click.Context, path: Path) -> None:
     """Say in words what is wrong with the records at PATH; exit code 1 if anything is."""
+    from bench.report.faults import verify
     from bench.report.frame import record_files
-    from bench.report.verify import verify
 
     faults = verify(path)
     for fault in faults:
@@ -329,7 +304,7 @@ def results_verify(context: click.Context, path: Path) -> None:
 
 
 @results.command("export")
-@results_option
+@options.results()
 @click.argument("path", type=click.Path(path_type=Path))
 def results_export(results: Path, path: Path) -> None:
     """Write all records as one tidy .parquet or .csv: a row a cell and test set, a row a trace point."""
@@ -340,7 +315,7 @@ def results_export(results: Path, path: Path) -> None:
 
 
 @results.command("publish")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@options.results(default=Path("results"))
 @click.option("--readme", type=click.Path(path_type=Path), default=Path("README.md"), show_default=True)
 @click.option("--suite", default="mini", show_default=True)
 def results_publish(results: Path, readme: Path, suite: str) -> None:

@@ -34,7 +34,7 @@ def data() -> None:
 @_root
 def list_(root: Path | None) -> None:
     """Show every data set, what is ready and what is missing."""
-    from bench.data.verify import missing
+    from bench.data.inspection import missing
 
     root = root or data_root()
     table = Table(title=f"Data sets in {root}", box=None)
@@ -59,7 +59,7 @@ def list_(root: Path | None) -> None:
 @_root
 def verify(name: str, root: Path | None) -> None:
     """Check counts and checksums of a data set and decode every image of it."""
-    from bench.data.verify import verify as check
+    from bench.data.inspection import inspect
 
     card, console = load_card(name), Console()
     if card.layout is None:
@@ -69,7 +69,7 @@ def verify(name: str, root: Path | None) -> None:
         TextColumn(card.title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("", total=None)
-        report = check(
+        report = inspect(
             card, root or data_root(), lambda done, total: bar.update(task, completed=done, total=total)
         )
     for split, count in report.counts.items():

@@ -1,0 +1,219 @@
+"""Finds what is added by putting a file into a folder: methods, data-set cards and suites.
+
+Each kind has the folder that is shipped, and one that the user names in a variable: BENCH_METHODS,
+BENCH_DATASETS, BENCH_SUITES. A plug-in's name is its file's stem.
+"""
+
+import ast
+import hashlib
+import importlib
+import os
+import sys
+from dataclasses import dataclass, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bench.errors import UserError, did_you_mean
+from bench.paths import PACKAGE, checkout
+
+if TYPE_CHECKING:
+    from bench.method import Method
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plug-in. where: its folder, in the checkout or, in a wheel, in the package."""
+
+    word: str
+    where: str
+    ending: str
+    variable: str
+
+    @property
+    def shipped(self) -> Path:
+        """The folder that comes with the package."""
+        home = checkout()
+        outside = home / self.where if home else PACKAGE / self.where
+        return outside if outside.is_dir() else PACKAGE / self.where
+
+    @property
+    def own(self) -> Path | None:
+        """The user's folder. Raises UserError when the variable names none."""
+        named = os.environ.get(self.variable)
+        if not named:
+            return None
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise UserError(
+                f"{self.variable} is {named!r}, which is no folder: create it or unset the variable."
+            )
+        return folder.resolve()
+
+    def files(self) -> dict[str, Path]:
+        """Name -> file, sorted by name. Files that start with _ are helpers, and no plug-ins.
+
+        Raises UserError for a name that two folders have.
+        """
+        found: dict[str, Path] = {}
+        for folder in filter(None, (self.own, self.shipped)):
+            for path in folder.glob(f"*{self.ending}"):
+                if path.name.startswith("_"):
+                    continue
+                if path.stem in found:
+                    both = f"{found[path.stem]} and {path}"
+                    raise UserError(f"two {self.word}s are called {path.stem!r}: {both}. Rename one.")
+                found[path.stem] = path
+        return dict(sorted(found.items()))
+
+    def file(self, name: str) -> Path:
+        """The file of one plug-in. Raises UserError, with the nearest names, when there is none."""
+        files = self.files()
+        if name not in files:
+            missing = f"no {self.word} {name!r}: there is no {self.where}/{name}{self.ending}."
+            raise UserError(f"{missing} {did_you_mean(name, files)}")
+        return files[name]
+
+
+METHODS = Kind("method", "methods", ".py", "BENCH_METHODS")
+DATASETS = Kind("data set", "datasets", ".toml", "BENCH_DATASETS")
+SUITES = Kind("suite", "suites", ".toml", "BENCH_SUITES")
+VARIABLES = tuple(kind.variable for kind in (METHODS, DATASETS, SUITES))
+
+PACKAGE_OF_METHODS = "bench.methods"  # what methods/zip.py is called once it is imported: bench.methods.zip
+
+
+def load_method(name: str, fresh: bool = False) -> "type[Method]":
+    """The one Method class of methods/{name}.py. Raises UserError when it is missing or malformed.
+
+    fresh: import its file and those it builds on again, so that nothing which an earlier cell left in their
+    classes or modules takes part.
+    """
+    load = _load.__wrapped__ if fresh else _load
+    return load(METHODS.file(name), method_hash(name))
+
+
+def method_hash(name: str) -> str:
+    """sha256 of what a method's file says, and of all files of the methods' folders that it imports.
+
+    A record made with others shows as stale. Reads text only, so that reports need no torch.
+    """
+    own, *others = _closure(METHODS.file(name))
+    digest = hashlib.sha256(own.read_bytes())
+    for path in others:
+        digest.update(hashlib.sha256(path.read_bytes()).hexdigest().encode())
+    return digest.hexdigest()
+
+
+def _closure(path: Path) -> list[Path]:
+    """A file, and behind it those of the methods' folders that it imports, directly or not, by name."""
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            places = [folder / f"{name}.py" for name in _imported(one) for folder in _folders()]
+            todo += [place for place in places if place.is_file()]
+    return [path, *sorted(found - {path}, key=lambda other: other.name)]
+
+
+def _folders() -> list[Path]:
+    """Where methods lie, the user's own folder first."""
+    return list(filter(None, (METHODS.own, METHODS.shipped)))
+
+
+def _imported(path: Path) -> set[str]:
+    """The names of the methods' modules that a file imports. A file that does not parse imports none."""
+    return _imported_at(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@cache
+def _imported_at(path: Path, mtime: int, size: int) -> set[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()
+    prefix = f"{PACKAGE_OF_METHODS}."
+    dotted = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            dotted += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            dotted += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return {name.removeprefix(prefix).split(".")[0] for name in dotted if name.startswith(prefix)}
+
+
+@cache
+def _load(path: Path, digest: str) -> "type[Method]":
+    """The class in a file whose content, with all it imports, has this digest."""
+    module = _import(path)
+    from bench.method import Method  # imports torch; names are to be had without
+
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+    ]
+    public = [cls for cls in own if not cls.__name__.startswith("_")]
+    if len(public) != 1:
+        names = ", ".join(cls.__name__ for cls in public) or "none"
+        raise UserError(
+            f"{path} has to define one Method class; it defines {names}. (A helper's file starts with _.)"
+        )
+    _check_class(public[0], path)
+    _check_bases(public[0], path)
+    return public[0]
+
+
+def _import(path: Path) -> ModuleType:
+    """The module of a method's file, fresh: it and what it imports may have changed since the last time."""
+    package = importlib.import_module(PACKAGE_OF_METHODS)
+    package.__path__ = [str(folder) for folder in _folders()]
+    for file in _closure(path):
+        sys.modules.pop(f"{PACKAGE_OF_METHODS}.{file.stem}", None)
+    importlib.invalidate_caches()
+    before, sys.dont_write_bytecode = (
+        sys.dont_write_bytecode,
+        True,
+    )  # kept code is told apart by the second only
+    try:
+        return importlib.import_module(f"{PACKAGE_OF_METHODS}.{path.stem}")
+    except Exception as error:
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _check_bases(cls: "type[Method]", path: Path) -> None:
+    """Every class that this one builds on comes by an import, so that `method_hash` covers its file."""
+    covered = {f"{PACKAGE_OF_METHODS}.{file.stem}" for file in _closure(path)}
+    for base in cls.__mro__:
+        if base.__module__ not in covered and not base.__module__.startswith(
+            ("bench.method", "abc", "builtins")
+        ):
+            raise UserError(
+                f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Keep that file in "
+                f"the methods' folder and write `from {PACKAGE_OF_METHODS}.name import {base.__name__}`."
+            )
+
+
+def _check_class(cls: "type[Method]", path: Path) -> None:
+    """Raises UserError naming what the class lacks."""
+    from bench.prompt import ACCESS, WHITE_BOX
+
+    lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
+    lacking += sorted(cls.__abstractmethods__)
+    if lacking:
+        raise UserError(f"{path}: class {cls.__name__} lacks {', '.join(lacking)}; see bench/method.py.")
+    levels = (*ACCESS.values(), WHITE_BOX)
+    if isinstance(cls.access, str):
+        raise UserError(f"{path}: access is a tuple, e.g. ({cls.access!r},).")
+    for level in cls.access:
+        if level not in levels:
+            raise UserError(f"{path}: no access {level!r}. {did_you_mean(level, levels)}")
+    if not (isinstance(cls.Params, type) and is_dataclass(cls.Params)):
+        raise UserError(
+            f"{path}: Params has to be a frozen dataclass: write @dataclass(frozen=True) above it."
+        )

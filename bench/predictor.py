@@ -1,0 +1,137 @@
+"""Predictors: images and prompts -> answers. The model of this process is one; an endpoint can be another."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bench.blackbox import ModelSpec
+from bench.loader import AT_ONCE, Sample
+from bench.prompt import Prompt
+from bench.protocols import Backbone, Features, Frozen, TextTower
+
+Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]
+
+
+class Predictor(Protocol):
+    """Answers for prompts, on images. Knows no budget, and no labels."""
+
+    @property
+    def device(self) -> str:
+        """Where answers lie and prompts are expected."""
+        ...
+
+    @property
+    def model(self) -> ModelSpec:
+        """The sizes its provider publishes."""
+        ...
+
+    def embed_words(self, words: str) -> Tensor:
+        """[m, d] token embeddings of `words`."""
+        ...
+
+    def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
+        """What answers for these K prompts; all that does not depend on the images is worked out here, once.
+
+        classes: C class names. template: the hand prompt, where a prompt brings no text of its own.
+        Raises ValueError when the prompts are of different kinds.
+        """
+        ...
+
+
+class LocalPredictor:
+    """The predictor whose model lies in this process."""
+
+    def __init__(self, backbone: Backbone, features: Features) -> None:
+        self._backbone, self._features = backbone, features
+        self._towers: dict[tuple[str, ...], TextTower] = {}
+        self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
+        b = backbone
+        self.device = str(b.device)
+        self.model = ModelSpec(
+            image_size=b.image_size,
+            text_width=b.text_width,
+            vision_width=b.vision_width,
+            pixel_mean=tuple(b.pixel_mean.flatten().tolist()),
+            pixel_std=tuple(b.pixel_std.flatten().tolist()),
+            token_std=b.token_std,
+            patch_mean=b.patch_mean,
+            patch_std=b.patch_std,
+        )
+
+    def embed_words(self, words: str) -> Tensor:
+        """[m, d] token embeddings of `words`."""
+        return self._backbone.embed_words(words)
+
+    def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
+        """See Predictor: the text is encoded here, the images where they come."""
+        text = self._text(prompts, classes, template).transpose(-1, -2)  # [K | 1, e, C]
+
+        def answer(sample: Sample) -> Tensor:
+            return self._backbone.logit_scale * (self._image(sample, prompts) @ text)
+
+        return answer
+
+    # Text
+
+    def _text(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Tensor:
+        """Text features [K, C, e] (or [1, C, e] when all prompts say the same words)."""
+        contexts = [p.context for p in prompts if p.context is not None]
+        if len(contexts) == len(prompts):
+            if classes not in self._towers:
+                self._towers[classes] = self._backbone.text_tower(classes)
+            return self._towers[classes].encode(torch.stack(contexts))
+        if contexts:
+            raise ValueError("one call mixes prompts with a text context and prompts without")
+        words = [p.template or template for p in prompts]
+        unique = list(dict.fromkeys(words))
+        features = torch.stack([self._words(classes, word) for word in unique])
+        return features if len(unique) == 1 else features[[unique.index(w) for w in words]]
+
+    @torch.no_grad()
+    def _words(self, classes: tuple[str, ...], template: str) -> Tensor:
+        """[C, e]: the class names in a template, encoded once."""
+        key = (classes, template)
+        if key not in self._worded:
+            self._worded[key] = self._backbone.encode_texts([template.format(name) for name in classes])
+        return self._worded[key]
+
+    # Images
+
+    def _image(self, sample: Sample, prompts: Sequence[Prompt]) -> Tensor:
+        """Image features [K, B, e] (or [1, B, e] when all prompts leave the image as it is)."""
+        moved = [p.pixels for p in prompts if p.pixels is not None]
+        tokens = [p.tokens for p in prompts if p.tokens is not None]
+        if moved:
+            if len(moved) < len(prompts) or tokens:
+                raise ValueError("one call mixes prompts that move pixels with prompts of another kind")
+            sent = torch.cat([pixels(sample.batch) for pixels in moved])  # [K * B, 3, S, S]
+            parts = [self._backbone.encode_images(part) for part in torch.split(sent, AT_ONCE)]
+            return torch.cat(parts).view(len(prompts), len(sample), -1)
+        if tokens:
+            if len(tokens) != len(prompts):
+                raise ValueError("one call mixes prompts with visual tokens and prompts without")
+            return self._backbone.encode_trunk(self._trunk(sample), torch.stack(tokens))
+        return image_features(self._backbone, sample, "features", self._features, self.device)[None]
+
+    @torch.no_grad()
+    def _trunk(self, sample: Sample) -> Tensor:
+        """What does not move with visual tokens: encoded once for each sample."""
+        if "trunk" not in sample.memo:
+            sample.memo["trunk"] = self._backbone.trunk(sample.images)
+        return sample.memo["trunk"]
+
+
+@torch.no_grad()
+def image_features(model: Frozen, sample: Sample, kind: str, features: Features, device: str) -> Tensor:
+    """[B, width] features of a sample: of plain images looked up in those of their whole set.
+
+    kind: the name under which the sample keeps them.
+    """
+    if kind not in sample.memo:
+        if sample.crop_seed is None:
+            sample.memo[kind] = features.features(model, sample.source)[sample.index].to(device)
+        else:
+            sample.memo[kind] = model.encode_images(sample.images)
+    return sample.memo[kind]

@@ -1,0 +1,114 @@
+"""Is a folder of records fit for the leaderboard? Every fault in words, each with its file."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from bench.cell import ELSEWHERE
+from bench.errors import UserError
+from bench.record import Hashes, Record
+from bench.report.frame import CONDITIONS, Results, holes, load, read_all, record_files
+from bench.resolve import known_hashes
+
+ROUNDING = 0.006  # of an accuracy in percent, written with two decimals or more
+
+
+def verify(path: Path, known: Callable[[Record], Hashes] = known_hashes) -> list[str]:
+    """Every fault of the records at or under `path`; an empty list says that there is none.
+
+    known: the hashes of the methods and cards at hand; by default those of this installation.
+    Raises UserError when there is no record at all.
+    """
+    if not path.exists() or not record_files(path):
+        raise UserError(f"no records at {path}: name a record or a folder of records")
+    records, damaged = read_all(path)
+    faults = [f"{file}: {why}" for file, why in damaged]
+    for file, record in records:
+        faults += [f"{file}: {fault}" for fault in faults_of(record, known(record))]
+    return faults + incomplete(path)
+
+
+def faults_of(record: Record, known: Hashes) -> list[str]:
+    """What is wrong with one record whose shape is right."""
+    if not record.ok:
+        return [f"the cell failed: {record.reason}"]
+    return [*_budget(record), *_trace(record), *_accuracy(record), *_hashes(record, known)]
+
+
+def _budget(record: Record) -> list[str]:
+    cell, faults = record.cell, []
+    if record.queries > cell.budget:
+        faults.append(f"{record.queries} queries were spent, the budget is {cell.budget}")
+    most = record.queries * cell.batch_size
+    if record.image_queries > most:
+        faults.append(
+            f"{record.image_queries} image-queries in {record.queries} queries: at most {most} are "
+            f"possible with {cell.batch_size} images a query"
+        )
+    return faults
+
+
+def _trace(record: Record) -> list[str]:
+    points, budget, faults = record.trace, record.cell.budget, []
+    if points[0].queries != 0 or points[0].spent != 0:
+        faults.append("the trace does not start with the untuned prompt at query 0")
+    for a, b in pairwise(points):
+        if b.queries <= a.queries:
+            faults.append(f"the trace goes from checkpoint {a.queries} to {b.queries}: they must rise")
+        for name in ("spent", "image_queries"):
+            before, after = getattr(a, name), getattr(b, name)
+            if after < before:
+                faults.append(f"the trace's {name} falls from {before} to {after} at checkpoint {b.queries}")
+    for point in points:
+        if point.spent > point.queries:
+            faults.append(f"{point.spent} queries were spent by checkpoint {point.queries}")
+        if point.queries > budget:
+            faults.append(f"checkpoint {point.queries} lies beyond the budget of {budget}")
+        if set(point.accuracy) != set(record.accuracy):
+            faults.append(f"checkpoint {point.queries} scores other test sets than the result")
+    if points[-1].spent > record.queries:
+        faults.append(f"the trace ends at {points[-1].spent} queries spent, the record says {record.queries}")
+    return faults
+
+
+def _accuracy(record: Record) -> list[str]:
+    faults = []
+    end = record.trace[-1].accuracy
+    for name, accuracy in record.accuracy.items():
+        n = record.n_test.get(name, 0)
+        if not 0 <= accuracy <= 100:
+            faults.append(f"accuracy on {name} is {accuracy}, outside 0 to 100 %")
+        elif n < 1:
+            faults.append(f"n_test names no number of test images for {name}")
+        elif abs(accuracy - 100 * round(accuracy * n / 100) / n) > ROUNDING:
+            faults.append(f"accuracy on {name} is {accuracy}: not a whole number of {n} test images")
+        if name in end and end[name] != accuracy:
+            faults.append(f"accuracy on {name} is {accuracy}, but the trace ends at {end[name]}")
+    return faults
+
+
+def _hashes(record: Record, known: Hashes) -> list[str]:
+    cell, faults = record.cell, []
+    carried = f" under {cell.protocol} of {cell.suite}" if cell.protocol in ELSEWHERE else ""
+    for kind, name in (("method", cell.method), ("card", f"{cell.dataset}{carried}")):
+        at_hand, given = getattr(known, kind), getattr(record.hashes, kind)
+        if not at_hand:
+            faults.append(f"no {kind} {name!r} here: add its file to the submission")
+        elif given != at_hand:
+            faults.append(f"made with another version of {kind} {name!r}: run it again with this one")
+    faults += [
+        f"hashes.{kind} is missing" for kind in ("split", "weights") if not getattr(record.hashes, kind)
+    ]
+    return faults
+
+
+def incomplete(path: Path) -> list[str]:
+    """Seeds that a row has for one data set and lacks for another, within each group that shares a table."""
+    results = load(path, lambda _: None)
+    faults = []
+    for key, cells in results.cells.groupby([*CONDITIONS, "row"]):
+        group = Results(cells, results.trace.iloc[:0], results.failed.iloc[:0])
+        place = dict(zip(CONDITIONS, key, strict=False))
+        where = f"{place['suite']} / {place['protocol']} / budget {place['budget']}"
+        faults += [f"seeds are incomplete: {where} / {hole} is missing" for hole in holes(group)]
+    return faults

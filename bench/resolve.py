@@ -1,0 +1,97 @@
+"""Resolution: what a suite and this installation make of a cell, worked out once and sent along with it.
+
+A worker gets a resolved cell and looks nothing up again: neither the suite's file nor its variables need be
+the same where it runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bench.cell import ELSEWHERE, Cell, Value
+from bench.data.card import joint_hash, load_card
+from bench.errors import UserError
+from bench.params import as_values, make_params
+from bench.plugins import load_method, method_hash
+from bench.record import Hashes, Record
+from bench.suite import Suite, load_suite
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A cell and everything it depends on that no model or image has to be loaded for."""
+
+    cell: Cell
+    params: Mapping[str, Value]  # in force
+    targets: tuple[str, ...]  # data sets it is scored on, where those are not its own test set
+    hashes: Hashes  # of the method, the cards and the suite
+    tunes: bool = True  # False: there is nothing to tune, so no query is asked
+
+    @property
+    def queries(self) -> int:
+        """What it may spend."""
+        return self.cell.budget if self.tunes else 0
+
+    @property
+    def encoder(self) -> str | None:
+        """The image encoder that its method wants, if any."""
+        name = self.params.get("encoder")
+        return None if name is None else str(name)
+
+
+def resolve(cells: Iterable[Cell], suite: Suite) -> list[Resolved]:
+    """The cells of one suite, resolved. Raises UserError for unknown names and values that do not fit."""
+    params: dict[tuple[str, Any], Mapping[str, Value]] = {}
+    targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
+    methods: dict[str, tuple[str, bool]] = {}
+    found = []
+    for cell in cells:
+        if cell.method not in methods:
+            methods[cell.method] = method_hash(cell.method), load_method(cell.method).tunes()
+        if (row := (cell.method, cell.overrides)) not in params:
+            params[row] = as_values(params_in_force(suite, *row))
+        if (place := (cell.protocol, cell.dataset)) not in targets:
+            names = suite.tests(*place)
+            targets[place] = names, card_hash(cell.dataset, names)
+        method, tunes = methods[cell.method]
+        scored_on, card = targets[place]
+        found.append(Resolved(cell, params[row], scored_on, Hashes(method, card, suite=suite.hash), tunes))
+    return found
+
+
+def resolve_record(record: Record) -> Resolved:
+    """The resolved cell of a record: its own parameters and targets, whatever the suite says today.
+
+    Records that do not carry their targets get those of the suite of that name. Raises UserError.
+    """
+    cell = record.cell
+    targets = record.targets
+    if not targets and cell.protocol in ELSEWHERE:
+        targets = load_suite(cell.suite).tests(cell.protocol, cell.dataset)
+    return Resolved(cell, record.params, targets, record.hashes)
+
+
+def params_in_force(suite: Suite, method: str, overrides: Iterable[tuple[str, Value]] = ()) -> Any:
+    """The method's defaults, the suite's values over them, the overrides on top. Raises UserError."""
+    known = {f.name for f in fields(load_method(method).Params)}
+    encoder: dict[str, Value] = {"encoder": suite.encoder} if "encoder" in known else {}
+    return make_params(method, encoder, suite.methods.get(method, {}), dict(overrides))
+
+
+def card_hash(dataset: str, targets: tuple[str, ...]) -> str:
+    """sha256 of the cards of all data sets that a cell takes part in. Raises UserError."""
+    return joint_hash(load_card(name).hash for name in targets or (dataset,))
+
+
+def known_hashes(record: Record) -> Hashes:
+    """What this installation has under the names that a record gives; "" for what it does not have."""
+    try:
+        method = method_hash(record.cell.method)
+    except UserError:
+        method = ""
+    try:
+        resolved = resolve_record(record)
+        card = card_hash(record.cell.dataset, resolved.targets)
+    except UserError:
+        card = ""
+    return Hashes(method, card)

@@ -1,0 +1,85 @@
+"""Every cell, one record each: in this process, or on Ray."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from bench.record import Record
+from bench.resolve import Resolved
+from bench.schedule.cluster import check_request, ray_session, room_for
+from bench.schedule.driver import Driver, Worker
+from bench.schedule.job import Event, Job, Run, S, Summary, attempt
+from bench.schedule.job import Interrupted as Interrupted
+from bench.schedule.process import cores, environment, one_thread, worker_environment
+from bench.schedule.signals import Stopped, StopRequest
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a crash report
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU share sees the machine as it is
+}
+
+
+def run_all(
+    cells: Iterable[Resolved],
+    settings: S,
+    *,
+    run: Run[S],
+    on_record: Callable[[Record], Any],
+    on_event: Callable[[Event], Any] = lambda event: None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    local: bool = False,
+    gpus_per_cell: float = 0.0,
+    to_follow: int = 0,
+) -> Summary:
+    """Run every cell; hand each record to `on_record`, in this process, as soon as it is there.
+
+    run: importable where the workers are, e.g. `bench.run.run_cell`. What it raises becomes the cell's failed
+        record. Its process lives on between cells, and so does all that it keeps there.
+    workers: processes; by default one a physical core, or as many as the GPUs have room for.
+    ray_address: "host:port" of a cluster to join; by default a Ray of our own, gone when this returns.
+    local: one cell after the other in this process, without Ray.
+    to_follow: cells of another call behind this one; a signal leaves them over too.
+    Raises UserError for a request that can never be met, Interrupted after SIGINT, SIGTERM or SIGHUP.
+    """
+    todo = list(cells)
+    job = Job(run, settings, on_record, on_event, StopRequest(), Summary(left=len(todo) + to_follow))
+    begun = time.monotonic()
+    with job.stop, suppress(Stopped):
+        if local:
+            _run_here(todo, job)
+        elif todo:
+            _run_on_ray(todo, job, workers, ray_address, gpus_per_cell)
+    job.summary.seconds = time.monotonic() - begun
+    if job.stop.signum is not None and job.summary.left:
+        raise Interrupted(job.stop.signum, job.summary)
+    return job.summary
+
+
+def _run_here(cells: list[Resolved], job: Job[S]) -> None:
+    with one_thread():
+        for resolved in cells:
+            job.on_event(Event("start", resolved.cell))
+            with job.stop.at_once():
+                outcome = attempt(job.run, resolved, job.settings)
+            job.keep(outcome.record)
+            if outcome.spoiled:
+                job.on_event(Event("spoiled", resolved.cell, "all that was loaded is loaded anew"))
+
+
+def _run_on_ray(
+    cells: list[Resolved], job: Job[S], workers: int | None, address: str | None, gpus: float
+) -> None:
+    check_request(workers, gpus)
+    with environment(QUIET), ray_session(address, max(cores(), workers or 0), gpus, job.stop) as ray:
+        room = room_for(ray, workers or 1, gpus)
+        # A Ray of our own has the workers' environment already, and starts them while it starts itself.
+        env = None if address is None else {"env_vars": worker_environment()}
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=env)(Worker)
+        count = min(workers or min(room, cores() if address is None and not gpus else room), len(cells))
+        new_actor = partial(actor.remote, job.run, job.settings, os.getcwd())
+        Driver(ray, new_actor, job, cells).drive(count)

@@ -1,0 +1,35 @@
+"""The trace: what a cell saw, by query, and at each checkpoint the accuracy that such a budget buys."""
+
+from bench.meter import Meter
+from bench.record import Point
+
+
+def checkpoints(budget: int) -> list[int]:
+    """0, then the 1-2-5 series from 10 up to the budget, then the budget itself."""
+    series = [step * 10**power for power in range(1, 13) for step in (1, 2, 5)]
+    return [0, *(q for q in series if q < budget), budget]
+
+
+class Trace:
+    """Collects train losses, and one point for each checkpoint in turn."""
+
+    def __init__(self, budget: int) -> None:
+        self.points: list[Point] = []
+        self._due = checkpoints(budget)
+        self._losses: list[tuple[float, int]] = []  # (mean loss, candidates) since the last checkpoint
+
+    def note(self, loss: float, candidates: int) -> None:
+        """The mean train loss of some candidates on one batch."""
+        self._losses.append((loss, candidates))
+
+    def due(self, spent: int | None = None) -> bool:
+        """Whether a checkpoint comes before `spent` queries are paid; None: whether any is left."""
+        return bool(self._due) and (spent is None or self._due[0] < spent)
+
+    def mark(self, meter: Meter, accuracy: dict[str, float]) -> None:
+        """The next checkpoint: what is deployed there scores `accuracy` (% correct, by test set)."""
+        count = sum(n for _, n in self._losses)
+        loss = sum(mean * n for mean, n in self._losses) / count if count else None
+        self._losses.clear()
+        queries = self._due.pop(0)
+        self.points.append(Point(queries, meter.spent, meter.image_queries, loss, accuracy))

@@ -1,0 +1,202 @@
+"""One cell's run as the harness holds it: meter, predictor, scorer and trace, and the wall before them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from bench.blackbox import AccessDenied, BlackBox, Loss, Spec, cross_entropy
+from bench.cell import Cell
+from bench.loader import Loader
+from bench.meter import Meter
+from bench.predictor import Answers, Predictor, image_features
+from bench.prompt import WHITE_BOX, Batch, Prompt
+from bench.protocols import Features, Task
+from bench.scorer import Scorer
+from bench.trace import Trace
+
+PASS_BYTES = 2 << 30  # of images and their trunks, held from one pass over the train set to the next
+
+Watch = Callable[[Predictor], Predictor]
+
+
+class Trial:
+    """What happens behind a black box. `box` is what the method is handed; nothing in it leads back here.
+
+    watch: puts something between the method and the predictor, e.g. a second counter; the scorer's calls do
+    not pass through it.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        task: Task,
+        predictor: Predictor,
+        features: Features,
+        access: Sequence[str],
+        watch: Watch = lambda predictor: predictor,
+    ) -> None:
+        self.classes, self.template, self.access = task.classes, task.template, frozenset(access)
+        self.meter = Meter(cell.budget)
+        self.trace = Trace(cell.budget)
+        self.predictor = watch(predictor)
+        self.features = features
+        self.loader = Loader(task.train, cell, predictor.device)
+        self.scorer = Scorer(predictor, self.loader, task.tests, task.classes)
+        self.deployed: Prompt | None = None
+        self._scored: tuple[Prompt, dict[str, float]] | None = None
+        self.spec = Spec(
+            **vars(predictor.model),
+            train_size=len(task.train),
+            batch_size=cell.batch_size,
+            budget=cell.budget,
+        )
+        self.box = wall(self)
+
+    # Queries
+
+    def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
+        """See BlackBox.logits."""
+        self.check_access(*prompts)
+        self.loader.behind(batch)
+        self._charge(len(prompts), batch)
+        return self._ask(self._prepare(prompts), batch, len(prompts))
+
+    def pass_loss(self, prompts: Sequence[Prompt], loss: Loss) -> Tensor:
+        """See BlackBox.pass_loss. The text is encoded once for the whole pass."""
+        self.check_access(*prompts)
+        batches, k = self.loader.train_pass, len(prompts)
+        self.meter.require(k * len(batches))
+        answers = self._prepare(prompts)
+        total = torch.zeros(k, device=self.predictor.device)
+        for batch in batches:
+            self._charge(k, batch)
+            total += len(batch) * loss(self._ask(answers, batch, k), batch.labels)
+            sample = self.loader.behind(batch)
+            if sample.held * len(batches) > PASS_BYTES:
+                sample.forget()
+        return total / self.spec.train_size
+
+    def _prepare(self, prompts: Sequence[Prompt]) -> Answers:
+        with torch.set_grad_enabled(WHITE_BOX in self.access):
+            return self.predictor.prepare(prompts, self.classes, self.template)
+
+    def _charge(self, queries: int, batch: Batch) -> None:
+        """Pay for a call that is about to be made; the checkpoints before it are scored first."""
+        self.meter.require(queries)
+        while self.trace.due(self.meter.spent + queries):
+            self._checkpoint()
+        self.meter.charge(queries, len(self.loader.behind(batch)))
+
+    def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
+        """The answer to a call that is paid for. Raises FloatingPointError if it is infinite."""
+        sample = self.loader.behind(batch)
+        with torch.set_grad_enabled(WHITE_BOX in self.access):
+            logits = answers(sample)
+        loss = cross_entropy(logits.detach(), sample.labels).mean().item()
+        if loss != loss or abs(loss) == float("inf"):
+            spent = self.meter.spent
+            raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
+        self.trace.note(loss, candidates)
+        return logits
+
+    def check_access(self, *prompts: Prompt) -> None:
+        """Raise AccessDenied for a prompt that uses more than the method declared."""
+        for prompt in prompts:
+            if not prompt.access <= self.access:
+                extra, declared = sorted(prompt.access - self.access), sorted(self.access)
+                raise AccessDenied(
+                    f"the prompt uses {', '.join(extra)}; the method declares {', '.join(declared)}"
+                )
+
+    def encode(self, batch: Batch, encoder: str) -> Tensor:
+        """See BlackBox.encode."""
+        sample, model = self.loader.behind(batch), self.features.encoder(encoder)
+        return image_features(model, sample, encoder, self.features, self.predictor.device)
+
+    # The deployed prompt
+
+    def report(self, prompt: Prompt) -> None:
+        """See BlackBox.report."""
+        if not isinstance(prompt, Prompt):
+            raise TypeError(
+                f"report takes a Prompt, not {type(prompt).__name__}: write report(self.prompt(x))"
+            )
+        self.check_access(prompt)
+        self.deployed = prompt
+
+    def finish(self) -> None:
+        """Score what is deployed at the checkpoints that are left, the budget last."""
+        while self.trace.due():
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        assert self.deployed is not None, "the harness reports the untuned prompt before the method runs"
+        if self._scored is None or self._scored[0] is not self.deployed:
+            self._scored = (self.deployed, self.scorer.score(self.deployed))
+        self.trace.mark(self.meter, self._scored[1])
+
+
+class _Sealed(type):
+    """The type of walls: their methods cannot be replaced."""
+
+    def __setattr__(cls, name: str, value: object) -> NoReturn:
+        raise AccessDenied(f"the black box is sealed: {name} cannot be set")
+
+    def __delattr__(cls, name: str) -> NoReturn:
+        raise AccessDenied(f"the black box is sealed: {name} cannot be removed")
+
+
+def wall(trial: Trial) -> BlackBox:
+    """The box of a trial: the public names alone. It reaches the trial by closures and holds no attribute.
+
+    As with COCO's problems, which count for their observers and show a solver nothing but the function.
+    """
+
+    class Wall(metaclass=_Sealed):
+        __slots__ = ()
+
+        classes = property(lambda self: trial.classes)
+        template = property(lambda self: trial.template)
+        spec = property(lambda self: trial.spec)
+        device = property(lambda self: trial.predictor.device)
+        budget = property(lambda self: trial.meter.budget)
+        spent = property(lambda self: trial.meter.spent)
+        image_queries = property(lambda self: trial.meter.image_queries)
+        remaining = property(lambda self: trial.meter.remaining)
+
+        def embed_words(self, words: str) -> Tensor:
+            return trial.predictor.embed_words(words)
+
+        def encoder_width(self, encoder: str) -> int:
+            return trial.features.encoder(encoder).embed_dim
+
+        def encode(self, batch: Batch, encoder: str) -> Tensor:
+            return trial.encode(batch, encoder)
+
+        def batches(self) -> Iterator[Batch]:
+            return trial.loader.stream()
+
+        def train_pass(self) -> list[Batch]:
+            return list(trial.loader.train_pass)
+
+        def require(self, queries: int) -> None:
+            trial.meter.require(queries)
+
+        def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
+            return trial.logits(batch, prompts)
+
+        def pass_loss(self, prompts: Sequence[Prompt], loss: Loss = cross_entropy) -> Tensor:
+            return trial.pass_loss(prompts, loss)
+
+        def report(self, prompt: Prompt) -> None:
+            trial.report(prompt)
+
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            raise AccessDenied(f"the black box has nothing to set: {name} stays as it is")
+
+        def __reduce_ex__(self, protocol: Any) -> NoReturn:
+            raise AccessDenied("the black box cannot be copied or stored")
+
+    return Wall()

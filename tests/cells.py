@@ -1,0 +1,13 @@
+"""Cells of the mini suite, resolved, for tests that run them."""
+
+from typing import Any
+
+from bench.plan import make_cells
+from bench.resolve import Resolved, resolve
+from bench.suite import load_suite
+
+
+def mini_cells(*methods: str, **what: Any) -> list[Resolved]:
+    """The grid that `bench run --methods ...` makes; `what`: see bench.plan.make_cells."""
+    suite = load_suite("mini")
+    return resolve(make_cells(suite, methods, **what), suite)

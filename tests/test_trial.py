@@ -1,0 +1,229 @@
+"""A trial: the meter, the wall, the stream, the scorer and the trace."""
+
+from itertools import islice
+
+import pytest
+import torch
+from toy import D, E, S, toy_trial
+
+from bench.blackbox import AccessDenied, BudgetSpent, cross_entropy
+from bench.prompt import Prompt
+from bench.trace import checkpoints
+
+CONTEXT = Prompt(context=torch.zeros(2, D))
+
+
+@pytest.mark.parametrize("budget", [1, 7, 10, 4_999, 5_000])
+@pytest.mark.parametrize("step", [3, 6, 10])
+def test_nothing_ends_above_its_budget(budget: int, step: int) -> None:
+    trial = toy_trial(budget=budget)
+    trial.box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        for batch in trial.box.batches():
+            trial.box.logits(batch, [CONTEXT] * step)
+    trial.finish()
+    assert trial.box.spent == budget // step * step
+    assert trial.box.image_queries == trial.box.spent * 8
+    assert trial.trace.points[0].queries == 0
+    assert trial.trace.points[-1].queries == budget
+    assert all(point.spent <= point.queries for point in trial.trace.points)
+
+
+def test_a_refused_call_costs_nothing_and_never_reaches_the_model() -> None:
+    trial = toy_trial(budget=5)
+    trial.box.report(CONTEXT)
+    batch = next(trial.box.batches())
+    trial.predictor = None  # type: ignore[assignment]  # a call of it would fail otherwise than by BudgetSpent
+    with pytest.raises(BudgetSpent):
+        trial.box.logits(batch, [CONTEXT] * 6)
+    assert (trial.box.spent, trial.box.image_queries) == (0, 0)
+
+
+def test_logits_of_candidates_are_those_of_each_alone() -> None:
+    trial = toy_trial(budget=100)
+    trial.box.report(CONTEXT)
+    batch = next(trial.box.batches())
+    prompts = [Prompt(context=torch.randn(2, D)) for _ in range(3)]
+    together = trial.box.logits(batch, prompts)
+    assert together.shape == (3, 8, 4)
+    for k, prompt in enumerate(prompts):
+        torch.testing.assert_close(trial.box.logits(batch, [prompt])[0], together[k])
+    assert trial.box.spent == 6
+
+
+@pytest.mark.parametrize(
+    ("access", "prompt"),
+    [
+        (("text context",), Prompt(pixels=lambda batch: batch.images)),
+        (("pixels",), CONTEXT),
+        (("template",), Prompt(tokens=torch.zeros(1, E))),
+        (("text context",), Prompt(context=torch.zeros(2, D), head=lambda logits: logits)),
+    ],
+)
+def test_access_is_what_the_method_declared(access: tuple[str, ...], prompt: Prompt) -> None:
+    trial = toy_trial(access)
+    with pytest.raises(AccessDenied):
+        trial.box.report(prompt)
+    trial.box.report(Prompt())
+    with pytest.raises(AccessDenied):
+        trial.box.logits(next(trial.box.batches()), [prompt])
+    assert trial.box.spent == 0
+
+
+def test_no_gradient_leaves_the_box_unless_it_is_white() -> None:
+    context = torch.zeros(2, D, requires_grad=True)
+    for access, wanted in ((("text context",), False), (("text context", "white box"), True)):
+        trial = toy_trial(access)
+        trial.box.report(CONTEXT)
+        assert trial.box.logits(next(trial.box.batches()), [Prompt(context=context)]).requires_grad is wanted
+
+
+def test_the_stream_is_the_same_for_every_method_and_budget_and_another_for_every_seed() -> None:
+    def order(**changes: object) -> list[list[int]]:
+        return [batch.index.tolist() for batch in islice(toy_trial(**changes).box.batches(), 12)]
+
+    assert order() == order(method="blackvip", budget=7)
+    assert order() != order(seed=2)
+    epoch = [i for index in order()[:5] for i in index]
+    assert sorted(epoch) == list(range(40))  # 40 images in 5 batches of 8: each image once an epoch
+
+
+def test_a_short_last_batch_is_dropped_and_a_small_set_is_one_batch() -> None:
+    assert [len(batch) for batch in islice(toy_trial(batch_size=24).box.batches(), 3)] == [24, 24, 24]
+    assert [len(batch) for batch in islice(toy_trial(batch_size=64).box.batches(), 3)] == [40, 40, 40]
+
+
+def test_crops_are_the_same_for_every_method_and_new_in_every_batch() -> None:
+    trial = toy_trial(augment=True)
+    one, two = trial.box, toy_trial(augment=True, method="bar").box
+    for a, b in islice(zip(one.batches(), two.batches(), strict=True), 6):
+        assert torch.equal(a.images, b.images)
+    batches = list(islice(one.batches(), 6))
+    seeds = [trial.loader.behind(batch).crop_seed for batch in batches]
+    assert len(set(seeds)) == 6
+
+
+def test_a_pass_covers_the_train_set_once_in_order() -> None:
+    trial = toy_trial(batch_size=16)
+    assert torch.cat([batch.index for batch in trial.box.train_pass()]).tolist() == list(range(40))
+    trial.box.report(CONTEXT)
+    losses = trial.box.pass_loss([CONTEXT, CONTEXT])
+    assert trial.box.spent == 6
+    assert trial.box.image_queries == 80
+    everything = torch.cat([trial.box.logits(b, [CONTEXT])[0] for b in trial.box.train_pass()])
+    expected = torch.nn.functional.cross_entropy(everything, trial.loader.train.labels)
+    torch.testing.assert_close(losses, expected.repeat(2))
+
+
+def test_a_large_pass_is_worked_out_anew_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = toy_trial(("visual tokens",), batch_size=16)
+    prompt = Prompt(tokens=torch.ones(2, E))
+    trial.box.report(prompt)
+    losses = trial.box.pass_loss([prompt])
+    assert all(trial.loader.behind(batch).held for batch in trial.box.train_pass())
+    monkeypatch.setattr("bench.trial.PASS_BYTES", 10)
+    torch.testing.assert_close(trial.box.pass_loss([prompt]), losses, rtol=0, atol=0)
+    assert not any(trial.loader.behind(batch).held for batch in trial.box.train_pass())
+
+
+def test_a_pass_that_does_not_fit_is_refused_whole() -> None:
+    trial = toy_trial(batch_size=16, budget=5)
+    trial.box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        trial.box.pass_loss([CONTEXT, CONTEXT])
+    assert trial.box.spent == 0
+
+
+def test_a_checkpoint_shows_what_that_budget_would_have_bought() -> None:
+    """Prompts reported at 6, 12, 18 ... : at checkpoint 10 the one of 6 is deployed, at 20 the one of 18."""
+    trial = toy_trial(budget=25)
+    trial.box.report(CONTEXT)
+    scored: list[float] = []
+    trial.scorer.score = lambda prompt: scored.append(prompt.context[0, 0].item()) or {"test": scored[-1]}  # type: ignore
+    with pytest.raises(BudgetSpent):
+        for batch in trial.box.batches():
+            trial.box.logits(batch, [CONTEXT] * 6)
+            trial.box.report(Prompt(context=torch.full((2, D), float(trial.box.spent))))
+    trial.finish()
+    assert [(p.queries, p.spent, p.accuracy["test"]) for p in trial.trace.points] == [
+        (0, 0, 0.0), (10, 6, 6.0), (20, 18, 18.0), (25, 24, 24.0),
+    ]  # fmt: skip
+
+
+def test_a_budget_below_one_step_still_leaves_the_untuned_prompt() -> None:
+    trial = toy_trial(budget=1)
+    trial.box.report(CONTEXT)
+    with pytest.raises(BudgetSpent):
+        trial.box.logits(next(trial.box.batches()), [CONTEXT] * 2)
+    trial.finish()
+    assert [(p.queries, p.spent) for p in trial.trace.points] == [(0, 0), (1, 0)]
+
+
+def test_an_unchanged_prompt_is_scored_once() -> None:
+    trial = toy_trial(budget=1000)
+    trial.box.report(CONTEXT)
+    calls = []
+    trial.scorer.score = lambda prompt: calls.append(prompt) or {"test": 1.0}  # type: ignore
+    trial.finish()
+    assert len(calls) == 1
+    assert len(trial.trace.points) == len(checkpoints(1000))
+
+
+def test_scored_images_carry_no_labels() -> None:
+    seen = []
+    trial = toy_trial(("pixels",), budget=10)
+    trial.box.report(Prompt(pixels=lambda batch: seen.append(batch.labels) or batch.images))
+    trial.finish()
+    assert seen and all(labels.numel() == 0 for labels in seen)
+
+
+def test_a_diverged_prompt_is_an_error_that_says_so() -> None:
+    trial = toy_trial()
+    trial.box.report(CONTEXT)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        trial.box.logits(next(trial.box.batches()), [Prompt(context=torch.full((2, D), float("nan")))])
+
+
+def test_a_reported_prompt_that_diverged_is_an_error() -> None:
+    trial = toy_trial(budget=20)
+    trial.box.report(Prompt(context=torch.full((2, D), float("nan"))))
+    with pytest.raises(FloatingPointError, match="the reported prompt's logits are not finite"):
+        trial.finish()
+    with pytest.raises(TypeError, match=r"report takes a Prompt, not Tensor"):
+        trial.box.report(torch.zeros(3))
+
+
+def test_checkpoints_are_the_1_2_5_series_and_the_budget() -> None:
+    assert checkpoints(1) == [0, 1]
+    assert checkpoints(10) == [0, 10]
+    assert checkpoints(120) == [0, 10, 20, 50, 100, 120]
+    assert checkpoints(5_000) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+
+
+def test_cross_entropy_is_each_candidates_own_mean() -> None:
+    logits, labels = torch.randn(3, 5, 4), torch.tensor([0, 1, 2, 3, 0])
+    expected = torch.stack([torch.nn.functional.cross_entropy(one, labels) for one in logits])
+    torch.testing.assert_close(cross_entropy(logits, labels), expected)
+
+
+def test_pixels_are_encoded_in_bounded_parts_with_the_same_result() -> None:
+    trial = toy_trial(("pixels",), budget=200)
+    trial.box.report(Prompt())
+    batch = next(trial.box.batches())
+    prompts = [Prompt(pixels=lambda b, k=k: (b.images * (k / 50)).clamp(0, 1)) for k in range(50)]
+    logits = trial.box.logits(batch, prompts)  # 400 images: more than go through the tower at once
+    assert logits.shape == (50, 8, 4)
+    torch.testing.assert_close(trial.box.logits(batch, prompts[30:31])[0], logits[30])
+    assert prompts[3].pixels(batch).shape == (8, 3, S, S)
+
+
+def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trace() -> list[object]:
+        trial = toy_trial(("pixels",), budget=20)
+        trial.box.report(Prompt(pixels=lambda batch: 1 - batch.images))
+        trial.finish()
+        return [*trial.trace.points, len(trial.scorer._batches)]
+
+    kept = trace()
+    monkeypatch.setattr("bench.scorer.KEPT", 10)
+    assert trace() == [*kept[:-1], 0] and kept[-1] == 1
