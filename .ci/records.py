@@ -52,9 +52,12 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    touched = changed(sys.argv[1])
+    try:
+        touched = changed(sys.argv[1])
+    except subprocess.CalledProcessError:
+        return 2  # git has said why
     left = rows(touched)
-    print(f"{len(touched)} records are added, changed or removed; {len(left)} folders of their rows are here")
+    print(f"records added, changed or removed: {len(touched)}; folders to verify: {len(left)}", flush=True)
     return verify(left) if left else 0
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bench.paths import checkout
 HOME = checkout() or Path()
 pytestmark = pytest.mark.skipif(not (HOME / ".github").is_dir(), reason="not a checkout with its workflows")
 
+Done = subprocess.CompletedProcess[str]
 WORKFLOWS = sorted(HOME.glob(".github/workflows/*.yml"))
 FORMS = sorted(HOME.glob(".github/ISSUE_TEMPLATE/*.yml"))
 PAGES = [
@@ -175,7 +176,7 @@ def test_a_workflow_is_bounded(path: Path) -> None:
     assert [action for action in used if not PINNED.fullmatch(action)] == []
 
 
-def script(name: str, *arguments: str, home: Path = HOME) -> subprocess.CompletedProcess[str]:
+def script(name: str, *arguments: str, home: Path = HOME) -> Done:
     """Runs .ci/`name` of a checkout with this Python and this package."""
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, str(home / ".ci" / name), *arguments]
@@ -218,8 +219,8 @@ def test_a_touched_record_brings_its_row_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def submission(tmp_path: Path) -> Iterator[Any]:
-    """A repository with one measured record of the hand template; the function commits and verifies."""
+def submission(tmp_path: Path) -> Callable[[], Done]:
+    """A repository that holds .ci alone. The function commits what was written since, and verifies it."""
     if not shutil.which("git"):
         pytest.skip("no git")
     shutil.copytree(HOME / ".ci", tmp_path / ".ci")
@@ -228,7 +229,7 @@ def submission(tmp_path: Path) -> Iterator[Any]:
         who = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    def submit() -> subprocess.CompletedProcess[str]:
+    def submit() -> Done:
         git("add", "--all")
         git("commit", "--message", "change")
         return script("records.py", "HEAD^", home=tmp_path)
@@ -236,10 +237,10 @@ def submission(tmp_path: Path) -> Iterator[Any]:
     git("init")
     git("add", "--all")
     git("commit", "--message", "start")
-    yield submit
+    return submit
 
 
-def test_the_records_of_a_branch_are_verified(submission: Any, tmp_path: Path) -> None:
+def test_the_records_of_a_branch_are_verified(submission: Callable[[], Done], tmp_path: Path) -> None:
     cell = "bench run --methods manual --datasets mini-digits --local --results results"
     subprocess.run([sys.executable, "-m", *cell.split()], cwd=tmp_path, check=True, capture_output=True)
     added = submission()
@@ -254,7 +255,7 @@ def test_the_records_of_a_branch_are_verified(submission: Any, tmp_path: Path) -
 
     (tmp_path / "other.txt").write_text("no record")
     untouched = submission()
-    assert untouched.returncode == 0 and "0 records" in untouched.stdout
+    assert untouched.returncode == 0 and "changed or removed: 0" in untouched.stdout
 
     astray = record.rename(tmp_path / "results" / "astray.json")
     moved = submission()
@@ -262,4 +263,7 @@ def test_the_records_of_a_branch_are_verified(submission: Any, tmp_path: Path) -
 
     astray.unlink()
     removed = submission()
-    assert removed.returncode == 0 and "1 records" in removed.stdout
+    assert removed.returncode == 0 and "changed or removed: 1; folders to verify: 0" in removed.stdout
+
+    unknown = script("records.py", "no-such-branch", home=tmp_path)
+    assert unknown.returncode == 2 and "no-such-branch" in unknown.stderr
