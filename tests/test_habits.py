@@ -27,8 +27,9 @@ Done = subprocess.CompletedProcess[str]
 WORKFLOWS = sorted(HOME.glob(".github/workflows/*.yml"))
 FORMS = sorted(HOME.glob(".github/ISSUE_TEMPLATE/*.yml"))
 PAGES = [
-    *(HOME / name for name in ("AGENTS.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")),
+    *sorted(set(HOME.glob("*.md")) - {HOME / "CHANGELOG.md"}),  # which may name what has gone
     *sorted(HOME.glob(".github/*.md")),
+    HOME / "datasets" / "README.md",
 ]
 # An action of ours, or one pinned to a major version, to the branch of one, or to a commit.
 PINNED = re.compile(r"\./.+|[\w-]+/[\w/-]+@(v\d+|release/v\d+|[0-9a-f]{40})")
