@@ -153,6 +153,7 @@ def run_cell(
         "variant": cell.variant,
         "access": list(method.access),
         "white_box": method.white_box,
+        "schedule": method.schedule,
         "n_params": method.n_params,
         "params": asdict(params),
         "queries": box.spent,

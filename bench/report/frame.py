@@ -34,7 +34,7 @@ ROW = (*CELL, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
 COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
-FACTS = ("path", "overrides", "access", *COUNTS, *RUN, *HASHES)
+FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -126,6 +126,7 @@ def _cell_rows(record: dict[str, Any], path: str) -> list[dict[str, Any]]:
         "overrides": record["cell"]["overrides"],
         "path": path,
         "access": " + ".join(record["access"]),
+        "schedule": record.get("schedule") or "",  # older records do not say
         "seconds": run.get("seconds"),
         "hardware": run.get("hardware") or run.get("device") or "",
         "started": str(run.get("started") or ""),
