@@ -121,6 +121,10 @@ def test_a_row_with_too_few_seeds_is_listed_and_costs_the_others_nothing(tmp_pat
     )
 
 
+def test_white_box_references_alone_have_nothing_to_save(tmp_path: Path) -> None:
+    assert savings(chosen(tmp_path, *grid(("coop",), SIX))) == []
+
+
 def test_the_hand_template_needs_one_seed(tmp_path: Path) -> None:
     records = noisy(1, {"zip": 20.0}) + [flat("manual", d, 1, 50.0) for d in SIX]
     assert standing(chosen(tmp_path, *records)).tested == ["zip", "manual"]
