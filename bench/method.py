@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from inspect import getattr_static
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,8 +21,11 @@ class Method(ABC):
     """A tuning algorithm.
 
     A subclass names its `title` (the papers' row), its `paper`, its `access` (see bench.prompt.ACCESS) and
-    its `Params`, a frozen dataclass whose defaults are the paper's values. It is built once a cell: `setup`
-    draws what is fixed for the run, `start` the first state, and `tune` runs until the budget ends it.
+    its `Params`, a frozen dataclass whose defaults are the paper's values. If a step depends on the whole
+    budget (a decay that ends with it), its `schedule` is "budget": then a run of 500 queries is not the
+    beginning of a run of 5,000, and the reports mark it where they read one from the other. It is built once
+    a cell: `setup` draws what is fixed for the run, `start` the first state, and `tune` runs until the budget
+    ends it.
 
     self.box: the black box. self.params: parameters in force. self.rng: the cell's own stream, on the CPU;
     self.seed: its seed, for generators of another kind. self.x0: what `start` gave.
@@ -32,6 +35,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     access: ClassVar[tuple[str, ...]]
     Params: ClassVar[type] = NoParams
+    schedule: ClassVar[Literal["free", "budget"]] = "free"
 
     def __init__(self, box: BlackBox, params: Any, seed: int) -> None:
         self.box, self.params, self.seed = box, params, seed

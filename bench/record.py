@@ -74,6 +74,7 @@ class Record:
     title: str = ""  # the method's name in the tables
     access: tuple[str, ...] = ()
     white_box: bool = False  # sees gradients: a reference, never ranked
+    schedule: str = ""  # "budget": its steps depend on the whole budget; "free": they do not; "": not said
     n_params: int = 0  # tuned numbers
     params: dict[str, Value] = field(default_factory=dict)  # in force
     queries: int = 0
@@ -167,7 +168,7 @@ class Malformed(UserError):
     """What a file holds is no record."""
 
 
-LATER = {"error", "targets"}  # fields that a finished record may lack: the first records do
+LATER = {"error", "schedule", "targets"}  # fields that a finished record may lack: the first records do
 
 
 def _required(data: dict[str, Any]) -> set[str]:

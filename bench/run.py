@@ -82,6 +82,7 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial, error: s
         title=method.title,
         access=tuple(method.access),
         white_box=method.white_box,
+        schedule=method.schedule,
         n_params=method.n_params,
         params=dict(resolved.params),
         queries=trial.meter.spent,

@@ -37,6 +37,7 @@ class BAR(Method):
     paper = "Tsai et al., ICML 2020"
     access = ("pixels",)
     Params = Params
+    schedule = "budget"  # the step decays until the budget ends
 
     def setup(self) -> None:
         side, inner = self.box.spec.image_size, self.params.inner

@@ -33,6 +33,7 @@ class CoOp(Method):
     paper = "Zhou et al., IJCV 2022"
     access = ("text context", WHITE_BOX)
     Params = Params
+    schedule = "budget"  # the cosine ends where the budget does
 
     @property
     def n_params(self) -> int:

@@ -36,6 +36,7 @@ class CraFT(BBT):
     paper = "Wang et al., ICML 2024"
     access = ("text context", "logits head")
     Params = Params
+    schedule = "budget"  # the KL term is kept for a share of the budget
 
     def setup(self) -> None:
         super().setup()

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from bench.cli import main
+from bench.commands.main import main
 from bench.paths import checkout
 
 HOME = checkout() or Path()

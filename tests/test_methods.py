@@ -290,6 +290,20 @@ def test_coop_follows_the_true_gradient() -> None:
     assert load_method("coop").white_box
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_schedule_that_is_called_free_does_not_depend_on_the_budget(name: str) -> None:
+    """A run of 100 queries is the beginning of that of 300; the reports rely on what the class says of it."""
+    (method, short), (_, long) = run(name, budget=100), run(name, budget=300)
+    begun = [(point.queries, point.accuracy) for point in short.trace.points if point.queries < 100]
+    same = begun == [(point.queries, point.accuracy) for point in long.trace.points][: len(begun)]
+    assert len(begun) > 2
+    assert method.schedule == "budget" or same
+
+
+def test_the_methods_whose_schedule_ends_with_the_budget() -> None:
+    assert {name for name in METHODS if load_method(name).schedule == "budget"} == {"bar", "coop", "craft"}
+
+
 # Loading
 
 

@@ -72,7 +72,7 @@ def test_published_tables_need_no_records(tmp_path: Path) -> None:
 
 def test_ranks_and_efficiency(folder: Path) -> None:
     assert (
-        "At 500 queries on the toy suite, ZIP is best"
+        "At 500 queries on the toy suite, ZIP has the highest average"
         in call("table", "ranks", "--at", 500, folder=folder).stdout
     )
     assert "queries to 50%" in call("table", "efficiency", "--format", "markdown", folder=folder).stdout

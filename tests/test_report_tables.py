@@ -165,11 +165,19 @@ def test_both_conventions_of_the_harmonic_average(tmp_path: Path) -> None:
         write(tmp_path, record(dataset=name, protocol="base-to-new", accuracy={"base": base, "new": new}))
     results = select(load(tmp_path))
     harmonic = measured(results).blocks[2].rows[0].entries
-    assert [e.mean for e in harmonic] == ["32.0", "48.0", "48.0"]  # 2 * 60 * 40 / 100
-    assert (
-        measured(results, Form(harmonic="mean")).blocks[2].rows[0].entries[-1].mean == "40.0"
-    )  # (32 + 48) / 2
-    assert any("CoCoOp" in note for note in measured(results).notes)
+    assert [e.mean for e in harmonic] == ["32.0", "48.0", "40.0"]  # (32 + 48) / 2
+    table = measured(results, Form(harmonic="of-averages"))
+    assert [e.mean for e in table.blocks[2].rows[0].entries] == ["32.0", "48.0", "48.0"]  # 2 * 60 * 40 / 100
+    assert any("CoCoOp" in note for note in table.notes)
+    assert not any("CoCoOp" in note for note in measured(results).notes)
+
+
+def test_the_harmonic_mean_is_taken_of_every_run(tmp_path: Path) -> None:
+    for seed, base, new in ((1, 80.0, 20.0), (2, 40.0, 60.0)):
+        accuracy = {"base": base, "new": new}
+        write(tmp_path, record(seed=seed, protocol="base-to-new", accuracy=accuracy))
+    (entry, _) = measured(select(load(tmp_path))).blocks[2].rows[0].entries
+    assert entry.text == "40.0 ± 11.3"  # of 32 and 48; 2 * 60 * 40 / 100 = 48 would be that of the means
 
 
 def test_cross_dataset_averages_the_targets_without_the_source(tmp_path: Path) -> None:

@@ -86,9 +86,7 @@ def write(text: str, output: Path | None) -> None:
 )
 @click.option("--partial", is_flag=True, help="Print a table with holes, n beside each incomplete mean.")
 @click.option("--spread", type=click.Choice(["sd", "ci", "none"]), default="sd", show_default=True)
-@click.option(
-    "--harmonic", type=click.Choice(["of-averages", "mean"]), default="of-averages", show_default=True
-)
+@click.option("--harmonic", type=click.Choice(["mean", "of-averages"]), default="mean", show_default=True)
 @click.option("--at", type=int, help="ranks: after so many queries; default the whole budget.")
 @click.option(
     "--image-queries", "images", type=click.IntRange(0), help="Cut every run at so many images scored once."
@@ -251,7 +249,7 @@ def plot_ablation(
 @picture
 @click.option("--at", type=int, help="After so many queries; default the whole budget.")
 def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
-    """Critical-difference diagram of the average ranks."""
+    """Average accuracies on a line; bars join methods that are not told apart."""
     from bench.report.diagram import cd
 
     save_all(cd(pictured(results, wanted), at, width), output, "cd")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bench.cell import PROTOCOLS, SCORES
+from bench.cell import ELSEWHERE, PROTOCOLS, SCORES
 from bench.data.card import Card, joint_hash, load_card
 from bench.data.images import ImageSet, View
 from bench.data.source import Source, open_source
@@ -68,7 +68,7 @@ def load_task(
         raise UserError(f"score is {score!r}, but must be 'test' or 'val'.")
     if shots < 1:
         raise UserError(f"shots is {shots}, but must be at least 1.")
-    elsewhere = protocol in ("cross-dataset", "ood")
+    elsewhere = protocol in ELSEWHERE
     if elsewhere != bool(targets):
         need = "needs at least one target data set" if elsewhere else "takes no target data sets"
         raise UserError(f"protocol {protocol!r} {need}.")

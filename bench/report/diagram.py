@@ -1,67 +1,80 @@
-"""The critical-difference diagram of average ranks (Demsar 2006)."""
+"""The picture of the verdict: average accuracies on a line, bars join the methods that are not told apart.
+
+It is drawn as a critical-difference diagram is (Demsar 2006), but from the comparison that the tables print:
+what is tested is the average accuracy, so that is the axis, and every bar is a letter of the table.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.report import efficiency, stats
+from bench.report import stats
 from bench.report.drawing import drawing, rows_of
-from bench.report.frame import Results, points
-from bench.report.style import Look
+from bench.report.frame import Results
+from bench.report.summary import Standing, standing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIRST, STEP = 0.28, 0.42  # between bars, between names; in units of the rank axis' height
+FIRST, STEP = 0.3, 0.42  # between bars, between names; in units of the rank axis' height
 
 
 def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
-    """Average ranks on a line, best on the right; a bar joins methods Nemenyi's test does not tell apart.
+    """Average accuracies on a line, best on the right; a bar joins methods that are not told apart.
 
-    Raises UserError for fewer than two black-box methods or data sets.
+    A dot on a bar is a member: where spreads differ, a method between two others may be told apart from both.
+    Raises UserError for fewer than two black-box methods.
     """
     from matplotlib.figure import Figure
 
-    frame = points(results)
-    frame = frame[~frame["white_box"].astype(bool)]
-    matrix = efficiency.matrix(efficiency.at_budget(frame, budget or int(frame["at"].max()))).dropna()
-    try:
-        found = stats.critical_difference(matrix)
-    except ValueError as error:
-        raise UserError(f"no critical-difference diagram: {error}") from error
+    s = standing(results, budget)
+    if len(s.order) < 2:
+        raise UserError("no critical-difference diagram: it needs at least two methods with every data set")
+    bars = [(i, group) for i, group in enumerate(s.comparison.groups) if len(group) > 1]
     with drawing():
-        figure = Figure(figsize=(width, 0.6 + 0.17 * len(found.ranks) / 2 + 0.1 * len(found.cliques)))
+        figure = Figure(figsize=(width, 0.75 + 0.17 * len(s.order) / 2 + 0.11 * len(bars)))
         axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        axis.set(xlim=(len(found.ranks) + 0.05, 0.95))
+        low, high = min(s.average[row] for row in s.order), s.average[s.order[0]]
+        room = 0.02 * (high - low) or 1.0
+        axis.set(xlim=(low - room, high + room))
         axis.set_axis_off()
-        _scale(axis, found, matrix.shape[1])
-        _names(axis, found, rows_of(frame))
-        for i, clique in enumerate(found.cliques):
-            ends, y = found.ranks[list(clique)], -(0.2 + FIRST * i)
-            axis.plot([ends.min() - 0.04, ends.max() + 0.04], [y, y], color="black", lw=2.6)
+        _scale(axis, s, low, high)
+        for y, (i, group) in enumerate(bars):
+            _bar(axis, [s.average[row] for row in group], -(0.25 + FIRST * y), stats.letter(i), room)
+        looks = rows_of(results.cells)
+        colours = {row: looks[row].colour for row in s.order}
+        _names(axis, s, colours, 0.4 + FIRST * len(bars), room)
     return figure
 
 
-def _scale(axis: Any, found: stats.CriticalDifference, sets: int) -> None:
-    k = len(found.ranks)
-    axis.plot([1, k], [0, 0], color="black", lw=0.8)
-    for tick in range(1, k + 1):
-        axis.plot([tick, tick], [0, 0.12], color="black", lw=0.8)
-        axis.text(tick, 0.2, str(tick), ha="center", va="bottom")
-    axis.plot([k, k - min(found.cd, k - 1)], [0.95, 0.95], color="black", lw=0.8, marker="|")
-    said = f"critical difference {found.cd:.2f}; Friedman p {_p(found.p)}, {sets} data sets"
-    axis.text(k, 1.1, said, ha="left", va="bottom")
+def _scale(axis: Any, s: Standing, low: float, high: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.plot([low, high], [0, 0], color="black", lw=0.8)
+    for tick in MaxNLocator(8).tick_values(low, high):
+        if low <= tick <= high:
+            axis.plot([tick, tick], [0, 0.12], color="black", lw=0.8)
+            axis.text(tick, 0.2, f"{tick:g}", ha="center", va="bottom")
+    sets = s.matrix.shape[1]
+    said = f"average accuracy (%) after {s.budget:,} queries, {sets} data set{'s' * (sets > 1)}\n"
+    if s.comparison.groups:
+        said += "dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"
+    else:
+        said += f"not tested: that needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+    axis.text(low, 0.95, said, ha="left", va="bottom")
 
 
-def _names(axis: Any, found: stats.CriticalDifference, looks: dict[str, Look]) -> None:
-    k = len(found.ranks)
-    half, top = -(-k // 2), 0.35 + FIRST * len(found.cliques)
-    for i, (row, rank) in enumerate(found.ranks.items()):
-        right, style = i < half, looks[str(row)]
-        x, y = (0.95 if right else k + 0.05), -(top + STEP * (i if right else k - 1 - i))
-        axis.plot([rank, rank, x], [0, y, y], color=style.colour, lw=1.0, clip_on=False)
-        where = {"ha": "left" if right else "right", "va": "center"}
-        axis.text(x, y, f" {style.title} ({rank:.2f}) ", color=style.colour, **where)
+def _bar(axis: Any, members: list[float], y: float, letter: str, room: float) -> None:
+    axis.plot([min(members), max(members)], [y, y], color="black", lw=1.2)
+    axis.plot(members, [y] * len(members), ls="", color="black", marker="o", ms=2.6)
+    axis.text(max(members) + 0.5 * room, y, letter, ha="left", va="center")
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+def _names(axis: Any, s: Standing, colours: dict[str, str], top: float, room: float) -> None:
+    half, (left, right) = -(-len(s.order) // 2), axis.get_xlim()
+    for i, row in enumerate(s.order):
+        best = i < half
+        x, y = (right if best else left), -(top + STEP * (i if best else len(s.order) - 1 - i))
+        value = s.average[row]
+        axis.plot([value, value, x], [0, y, y], color=colours[row], lw=1.0, clip_on=False)
+        where = {"ha": "left" if best else "right", "va": "center"}
+        axis.text(x, y, f" {s.label(row)} ({value:.1f}) ", color=colours[row], **where)

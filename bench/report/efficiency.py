@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.cell import REFERENCE
+from bench.cell import ELSEWHERE, REFERENCE
 from bench.errors import UserError
 from bench.report import stats
+from bench.report.frame import Results
 
+CLEAR = 3  # standard errors above zero-shot: about two of the difference of two accuracies
 SHARES = (0.25, 0.5, 0.75, 0.9)  # of the way from zero-shot to the best known
 RUN = ["row", "dataset", "seed"]
 
@@ -20,60 +22,60 @@ def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
     return reached.loc[reached.groupby(RUN)["at"].idxmax()].reset_index(drop=True)
 
 
-def matrix(finals: pd.DataFrame) -> pd.DataFrame:
-    """[methods, data sets], seeds averaged."""
-    return finals.pivot_table(index="row", columns="dataset", values="accuracy", aggfunc="mean", sort=False)
-
-
-def paired_runs(finals: pd.DataFrame) -> dict[str, list[np.ndarray]]:
-    """Per method one array of accuracies a data set, the same seeds at the same place for all methods.
-
-    Only data sets that every method has count, and in each the seeds they share; a method that has one seed
-    only (the hand template is the same for all) stands beside each of the others' seeds.
-    """
-    rows = list(dict.fromkeys(finals["row"]))
-    values = finals.set_index(RUN)["accuracy"].to_dict()
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for row, dataset, seed in values:
-        seeds.setdefault((row, dataset), set()).add(seed)
-    runs: dict[str, list[np.ndarray]] = {row: [] for row in rows}
-    for dataset in dict.fromkeys(finals["dataset"]):
-        have = [seeds.get((row, dataset), set()) for row in rows]
-        several = [s for s in have if len(s) > 1] or have
-        shared = sorted(set.intersection(*several))
-        if not all(have) or not shared:
-            continue
-        for row, own in zip(rows, have, strict=True):
-            only = next(iter(own))
-            runs[row].append(np.array([values[row, dataset, s if s in own else only] for s in shared]))
-    return runs
-
-
-def targets(points: pd.DataFrame, absolute: Sequence[float] = ()) -> dict[tuple[str, str], float]:
+def targets(
+    points: pd.DataFrame, absolute: Sequence[float] = (), images: Mapping[str, int] | None = None
+) -> dict[tuple[str, str], float]:
     """(data set, target's name) -> accuracy to reach.
 
     Zero-shot + 25, 50, 75 and 90 % of the way to the best seed-averaged accuracy any black-box method showed
-    at any checkpoint; or `absolute` accuracies. A data set on which nothing beat zero-shot has no targets.
+    at any checkpoint; or `absolute` accuracies. `images`: data set -> test images; where it is given, targets
+    less than CLEAR standard errors of a test accuracy above zero-shot are left out: chance alone reaches
+    them.
     Raises UserError when zero-shot is needed and there are no records of the hand template.
     """
     datasets = list(dict.fromkeys(points["dataset"]))
-    if absolute:
-        return {(d, f"{value:g} %"): value for d in datasets for value in absolute}
-    black = points[~points["white_box"].astype(bool)]
-    best = black.groupby(["row", "dataset", "at"])["accuracy"].mean().groupby("dataset").max()
     start = zero_shot(points)
-    missing = [d for d in datasets if d not in start]
-    if missing:
-        raise UserError(
-            f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {REFERENCE} to "
-            "--methods, or run it there first"
-        )
+    if absolute:
+        goals = {(d, f"{value:g} %"): value for d in datasets for value in absolute}
+    else:
+        black = points[~points["white_box"].astype(bool)]
+        best = black.groupby(["row", "dataset", "at"])["accuracy"].mean().groupby("dataset").max()
+        missing = [d for d in datasets if d not in start]
+        if missing:
+            raise UserError(
+                f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {REFERENCE} "
+                "to --methods, or run it there first"
+            )
+        goals = {
+            (d, f"{share:.0%}"): start[d] + share * (best[d] - start[d])
+            for d in datasets
+            if best.get(d, 0.0) > start[d]
+            for share in SHARES
+        }
+    noise = {d: CLEAR * standard_error(start[d], n) for d, n in (images or {}).items() if d in start}
     return {
-        (d, f"{share:.0%}"): start[d] + share * (best[d] - start[d])
-        for d in datasets
-        if best.get(d, 0.0) > start[d]
-        for share in SHARES
+        (d, name): goal for (d, name), goal in goals.items() if d not in noise or goal >= start[d] + noise[d]
     }
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Of an accuracy (%) measured on so many test images, in points: binomial."""
+    return 100 * float(np.sqrt(accuracy / 100 * (1 - accuracy / 100) / images))
+
+
+def images_behind(results: Results) -> dict[str, int]:
+    """Data set, as frame.points names it -> test images behind its accuracy, where the records say so.
+
+    base-to-new: those of base and new together, which is what counts in their harmonic mean where the two are
+    of a size.
+    """
+    cells = results.cells.dropna(subset=["n_test"])
+    if cells.empty:
+        return {}
+    if cells["protocol"].iloc[0] in ELSEWHERE:
+        cells = cells.assign(dataset=cells["test"])
+    parts = cells.groupby(["dataset", "test"])["n_test"].min()
+    return {str(d): int(n) for d, n in parts.groupby("dataset").sum().items() if n > 0}
 
 
 def zero_shot(points: pd.DataFrame) -> dict[str, float]:
@@ -107,12 +109,20 @@ def fair_budget(points: pd.DataFrame) -> int:
     return int(ends[ends > 0].min()) if (ends > 0).any() else 0
 
 
-def ert(reached: pd.DataFrame) -> pd.DataFrame:
-    """Expected running time [methods, targets]: queries of all runs / successes (COCO); inf: none."""
-    groups = reached.groupby(["row", "target"], sort=False)
+def expected_queries(reached: pd.DataFrame) -> pd.DataFrame:
+    """Expected running time [(method, data set), targets], as COCO has it, of each problem by itself.
+
+    Queries of all runs / runs that reached the target; inf: none did. NaN: the data set has no such target.
+    """
+    groups = reached.groupby(["row", "dataset", "target"], sort=False)
     successes = groups["queries"].apply(lambda q: np.isfinite(q).sum())
     paid = groups["paid"].sum()
     return (paid / successes.where(successes > 0)).fillna(np.inf).unstack("target")
+
+
+def typical(expected: pd.DataFrame) -> pd.DataFrame:
+    """[methods, targets]: the median over data sets; inf where half of them or more are never solved."""
+    return expected.groupby("row", sort=False).median()
 
 
 def ecdf(reached: pd.DataFrame, row: str) -> tuple[np.ndarray, np.ndarray]:
@@ -139,30 +149,36 @@ def area(queries: np.ndarray, accuracy: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Saving:
-    """A reaches B's final accuracy with `share` of B's queries; inf: not within A's own budget."""
+    """A reaches B's final accuracy with `share` of B's queries; inf: not within A's own budget.
+
+    low, high: 95 % interval; None where nothing was tested.
+    """
 
     share: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
-def saving(points: pd.DataFrame, a: str, b: str, draws: int = 2000, seed: int = 0) -> Saving:
-    """Share of B's queries A needs for B's final average accuracy, with a 95 % bootstrap interval.
+def saving(points: pd.DataFrame, a: str, b: str, pairs: int = 0) -> Saving:
+    """Share of B's queries A needs for B's final average accuracy.
 
-    On the curves averaged over seeds and data sets, straight between checkpoints in log(queries); the
-    interval resamples data sets and, within each, the seeds of both methods together.
+    On the curves averaged over seeds and data sets, straight between checkpoints in log(queries). The
+    interval holds every number of queries at which the reports' test over so many `pairs` (stats.critical)
+    does not tell A from B's end; so it ends below 1 exactly where A's lead at the end is real. With 0 pairs
+    there is no interval.
     """
     grid, curves = _shared(points, a, b)
-    whole = np.mean([runs.mean(axis=0) for runs in curves], axis=0)  # [2, checkpoints]
-    resampled = stats.bootstrap_means(curves, draws, seed)  # [draws, 2, checkpoints]
-    shares = [_share(grid, *pair) for pair in resampled]
-    # order statistics, not interpolation: a share can be infinite
-    low, high = np.quantile(shares, [0.025, 0.975], method="inverted_cdf")
-    return Saving(_share(grid, *whole), float(low), float(high))
+    ahead = curves[:, 0] - curves[:, 1, -1:]  # [data sets, checkpoints] A now, less B at its end
+    mean, share = ahead.mean(axis=0), queries_to(grid, ahead.mean(axis=0), 0.0) / grid[-1]
+    if not pairs:
+        return Saving(share, None, None)
+    half = stats.critical(len(ahead), pairs) * ahead.std(axis=0, ddof=1) / np.sqrt(len(ahead))
+    low, high = (queries_to(grid, mean + side * half, 0.0) / grid[-1] for side in (1, -1))
+    return Saving(share, low, high)
 
 
-def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The checkpoints, and per data set [seeds, 2, checkpoints]: both curves of every seed that both have."""
+def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
+    """The checkpoints, and [data sets, 2, checkpoints] of both curves over the seeds that both have."""
     both = points[points["row"].isin([a, b]) & (points["at"] <= fair_budget(points))]
     wide = both.pivot_table(index=RUN, columns="at", values="accuracy").ffill(axis=1)
     have = {row: set(wide.loc[row].index) if row in wide.index else set() for row in (a, b)}
@@ -172,11 +188,7 @@ def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, list[np.n
     curves: dict[str, list[np.ndarray]] = {}
     for dataset, seed in pairs:
         curves.setdefault(dataset, []).append(wide.loc[[(a, dataset, seed), (b, dataset, seed)]].to_numpy())
-    return wide.columns.to_numpy(float), [np.stack(runs) for runs in curves.values()]
-
-
-def _share(grid: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    return queries_to(grid, a, b[-1]) / grid[-1]
+    return wide.columns.to_numpy(float), np.stack([np.mean(runs, axis=0) for runs in curves.values()])
 
 
 def queries_to(grid: np.ndarray, accuracy: np.ndarray, goal: float) -> float:

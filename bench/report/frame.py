@@ -21,7 +21,7 @@ ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
 COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
-FACTS = ("path", "overrides", "access", *COUNTS, *RUN, *HASHES)
+FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -103,6 +103,7 @@ def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
         "overrides": dict(record.cell.overrides),
         "path": path,
         "access": " + ".join(record.access),
+        "schedule": record.schedule,
         "seconds": made.seconds,
         "hardware": made.hardware or made.device,
         "started": made.started,

@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.report import efficiency, published, stats
+from bench.report import efficiency, published
 from bench.report.drawing import rows_of
 from bench.report.frame import Results, holes, points, select
 from bench.report.order import arrange, shown
 from bench.report.render import html
 from bench.report.style import params_text
-from bench.report.summary import TEST, Standing, savings, standing, verdict
+from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
 
 GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment"]
 MARKS = (100, 500, 1000, 5000)
 METRIC = {  # what points() makes of each protocol
     "few-shot": "Accuracy is that on the test set.",
-    "base-to-new": "Accuracy is each data set's harmonic mean of base and new classes, averaged.",
+    "base-to-new": f"Accuracy is {HARMONIC}",
     "cross-dataset": "Accuracy is the mean over the target data sets, without the source.",
     "ood": "Accuracy is the mean over the shifted test sets, without the source.",
 }
@@ -42,7 +42,7 @@ class Line:
     params_text: str
     queries: int | None
     accuracy: float
-    half_width: float | None
+    spread: float | None
     average_rank: float | None
     hardware: str
     date: str
@@ -59,6 +59,7 @@ class View:
     origin: str  # where the numbers were read
     verdict: str
     lines: tuple[Line, ...]
+    footnotes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
     return environment.get_template("leaderboard.html.j2").render(
         tabs=tabs,
         published=[html(published.example(s)) for s in published.SOURCES],
-        explained=TEST,
+        explained=f"{PLUS_MINUS} {TEST}",
         damaged=len(results.damaged),
         failed=len(results.failed),
     )
@@ -131,7 +132,7 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
         f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
         f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at "
         f"most {group['batch_size']} images. {METRIC[group['protocol']]}",
-        tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(frame)[:1]),
+        tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(longest, 1)),
         tuple(_notes(longest, runs)),
         tuple(shown(group["suite"], d) for d in datasets),
         views,
@@ -162,11 +163,12 @@ def _view(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) 
     chosen = own if own is not None and tuned <= set(own.cells["row"]) else longest
     budget = int(chosen.cells["budget"].iloc[0])
     origin = "the runs' end" if budget == mark else f"Read at {mark:,} queries from runs of {budget:,}"
-    s = standing(points(chosen), mark)
+    s = standing(chosen, mark)
     lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.white.index)]
     suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]
     where = f"the {suite} suite" + ("" if protocol == "few-shot" else f" ({protocol})")
-    return View(mark, origin, verdict(s, where), (*lines, *_published(chosen, datasets)))
+    lines += _published(chosen, datasets)
+    return View(mark, origin, verdict(s, where), tuple(lines), tuple(s.footnotes))
 
 
 def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str], home: Path) -> Line:
@@ -177,16 +179,16 @@ def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str
     records = cells["path"].nunique()
     return Line(
         row=row,
-        label=s.labels[row],
+        label=s.label(row),
         kind="ranked" if ranked else "white box",
-        rank=1 + s.order.index(row) if ranked else None,
-        ties=s.comparison.letters[row] if ranked else "",
+        rank=1 + sum(s.average[other] > s.average[row] for other in s.order) if ranked else None,
+        ties=s.comparison.letters.get(row, ""),
         access=str(cells["access"].iloc[0]) or "none",
         params=int(cells["n_params"].max()),
         params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
         queries=int(spent.max()),
         accuracy=s.average[row],
-        half_width=s.half_width[row],
+        spread=s.spread[row],
         average_rank=s.ranks.get(row),
         hardware=", ".join(sorted(set(cells["hardware"]))),
         date=max(cells["started"])[:10],
@@ -231,7 +233,7 @@ def _published(results: Results, datasets: list[str]) -> list[Line]:
                     params_text=row.lead[1],
                     queries=None,
                     accuracy=average,
-                    half_width=None,
+                    spread=None,
                     average_rank=None,
                     hardware="",
                     date=source.paper,
@@ -266,5 +268,5 @@ def _curves(frame: pd.DataFrame, datasets: list[str], suite: str) -> dict[str, A
 
 
 def _curve(part: pd.DataFrame) -> list[list[float]]:
-    by_at = part.groupby("at")["accuracy"]
-    return [[int(at), round(v.mean(), 2), round(stats.sd(v) or 0.0, 2)] for at, v in by_at]
+    by_at = part.groupby("at")["accuracy"].agg(["mean", "std"]).fillna(0.0).round(2)
+    return [[int(at), mean, std] for at, mean, std in by_at.itertuples()]

@@ -87,13 +87,16 @@ def _mean_start(start: dict[str, float], datasets: list[str]) -> float | None:
 
 
 def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[float] = ()) -> "Figure":
-    """Left: share of (data set, target, seed) triples solved against queries. Right: expected queries."""
+    """Left: share of (data set, target, seed) triples solved against queries. Right: expected queries.
+
+    Expected queries are the median over data sets; a target that half of them never reach has no point.
+    """
     frame = points(results)
-    goals = efficiency.targets(frame, absolute)
+    goals = efficiency.targets(frame, absolute, efficiency.images_behind(results))
     if not goals:
-        raise UserError("no method beat zero-shot, so there are no targets: name some with --targets")
+        raise UserError("no method clearly beat zero-shot, so there are no targets: name some with --targets")
     reached = efficiency.hits(frame, goals)
-    expected = efficiency.ert(reached)
+    expected = efficiency.typical(efficiency.expected_queries(reached))
     names = list(dict.fromkeys(name for _, name in goals))
     end = efficiency.fair_budget(frame)
     with drawing():
@@ -112,7 +115,7 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
         right.set_yscale("log")
         right.set_xticks(range(len(names)), names)
         right.set(xlabel="target" if absolute else "way from zero-shot to the best known")
-        right.set(ylabel="expected queries")
+        right.set(ylabel="expected queries, median of data sets")
         legend(figure, list(handles.values()), list(handles))
     return figure
 

@@ -8,7 +8,7 @@ from bench.errors import UserError
 from bench.report import plots
 from bench.report.diagram import cd
 from bench.report.drawing import save
-from bench.report.frame import Results, points, select
+from bench.report.frame import Results, select
 from bench.report.leaderboard import HEADLINE, page, without_variants
 from bench.report.published import TITLES
 from bench.report.render import markdown
@@ -63,9 +63,11 @@ def _brief(table: Table) -> Table:
 
 
 def _words(results: Results, suite: str, budget: int) -> list[str]:
-    frame = points(results)
     marks = sorted({HEADLINE, budget} if budget > HEADLINE else {budget})
-    return [*(verdict(standing(frame, mark), f"the {suite} suite") for mark in marks), *savings(frame)[:1]]
+    return [
+        *(verdict(standing(results, mark), f"the {suite} suite") for mark in marks),
+        *savings(results, 1),
+    ]
 
 
 def _tables(results: Results, home: Path, protocol: str) -> list[Path]:

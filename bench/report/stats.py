@@ -1,13 +1,21 @@
-"""Statistics over seeds and over data sets. Seeds are averaged first; data sets after."""
+"""Statistics over seeds and over data sets. Seeds are averaged first; data sets are the units of every test.
 
-from collections.abc import Mapping, Sequence
+One test serves all reports: paired t tests over data sets, each interval and each p corrected for the number
+of pairs (Bonferroni). docs/statistics.md says why, and what was measured of it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-Runs = Sequence[np.ndarray]  # one array of accuracies a data set; entry i of two methods is the same seed
+ALPHA = 0.05  # family-wise: the chance that any of the differences that are called real is none
+POWER = 0.8
+LEAST_SETS, LEAST_SEEDS = 5, 3  # below these nothing is tested
+# Accuracies are printed with one decimal; sums of them that are equal differ by 1e-14 in floating point.
+DECIMALS = 9
 
 
 def sd(values: Sequence[float] | pd.Series) -> float | None:
@@ -32,7 +40,65 @@ def spread(values: Sequence[float] | pd.Series, kind: str) -> float | None:
 
 def average_ranks(accuracy: pd.DataFrame) -> pd.Series:
     """Mean rank of each row over the columns of [methods, data sets]; 1 is best, ties share a mean rank."""
-    return accuracy.rank(ascending=False, method="average").mean(axis=1)
+    return accuracy.round(DECIMALS).rank(ascending=False, method="average").mean(axis=1)
+
+
+def critical(sets: int, pairs: int) -> float:
+    """How many standard errors count as real: Student's t over data sets, two-sided, at ALPHA / pairs."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(sets - 1, 1 - ALPHA / (2 * pairs)))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of methods at once; every array ends in [pairs], in the order of `first` and `second`."""
+
+    first: np.ndarray  # [pairs] place of the one method
+    second: np.ndarray  # [pairs] place of the other
+    mean: np.ndarray  # average of first minus average of second, points
+    error: np.ndarray  # standard error of that mean
+    sets: int
+
+    @property
+    def critical(self) -> float:
+        """How many standard errors a difference has to be away from zero."""
+        return critical(self.sets, len(self.first))
+
+    @property
+    def half_width(self) -> np.ndarray:
+        """Of the simultaneous 95 % intervals: all of them hold together with that probability."""
+        return self.critical * self.error
+
+    @property
+    def p(self) -> np.ndarray:
+        """Two-sided, multiplied by the number of pairs: below alpha where the interval leaves out zero."""
+        from scipy.special import stdtr
+
+        none = np.where(self.mean == 0, 0.0, np.inf)  # data sets that all show the same difference
+        t = np.divide(np.abs(self.mean), self.error, out=none, where=self.error > 0)
+        return np.minimum(1.0, 2 * stdtr(self.sets - 1, -t) * len(self.first))
+
+    @property
+    def detectable(self) -> np.ndarray:
+        """The lead that would have been found with a probability of 80 %, if the spread is as measured.
+
+        (noncentrality at which a noncentral t variable passes `critical` with that probability) x error.
+        """
+        from scipy.special import nctdtrinc
+
+        return float(nctdtrinc(self.sets - 1, 1 - POWER, self.critical)) * self.error
+
+
+def pairwise(accuracy: np.ndarray) -> Pairs:
+    """Compare every two rows of [..., methods, data sets]. Raises ValueError for fewer than two of either."""
+    methods, sets = accuracy.shape[-2:]
+    if methods < 2 or sets < 2:
+        raise ValueError(f"a comparison needs two methods and two data sets, not {methods} and {sets}")
+    first, second = np.triu_indices(methods, 1)
+    gaps = np.round(accuracy[..., first, :] - accuracy[..., second, :], DECIMALS)  # [..., pairs, data sets]
+    error = gaps.std(axis=-1, ddof=1) / np.sqrt(sets)
+    return Pairs(first, second, np.round(gaps.mean(axis=-1), DECIMALS), error, sets)
 
 
 @dataclass(frozen=True)
@@ -40,126 +106,82 @@ class Difference:
     """How much higher one method's average is than another's, in points."""
 
     mean: float
-    low: float  # 95 % percentile interval
+    low: float  # simultaneous 95 % interval
     high: float
-    p: float  # two-sided: twice the share of resamples on the other side of zero
+    p: float  # corrected for all pairs; below 0.05 exactly where the interval leaves out 0
+    detectable: float  # the least lead that would have been found with a probability of 80 %
 
-
-def paired_bootstrap(a: Runs, b: Runs, draws: int = 10_000, level: float = 0.95, seed: int = 0) -> Difference:
-    """Difference of the averages of a and b, data sets resampled and within each its seeds, in pairs.
-
-    Raises ValueError when the runs do not pair up.
-    """
-    if len(a) != len(b) or any(len(x) != len(y) for x, y in zip(a, b, strict=True)) or not len(a):
-        raise ValueError("a and b need the same data sets and the same seeds in each")
-    gaps = [np.asarray(x, float) - np.asarray(y, float) for x, y in zip(a, b, strict=True)]
-    means = bootstrap_means(gaps, draws, seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    # (k + 1) / (n + 1): a p-value is never exactly zero
-    side = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (side + 1) / (draws + 1))
-    return Difference(float(np.mean([gap.mean() for gap in gaps])), float(low), float(high), float(p))
-
-
-def bootstrap_means(values: Runs, draws: int = 10_000, seed: int = 0) -> np.ndarray:
-    """[draws, ...] means over resampled data sets of means over their resampled seeds.
-
-    values: per data set an array [seeds, ...]; what lies behind the first axis is kept together.
-    """
-    rng = np.random.default_rng(seed)
-    sets = rng.integers(len(values), size=(draws, len(values)))  # [draws, D]
-    means = np.empty((*sets.shape, *values[0].shape[1:]))
-    for slot in range(len(values)):
-        for i, runs in enumerate(values):
-            mine = np.flatnonzero(sets[:, slot] == i)
-            means[mine, slot] = runs[rng.integers(len(runs), size=(len(mine), len(runs)))].mean(axis=1)
-    return means.mean(axis=1)
-
-
-def holm(p: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
-    """Holm's step-down correction: p-values that may be read as if only one comparison had been made."""
-    adjusted: dict[tuple[str, str], float] = {}
-    running = 0.0
-    for i, (pair, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
-        running = max(running, min(1.0, (len(p) - i) * value))
-        adjusted[pair] = running
-    return adjusted
+    @property
+    def real(self) -> bool:
+        """Whether chance over data sets and seeds does not explain it."""
+        return self.p < ALPHA
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of methods compared: difference and corrected p by (better, worse), and the tie letters."""
+    """The one verdict of every report: table, sentence, letters, picture and page read it from here.
+
+    differences: by (better, worse); groups: the largest sets of methods that are not told apart, best first.
+    Empty where nothing was tested.
+    """
 
     differences: dict[tuple[str, str], Difference]
-    p: dict[tuple[str, str], float]
-    letters: dict[str, str]
+    groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """Method -> the letters of its groups: two methods share one unless they are told apart."""
+        found: dict[str, str] = {}
+        for i, group in enumerate(self.groups):
+            for name in group:
+                found[name] = found.get(name, "") + letter(i)
+        return found
 
     def tied(self, a: str, b: str) -> bool:
-        """Whether the difference between two methods is not established."""
-        return bool(set(self.letters[a]) & set(self.letters[b]))
+        """Whether the difference between two tested methods is not established."""
+        return any(a in group and b in group for group in self.groups)
 
 
-def compare(runs: Mapping[str, Runs], alpha: float = 0.05, draws: int = 10_000) -> Comparison:
-    """Every pair by paired bootstrap, Holm-corrected; letters from the pairs whose p is below `alpha`."""
-    means = {name: float(np.mean([np.mean(x) for x in each])) for name, each in runs.items()}
-    order = sorted(runs, key=lambda name: (-means[name], name))
-    differences = {(a, b): paired_bootstrap(runs[a], runs[b], draws) for a, b in combinations(order, 2)}
-    p = holm({pair: d.p for pair, d in differences.items()})
-    apart = {pair for pair, value in p.items() if value < alpha}
-    return Comparison(differences, p, letter_display(order, apart))
+UNTESTED = Comparison({}, ())
 
 
-def letter_display(order: Sequence[str], apart: set[tuple[str, str]]) -> dict[str, str]:
-    """Compact letter display (insert and absorb; Piepho 2004): names share a letter unless they are `apart`.
+def compare(accuracy: pd.DataFrame) -> Comparison:
+    """Every two rows of [methods, data sets] (seeds averaged) compared, in whatever order they come.
 
-    `order` is best first; letters are given in that order, so the best carries an 'a'.
+    Raises ValueError for fewer than two methods, or fewer than LEAST_SETS data sets.
     """
+    if accuracy.shape[1] < LEAST_SETS:
+        raise ValueError(f"a test needs {LEAST_SETS} data sets, not {accuracy.shape[1]}")
+    average = accuracy.mean(axis=1).round(DECIMALS)
+    order = sorted(accuracy.index, key=lambda name: (-average[name], name))
+    # by name, so that not even the last bit of a sum depends on the order of files
+    pairs = pairwise(accuracy.sort_index(axis=1).loc[order].to_numpy(float))
+    columns = (
+        pairs.mean,
+        pairs.mean - pairs.half_width,
+        pairs.mean + pairs.half_width,
+        pairs.p,
+        pairs.detectable,
+    )
+    rows = np.stack(columns, axis=1).tolist()
+    differences = {pair: Difference(*row) for pair, row in zip(combinations(order, 2), rows, strict=True)}
+    return Comparison(differences, tie_groups(order, [pair for pair, d in differences.items() if d.real]))
+
+
+def tie_groups(order: Sequence[str], apart: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
+    """The largest groups without two names that are `apart` (insert and absorb; Piepho 2004).
+
+    `order` is best first, and so are the groups.
+    """
+    place = {name: i for i, name in enumerate(order)}
     groups = [frozenset(order)]
     for a, b in apart:
         split = [part for g in groups for part in ((g - {a}, g - {b}) if {a, b} <= g else (g,))]
         groups = [g for g in dict.fromkeys(split) if not any(g < other for other in split)]
-    groups.sort(key=lambda g: sorted(order.index(name) for name in g))
-    letters = {name: "" for name in order}
-    for i, group in enumerate(groups):
-        for name in group:
-            letters[name] += chr(ord("a") + i) if i < 26 else f"({i + 1})"
-    return letters
+    listed = [tuple(sorted(group, key=place.__getitem__)) for group in groups]
+    return tuple(sorted(listed, key=lambda group: [place[name] for name in group]))
 
 
-@dataclass(frozen=True)
-class CriticalDifference:
-    """What a critical-difference diagram shows (Demsar 2006)."""
-
-    ranks: pd.Series  # average rank by method, best first
-    chi2: float  # Friedman's statistic, corrected for ties
-    p: float
-    cd: float  # Nemenyi's critical difference of two average ranks
-    cliques: tuple[tuple[str, ...], ...]  # maximal runs of methods whose ranks differ by less than cd
-
-
-def critical_difference(accuracy: pd.DataFrame, alpha: float = 0.05) -> CriticalDifference:
-    """Friedman's test and Nemenyi's critical difference of [methods, data sets].
-
-    Raises ValueError for fewer than two methods or data sets.
-    """
-    from scipy.special import chdtrc
-    from scipy.stats import studentized_range
-
-    k, n = accuracy.shape
-    if k < 2 or n < 2:
-        raise ValueError(f"ranks need at least two methods and two data sets, not {k} and {n}")
-    ranks = accuracy.rank(ascending=False, method="average")
-    mean = ranks.mean(axis=1).sort_values(kind="stable")
-    # Friedman (1937) with the usual correction for ties: squared deviations over their expectation
-    variance = ((ranks - (k + 1) / 2) ** 2).to_numpy().sum() / (n * (k - 1))
-    chi2 = float(n * ((mean - (k + 1) / 2) ** 2).sum() / variance) if variance else 0.0
-    q = studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2)
-    cd = float(q * np.sqrt(k * (k + 1) / (6 * n)))
-    return CriticalDifference(mean, chi2, float(chdtrc(k - 1, chi2)), cd, _cliques(mean, cd))
-
-
-def _cliques(ranks: pd.Series, cd: float) -> tuple[tuple[str, ...], ...]:
-    names, values = list(ranks.index), ranks.to_numpy()
-    runs = [(i, int(np.searchsorted(values, values[i] + cd, side="left"))) for i in range(len(names))]
-    maximal = [(i, j) for i, j in runs if j - i > 1 and not any(a < i and j <= b for a, b in runs)]
-    return tuple(tuple(names[i:j]) for i, j in maximal)
+def letter(i: int) -> str:
+    """0 -> 'a', 25 -> 'z', 26 -> '(27)'."""
+    return chr(ord("a") + i) if i < 26 else f"({i + 1})"

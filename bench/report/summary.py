@@ -1,164 +1,245 @@
 """What the numbers say: ranks, ties, who leads and whether that is real, what the queries bought."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from bench.cell import REFERENCE
 from bench.errors import UserError
-from bench.report import efficiency, stats
+from bench.report import efficiency, schedule, stats
 from bench.report.frame import Results, points, refuse_holes
+from bench.report.scores import scores, seedless
 from bench.report.style import rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 
 MARKS = (100, 500, 1000, 5000)
+HARMONIC = "the mean, over seeds and data sets, of the harmonic mean of base and new."
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The black-box methods of one table at one number of queries.
+    """The black-box methods of one table at one number of queries: sentence, ranks, picture and page show it.
 
-    order: rows, best average first; matrix: [rows, data sets]; white: the same of white-box references.
+    order: rows, best average first; matrix: [rows, data sets], seeds averaged; white: the same of white-box
+    references; seeds: by row, the fewest on any data set (a row that is the same for every seed is not in
+    it).
     """
 
     budget: int
+    run_budget: int  # of the runs that these numbers are read from
     order: tuple[str, ...]
     labels: dict[str, str]
     matrix: pd.DataFrame
     white: pd.DataFrame
     average: dict[str, float]
-    half_width: dict[str, float | None]  # of the 95 % t interval over seeds
+    spread: dict[str, float | None]  # standard deviation over seeds (n - 1) of the average
     ranks: dict[str, float]
+    seeds: dict[str, int]
+    bound: frozenset[str]  # rows that a run of this budget might have ended elsewhere; see schedule.py
     comparison: stats.Comparison
-    seeds: int
+
+    @property
+    def tested(self) -> list[str]:
+        """The rows that the comparison covers."""
+        return [row for row in self.order if row in self.comparison.letters]
 
     @property
     def tied_with_best(self) -> list[str]:
-        """Rows whose difference to the best is not established."""
-        return [row for row in self.order[1:] if self.comparison.tied(self.order[0], row)]
+        """Rows whose difference to the best was tested and is not established."""
+        best = self.order[0]
+        return [row for row in self.tested if row != best and self.comparison.tied(best, row)]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """What there is to say of the sign that `label` puts behind some names."""
+        return [schedule.said(self.run_budget)] if self.bound else []
+
+    def label(self, row: str) -> str:
+        """The row's name, with a sign where its schedule depends on the budget and these are longer runs."""
+        return self.labels[row] + (schedule.SIGN if row in self.bound else "")
 
 
-def standing(frame: pd.DataFrame, budget: int, draws: int = 10_000) -> Standing:
-    """Who stands where after `budget` queries, from points (see frame.points).
+def standing(results: Results, budget: int | None = None) -> Standing:
+    """Who stands where after `budget` queries (None: at the runs' end), from records of one table.
 
-    Only rows that have every data set are ranked. Raises UserError when no black-box row is left.
+    Only rows that have every data set are ranked, and only rows with enough seeds on enough data sets are
+    tested. Raises UserError when no black-box row is left.
     """
-    finals = efficiency.at_budget(frame, budget)
-    everything = efficiency.matrix(finals).dropna()
+    run_budget = int(results.cells["budget"].max())
+    budget = budget or run_budget
+    finals = efficiency.at_budget(points(results), budget)
+    sets = finals["dataset"].nunique()
+    found = {row: one for row, one in scores(finals, "dataset").items() if len(one.values) == sets}
     first = finals.drop_duplicates("row").set_index("row")
-    white = [row for row in everything.index if first.loc[row, "white_box"]]
-    matrix = everything.drop(index=white)
-    if matrix.empty:
+    everything = pd.DataFrame({row: one.values for row, one in found.items()}).T.round(stats.DECIMALS)
+    average = {row: round(one.average, stats.DECIMALS) for row, one in found.items()}
+    white = [row for row in found if first.loc[row, "white_box"]]
+    order = sorted(set(found) - set(white), key=lambda row: (-average[row], row))
+    if not order:
         raise UserError("no black-box method has a record for every data set: run the missing ones")
-    average = everything.mean(axis=1).to_dict()
-    by_seed = finals.groupby(["row", "seed"])["accuracy"].agg(["mean", "count"])
-    by_seed = by_seed[by_seed["count"] == everything.shape[1]]["mean"]
-    # a row that is the same for every seed (the hand template) has no interval, rather than one of width 0
-    seedless = {row for row in first.index if first.loc[row, "n_params"] == 0}
-    half = {
-        row: stats.t_half_width(by_seed.loc[row]) if row in by_seed.index and row not in seedless else None
-        for row in everything.index
-    }
-    runs = efficiency.paired_runs(finals[finals["row"].isin(matrix.index)])
-    comparison = stats.compare(runs, draws=draws) if all(runs.values()) else _untested(matrix)
-    order = sorted(matrix.index, key=lambda row: (-average[row], row))
-    labels = first["label"].to_dict()
-    ranks = stats.average_ranks(matrix).to_dict()
-    seeds = int(finals.groupby("row")["seed"].nunique().max())
+    # a row that is the same for every seed (the hand template) has no spread, rather than one of 0
+    same = seedless(results.cells)
+    spread = {row: None if row in same else stats.sd(one.average_by_seed) for row, one in found.items()}
+    seeds = {row: int(found[row].by_seed.count().min()) for row in found if row not in same}
+    matrix = everything.loc[order]
     return Standing(
         budget,
+        run_budget,
         tuple(order),
-        labels,
-        matrix.loc[order],
+        first["label"].to_dict(),
+        matrix,
         everything.loc[white],
         average,
-        half,
-        ranks,
-        comparison,
+        spread,
+        stats.average_ranks(matrix).to_dict(),
         seeds,
+        schedule.bound(results.cells) if budget < run_budget else frozenset(),
+        _compared(matrix, seeds),
     )
 
 
-def _untested(matrix: pd.DataFrame) -> stats.Comparison:
-    """No seeds in common: nothing can be told apart."""
-    return stats.Comparison({}, {}, {row: "a" for row in matrix.index})
+def _compared(matrix: pd.DataFrame, seeds: dict[str, int]) -> stats.Comparison:
+    """The rows that may be tested, tested; nothing where there are too few of them or too few data sets."""
+    enough = [row for row in matrix.index if seeds.get(row, stats.LEAST_SEEDS) >= stats.LEAST_SEEDS]
+    if matrix.shape[1] < stats.LEAST_SETS or len(enough) < 2:
+        return stats.UNTESTED
+    return stats.compare(matrix.loc[enough])
 
 
 def verdict(s: Standing, where: str) -> str:
     """Who is best after so many queries, and whether the difference is real, in plain words."""
     best, sets = s.order[0], s.matrix.shape[1]
-    over = f"{sets} data set{'s' * (sets > 1)} and {s.seeds} seed{'s' * (s.seeds > 1)}"
-    said = f"At {s.budget:,} queries on {where}, {s.labels[best]} is best: "
-    said += f"{s.average[best]:.1f} % on average over {over}."
+    over = f"{_count(sets, 'data set')} and {_count(max(s.seeds.values(), default=1), 'seed')}"
+    said = f"At {s.budget:,} queries on {where}, {s.labels[best]} has the highest average: "
+    said += f"{s.average[best]:.1f} % over {over}."
     if len(s.order) == 1:
         return said + " It is the only method there, so there is nothing to compare it with."
-    if not s.comparison.differences:
-        return said + " The methods share no seeds, so the differences cannot be tested."
-    second, tied = s.order[1], s.tied_with_best
-    gap = s.comparison.differences[best, second]
-    p, pairs = s.comparison.p[best, second], len(s.comparison.p)
-    corrected = f" corrected for {pairs} comparisons" if pairs > 1 else ""
-    said += (
-        f" It leads {s.labels[second]} by {gap.mean:.1f} points (95 % interval {gap.low:.1f} to "
-        f"{gap.high:.1f}; p {_p(p)}{corrected})."
+    second = s.order[1]
+    said += " " + " ".join([_lead(s), *_conclusion(s), *_missing(s)])
+    bound = [row for row in (best, second) if row in s.bound]
+    if bound:
+        said += (
+            f" The schedule of {_and([s.labels[row] for row in bound])} depends on the budget, and this is "
+            f"read from runs of {s.run_budget:,} queries."
+        )
+    return said
+
+
+def _lead(s: Standing) -> str:
+    """How far the best is ahead of the second, and within what interval."""
+    best, second = s.order[:2]
+    ahead = s.average[best] - s.average[second]
+    if ahead == 0:
+        return f"{s.labels[second]} has the same average."
+    said = f"It leads {s.labels[second]} by " + (
+        f"{ahead:.1f} points" if ahead >= 0.05 else "less than 0.1 points"
     )
-    if sets < 5 or s.seeds < 2:
-        said += " With so few data sets or seeds the interval is rough and rather too narrow."
-    if not tied:
-        return said + " The difference is real: it is larger than chance over data sets and seeds explains."
-    names = _and([s.labels[row] for row in tied])
-    return said + f" The difference is not established: {names} may be as good."
+    gap = s.comparison.differences.get((best, second))
+    if gap is None:
+        return said + "."
+    pairs = len(s.comparison.differences)
+    family = f", both corrected for {pairs} comparisons" if pairs > 1 else ""
+    return f"{said} (95 % interval {gap.low:.1f} to {gap.high:.1f}; {p_said(gap.p)}{family})."
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+def _conclusion(s: Standing) -> list[str]:
+    """Whether the lead is real, and how small a lead would be found; nothing if the best is untested."""
+    best, second = s.order[:2]
+    if best not in s.tested:
+        return []
+    gap, names = (
+        s.comparison.differences.get((best, second)),
+        _and([s.labels[row] for row in s.tied_with_best]),
+    )
+    if gap is None:  # the second is not tested
+        return [f"Of the others, {names} may be as good." if names else "Its lead over the others is real."]
+    if not names:
+        return ["The difference is real: it is larger than chance over data sets and seeds explains."]
+    if gap.real:
+        return [f"That difference is real, but {names} may be as good: what they differ by varies more."]
+    said = [f"The difference is not established: {names} may be as good."]
+    if gap.detectable >= 0.05:
+        said.append(
+            f"With this spread over data sets, a lead has to be {gap.detectable:.1f} points to be found with "
+            "a probability of 80 %."
+        )
+    return said
+
+
+def _missing(s: Standing) -> list[str]:
+    """What a test would need, where it was not made, or not for every row."""
+    needs = (
+        f"a test needs at least {stats.LEAST_SETS} data sets, and {stats.LEAST_SEEDS} seeds of each method"
+    )
+    sets, left = s.matrix.shape[1], [row for row in s.order if row not in s.tested]
+    if sets < stats.LEAST_SETS:
+        return [
+            f"Whether chance explains the differences was not tested: {needs}; "
+            f"here are {_count(sets, 'data set')}."
+        ]
+    few = [f"{s.labels[row]} ({s.seeds[row]})" for row in left if s.seeds.get(row, 3) < stats.LEAST_SEEDS]
+    if not few:
+        return []
+    what = (
+        f"Not tested for want of seeds: {_and(few)}"
+        if s.tested
+        else f"Nothing was tested; seeds: {_and(few)}"
+    )
+    return [f"{what}; {needs}."]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def p_said(p: float) -> str:
+    """'p < 0.001', 'p = 0.013', 'p = 0.18'"""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+    return "".join(names[:1]) if len(names) < 2 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
 TEST = (
-    "Tested by a paired bootstrap over data sets and, within each, seeds (10,000 draws); p corrected for all "
-    "pairs (Holm). Methods that share a letter are not told apart at 5 %."
+    "Every two methods are compared by a paired t test over data sets, seeds averaged first. Intervals and p "
+    "are corrected for all pairs (Bonferroni): all intervals hold together with a probability of 95 %, and p "
+    "is below 0.05 exactly where an interval leaves out 0. Methods that share a letter are not told apart."
 )
-INTERVALS = "±: 95 % t interval over seeds; in brackets: the bootstrap's 95 % interval."
+PLUS_MINUS = "±: standard deviation over seeds (n - 1); seeds are averaged first, data sets after."
 
 
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
-    """Average accuracy and its interval, average rank, tie letters, and the difference to the best."""
+    """Average accuracy and its spread, average rank, tie letters, and the difference to the best."""
     results, holes_said = _complete(results, partial)
-    frame = points(results)
-    s = standing(frame, budget or int(results.cells["budget"].iloc[0]))
-    best = s.order[0]
+    s = standing(results, budget)
+    letters = s.comparison.letters
     rows = []
     for row in s.order:
-        gap = s.comparison.differences.get((best, row))
-        interval = f" [{gap.low:.1f}, {gap.high:.1f}]" if gap else ""
         entries = (
-            Entry(s.average[row], s.half_width[row]),
+            Entry(s.average[row], s.spread[row]),
             Entry(s.ranks[row], digits=2),
-            Entry(gap.mean if gap else 0.0, note=interval),
+            Entry(s.average[s.order[0]] - s.average[row], note=_gap_note(s, row)),
         )
-        rows.append(Row((s.labels[row], s.comparison.letters[row]), entries))
-    columns = (
-        Column("Average ± 95 % interval"),
-        Column("Average rank", "low"),
-        Column("Behind the best", ""),
-    )
+        rows.append(Row((s.label(row), letters.get(row, "–")), entries))
+    columns = (Column("Average"), Column("Average rank", "low"), Column("Behind the best", ""))
     suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
     title = f"Ranks after {s.budget:,} queries, {protocol}, {suite} suite"
-    return marked(
-        Table(
-            title,
-            ("Method", "Ties"),
-            columns,
-            (Block("", tuple(rows)),),
-            (verdict(s, f"the {suite} suite"), TEST, INTERVALS, _conditions(results), *holes_said),
-        )
+    notes = (
+        verdict(s, f"the {suite} suite"),
+        *([f"{TEST} In brackets: the interval."] if letters else []),
+        *([PLUS_MINUS] if any(s.spread.values()) else []),
+        _conditions(results),
+        *s.footnotes,
+        *holes_said,
     )
+    return marked(Table(title, ("Method", "Ties"), columns, (Block("", tuple(rows)),), notes))
+
+
+def _gap_note(s: Standing, row: str) -> str:
+    gap = s.comparison.differences.get((s.order[0], row))
+    return f" [{gap.low:.1f}, {gap.high:.1f}], {p_said(gap.p)}" if gap else ""
 
 
 def efficiency_table(
@@ -168,9 +249,10 @@ def efficiency_table(
     results, holes_said = _complete(results, partial)
     frame = points(results)
     limit = efficiency.fair_budget(frame)
-    goals = efficiency.targets(frame, absolute)
+    goals = efficiency.targets(frame, absolute, efficiency.images_behind(results))
     reached = efficiency.hits(frame, goals)
-    ert = efficiency.ert(reached)
+    expected = efficiency.typical(efficiency.expected_queries(reached))
+    bound = schedule.bound(results.cells)
     curve = efficiency.average_curves(frame)
     names = list(dict.fromkeys(name for _, name in goals))
     marks = [m for m in marks if m <= limit] or [limit]
@@ -186,9 +268,10 @@ def efficiency_table(
         entries = [Entry(float(line[line.index <= m].iloc[-1])) for m in marks]
         entries.append(Entry(efficiency.area(*_cut(line, limit))))
         entries.append(Entry(100 * solved) if names else Entry())
-        entries += [Entry(float(ert.loc[row, name]), digits=0) for name in names]
+        entries += [Entry(float(expected.loc[row, name]), digits=0) for name in names]
         group = "white box" if looks.loc[row, "white_box"] else "measured"
-        rows.append(Row((str(looks.loc[row, "label"]),), tuple(entries), group))  # type: ignore[arg-type]
+        label = str(looks.loc[row, "label"]) + (schedule.SIGN if row in bound else "")
+        rows.append(Row((label,), tuple(entries), group))  # type: ignore[arg-type]
     columns = (
         *(Column(f"at {m:,}") for m in marks),
         Column("area"),
@@ -204,28 +287,41 @@ def efficiency_table(
             (Block("", tuple(rows)),),
             (
                 *_targets_said(frame, goals, absolute, limit),
-                *savings(frame),
+                *savings(results),
                 _conditions(results),
+                *([schedule.said(int(results.cells["budget"].max()))] if bound else []),
                 *holes_said,
             ),
         )
     )
 
 
-def savings(frame: pd.DataFrame) -> list[str]:
-    """With what share of the others' queries the best black-box method reaches their final accuracy."""
-    frame = frame[~frame["white_box"].astype(bool)]
-    ends = efficiency.average_curves(frame).iloc[-1].sort_values(ascending=False)
-    labels = frame.drop_duplicates("row").set_index("row")["label"]
-    tuned = [row for row in ends.index if row != REFERENCE]
-    said = []
-    for other in tuned[1:]:
-        s = efficiency.saving(frame, tuned[0], other)
-        said.append(
-            f"{labels[tuned[0]]} reaches {labels[other]}'s final accuracy with {_percent(s.share)} of the "
-            f"queries (95 % interval {_percent(s.low)} to {_percent(s.high)})."
-        )
-    return said
+def savings(results: Results, others: int | None = None) -> list[str]:
+    """With what share of the others' queries the best black-box method reaches their final accuracy.
+
+    others: how many of them, best first; None: all.
+    """
+    frame = points(results)
+    if frame["white_box"].all():
+        return []
+    s = standing(results, efficiency.fair_budget(frame))
+    tuned = [row for row in s.order if row in s.seeds]
+    return [_saving(s, frame, tuned[0], other) for other in tuned[1:][:others]]
+
+
+def _saving(s: Standing, frame: pd.DataFrame, best: str, other: str) -> str:
+    pairs = len(s.comparison.differences) if {best, other} <= set(s.tested) else 0
+    found = efficiency.saving(frame, best, other, pairs)
+    if found.share == 0:
+        return f"{s.labels[best]} starts at or above {s.labels[other]}'s final accuracy."
+    share = _percent(found.share)
+    said = f"{s.labels[best]} reaches {s.labels[other]}'s final accuracy with {share} of the queries"
+    if found.low is None or found.high is None:
+        return said + "; not tested."
+    if found.high > 1:
+        return said + " on average; that it needs fewer is not established."
+    family = f", corrected for {pairs} comparisons" if pairs > 1 else ""
+    return f"{said} (95 % interval {_percent(found.low)} to {_percent(found.high)}{family})."
 
 
 def _percent(share: float) -> str:
@@ -237,18 +333,25 @@ def _cut(line: pd.Series, limit: int) -> tuple[np.ndarray, np.ndarray]:
     return line.index.to_numpy(float), line.to_numpy(float)
 
 
-def _targets_said(frame: pd.DataFrame, goals: object, absolute: Sequence[float], limit: int) -> list[str]:
-    reached = {d for d, _ in goals}  # type: ignore[attr-defined]
-    without = [d for d in dict.fromkeys(frame["dataset"]) if d not in reached]
+def _targets_said(
+    frame: pd.DataFrame, goals: Mapping[tuple[str, str], float], absolute: Sequence[float], limit: int
+) -> list[str]:
     way = "Targets: zero-shot + 25, 50, 75 and 90 % of the way to the best known black-box accuracy."
     kind = "Absolute targets." if absolute else way
+    names = [f"{value:g} %" for value in absolute] or [f"{share:.0%}" for share in efficiency.SHARES]
+    left_out = {d: [n for n in names if (d, n) not in goals] for d in dict.fromkeys(frame["dataset"])}
     said = [
-        f"{kind} Queries to a target: expected running time, queries of all runs / successes (∞: none), over "
-        f"all data sets; checkpoints are spaced 1-2-5, so it may be that much too high. Runs are compared up "
+        f"{kind} Queries to a target: the expected running time on each data set, which is the queries of "
+        "all runs divided by the number of runs that reached the target (∞: none did); of these the median "
+        "over data sets. Checkpoints are spaced 1-2-5, so it may be that much too high. Runs are compared up "
         f"to {limit:,} queries. Area: mean accuracy over log(queries)."
     ]
-    if without:
-        said.append(f"No method beat zero-shot on {', '.join(without)}: no targets there.")
+    listed = [f"{d} ({'all' if lost == names else ', '.join(lost)})" for d, lost in left_out.items() if lost]
+    if listed:
+        said.append(
+            f"Left out, because they lie less than {efficiency.CLEAR} standard errors of a test accuracy "
+            f"above zero-shot: {'; '.join(listed)}."
+        )
     return said
 
 
@@ -278,7 +381,7 @@ def _conditions(results: Results) -> str:
     first = results.cells.iloc[0]
     seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
     harmonic = first["protocol"] == "base-to-new"
-    return ("Accuracy: the harmonic mean of base and new, averaged over data sets. " if harmonic else "") + (
+    return (f"Accuracy: {HARMONIC} " if harmonic else "") + (
         f"{first['shots']} shots, backbone {first['backbone']}, batches of at most {first['batch_size']} "
         f"images, seeds {', '.join(map(str, seeds))}."
     )

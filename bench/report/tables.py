@@ -1,15 +1,16 @@
 """The papers' tables from measured records: few-shot, base-to-new, cross-dataset, out of distribution."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
 
+from bench.cell import ELSEWHERE
 from bench.errors import UserError
-from bench.report import published, stats
+from bench.report import published, schedule, stats
 from bench.report.frame import Results, harmonic, refuse_holes, select, within_images
 from bench.report.order import arrange, plain, shown, suite_datasets
+from bench.report.scores import Scores, scores, scores_of, seedless
 from bench.report.style import params_text, rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 
@@ -20,19 +21,9 @@ class Form:
 
     partial: bool = False  # print a table with holes, n beside each incomplete mean
     spread: Literal["sd", "ci", "none"] = "sd"
-    harmonic: Literal["of-averages", "mean"] = "of-averages"
+    harmonic: Literal["mean", "of-averages"] = "mean"  # of-averages: CoCoOp's, for comparison with papers
     digits: int = 1
     images: int | None = None  # cut every run at so many image-queries
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One row's numbers in one block: per column, and their average; each with its value per seed."""
-
-    values: pd.Series  # [columns]
-    by_seed: pd.DataFrame  # [seeds, columns]
-    average: float
-    average_by_seed: pd.Series  # [seeds that have every column]
 
 
 def tables(
@@ -59,6 +50,7 @@ def tables(
 def measured(results: Results, form: Form = Form()) -> Table:
     """One table of selected records (frame.select). Raises UserError naming missing cells, unless partial."""
     missing = refuse_holes(results, partial=form.partial)
+    bound = schedule.bound(results.cells) if _cut_short(results, form) else frozenset()
     if form.images is not None:
         results = within_images(results, form.images)
     cells = results.cells
@@ -72,20 +64,36 @@ def measured(results: Results, form: Form = Form()) -> Table:
     heads = [Column(_head(suite, protocol, name, cells)) for name in names] + [
         Column(_average_head(protocol))
     ]
-    seeds = cells.groupby("row")["seed"].nunique().max()
+    seeds = int(cells.groupby("row")["seed"].nunique().max())
     facts = {row: part for row, part in cells.groupby("row")}
+    same = seedless(cells)
     order = sorted(facts, key=lambda row: (facts[row]["white_box"].any(), rank_of(*_method(facts[row]))))
     table = Table(
         f"{published.TITLES[protocol]}, {suite} suite",
         ("Method", "#Params"),
         tuple(heads),
         tuple(
-            Block(title, tuple(_row(facts[r], rows[r], names, int(seeds), form) for r in order if r in rows))
+            Block(
+                title,
+                tuple(
+                    _row(facts[r], rows[r], names, 0 if r in same else seeds, form, r in bound)
+                    for r in order
+                    if r in rows
+                ),
+            )
             for title, rows in blocks.items()
         ),
-        tuple(_caption(results, len(names), missing, form)),
+        (
+            *_caption(results, len(names), missing, form),
+            *([schedule.said(int(cells["budget"].max()))] if bound else []),
+        ),
     )
     return marked(table)
+
+
+def _cut_short(results: Results, form: Form) -> bool:
+    """Whether the table shows runs as they stood before their end."""
+    return form.images is not None and form.images < results.cells["image_queries"].max()
 
 
 def side_by_side(own: Table, theirs: Table) -> Table:
@@ -123,54 +131,42 @@ def _method(part: pd.DataFrame) -> tuple[str, str]:
 def _blocks(cells: pd.DataFrame, protocol: str, form: Form) -> dict[str, dict[str, Scores]]:
     """Block title -> row -> scores."""
     if protocol == "few-shot":
-        return {"": {row: _plain(_wide(part, "dataset")) for row, part in cells.groupby("row")}}
+        return {"": scores(cells, "dataset")}
     if protocol == "base-to-new":
-        base = {row: _wide(p, "dataset") for row, p in cells[cells["test"] == "base"].groupby("row")}
-        new = {row: _wide(p, "dataset") for row, p in cells[cells["test"] == "new"].groupby("row")}
+        base, new = (scores(cells[cells["test"] == side], "dataset") for side in ("base", "new"))
         return {
-            "Base": {row: _plain(wide) for row, wide in base.items()},
-            "New": {row: _plain(wide) for row, wide in new.items()},
+            "Base": base,
+            "New": new,
             "Harmonic": {row: _harmonic(base[row], new[row], form) for row in base if row in new},
         }
     by_source = cells.groupby("dataset", sort=False)
     return {
-        f"Source: {source}" if by_source.ngroups > 1 else "": {
-            row: _plain(_wide(p, "test"), averaged=[t for t in p["test"].unique() if t != source])
-            for row, p in part.groupby("row")
-        }
+        f"Source: {source}" if by_source.ngroups > 1 else "": scores(
+            part, "test", averaged=[t for t in part["test"].unique() if t != source]
+        )
         for source, part in by_source
     }
 
 
-def _wide(part: pd.DataFrame, column: str) -> pd.DataFrame:
-    """[seeds, columns]"""
-    return part.pivot(index="seed", columns=column, values="accuracy")
-
-
-def _plain(wide: pd.DataFrame, averaged: Iterable[str] | None = None) -> Scores:
-    values = wide.mean()
-    sets = wide if averaged is None else wide[list(averaged)]
-    return Scores(values, wide, float(sets.mean().mean()), sets.dropna().mean(axis=1))
-
-
-def _harmonic(base: pd.DataFrame, new: pd.DataFrame, form: Form) -> Scores:
-    by_seed = pd.DataFrame(harmonic(base, new), index=base.index, columns=base.columns)
-    values = pd.Series(harmonic(base.mean(), new.mean()), index=base.columns)
+def _harmonic(base: Scores, new: Scores, form: Form) -> Scores:
+    """The harmonic mean of every run, averaged like any other accuracy; CoCoOp's average where asked for."""
+    runs = scores_of(pd.DataFrame(harmonic(base.by_seed, new.by_seed), *base.by_seed.axes))
     if form.harmonic == "mean":
-        return Scores(values, by_seed, float(values.mean()), by_seed.dropna().mean(axis=1))
-    whole = base.dropna().index.intersection(new.dropna().index)
-    per_seed = pd.Series(harmonic(base.loc[whole].mean(axis=1), new.loc[whole].mean(axis=1)), index=whole)
-    return Scores(values, by_seed, float(harmonic(base.mean().mean(), new.mean().mean())), per_seed)
+        return runs
+    averages = [side.average_by_seed for side in (base, new)]
+    by_seed = pd.Series(harmonic(*averages), index=averages[0].index)
+    return replace(runs, average=float(harmonic(base.average, new.average)), average_by_seed=by_seed)
 
 
-def _row(part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form: Form) -> Row:
-    seedless = bool((part["n_params"] == 0).all() and (part["queries"] == 0).all())
+def _row(
+    part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form: Form, bound: bool = False
+) -> Row:
+    """`seeds`: how many a whole row has; 0 for one that is the same for every seed."""
     white = bool(part["white_box"].any())
 
     def entry(value: float, by_seed: pd.Series, note: str = "") -> Entry:
-        short = len(by_seed) < seeds and not seedless
-        spread = None if seedless or form.spread == "none" else stats.spread(by_seed, form.spread)
-        return Entry(value, spread, len(by_seed) if short else None, form.digits, note=note)
+        spread = None if not seeds or form.spread == "none" else stats.spread(by_seed, form.spread)
+        return Entry(value, spread, len(by_seed) if len(by_seed) < seeds else None, form.digits, note=note)
 
     entries = [
         entry(float(scores.values[name]), scores.by_seed[name].dropna())
@@ -182,11 +178,12 @@ def _row(part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form:
     note = f" ({have} of {len(names)} sets)" if have < len(names) else ""
     entries.append(entry(scores.average, scores.average_by_seed, note))
     params = params_text(int(part["n_params"].min()), int(part["n_params"].max()))
-    return Row((part["label"].iloc[0], params), tuple(entries), "white box" if white else "measured")
+    label = part["label"].iloc[0] + (schedule.SIGN if bound else "")
+    return Row((label, params), tuple(entries), "white box" if white else "measured")
 
 
 def _head(suite: str, protocol: str, name: str, cells: pd.DataFrame) -> str:
-    source = protocol in ("cross-dataset", "ood") and set(cells["dataset"]) == {name}
+    source = protocol in ELSEWHERE and set(cells["dataset"]) == {name}
     return shown(suite, name) + (" (source)" if source else "")
 
 
@@ -232,6 +229,9 @@ def _budget(cells: pd.DataFrame, images: int | None) -> str:
 
 
 CONVENTION = {
-    "of-averages": "Harmonic average: harmonic mean of averaged base and averaged new (CoCoOp's convention).",
-    "mean": "Harmonic average: mean of the data sets' harmonic means.",
+    "mean": "Harmonic: the harmonic mean of base and new of every run, averaged like any other accuracy.",
+    "of-averages": (
+        "Harmonic average: harmonic mean of averaged base and averaged new (CoCoOp's convention); sentences, "
+        "ranks and the leaderboard average the harmonic means of the runs instead."
+    ),
 }
