@@ -1,9 +1,11 @@
 """The mask bank: every drawable thing of the mini world as 48x48 alpha masks, several variants each.
 
 Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib carries; shapes,
-arrows and clocks are drawn by formula. Nothing here is random.
+arrows and clocks are drawn by formula. Nothing here is random, and the bytes are the same on every processor:
+FreeType and Pillow draw in whole numbers, and no point of a formula's grid lies within 1e-7 of an edge.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -80,7 +82,8 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    return ImageFont.truetype(str(path), SIDE * FINE // 2)
+    size, layout = SIDE * FINE // 2, ImageFont.Layout.BASIC  # the other layout is not on every machine
+    return ImageFont.truetype(str(path), size, layout_engine=layout)
 
 
 def _glyph(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
@@ -108,20 +111,24 @@ def _mask(inside: np.ndarray) -> np.ndarray:
 
 
 def _polygon(points: list[tuple[float, float]]) -> np.ndarray:
-    scale = SIDE * FINE / 2
     canvas = Image.new("1", (SIDE * FINE, SIDE * FINE))
-    ImageDraw.Draw(canvas).polygon([(scale * (1 + x), scale * (1 - y)) for x, y in points], fill=1)
+    ImageDraw.Draw(canvas).polygon([(_pixel(1 + x), _pixel(1 - y)) for x, y in points], fill=1)
     return np.asarray(canvas)
 
 
-def _regular(corners: int, radius: float, inner: float | None = None) -> list[tuple[float, float]]:
-    """Corners of a regular polygon, first one on top; with `inner`, of a star."""
+def _pixel(x: float) -> int:
+    """The pixel of the fine grid in which x in [0, 2] lies; a corner meant to lie on its edge does."""
+    return math.floor(round(x * SIDE * FINE / 2, 6))
+
+
+def _regular(
+    corners: int, radius: float, inner: float | None = None, lean: float = 0.0
+) -> list[tuple[float, float]]:
+    """Corners of a regular polygon, first one on top, turned by `lean` radians; with `inner`, of a star."""
     radii = [radius] if inner is None else [radius, inner]
     n = corners * len(radii)
-    turn = 2 * np.pi * np.arange(n) / n
-    return [
-        (radii[i % len(radii)] * np.sin(t), radii[i % len(radii)] * np.cos(t)) for i, t in enumerate(turn)
-    ]
+    turns = [2 * math.pi * i / n + lean for i in range(n)]
+    return [(radii[i % len(radii)] * math.sin(t), radii[i % len(radii)] * math.cos(t)) for i, t in enumerate(turns)]
 
 
 def _shape(name: str) -> list[np.ndarray]:
@@ -134,9 +141,9 @@ def _inside(name: str, k: float) -> np.ndarray:
     r = np.hypot(x, y)
     match name:
         case "circle":
-            return r < 0.72 * k**0.5
+            return r < 0.72 * math.sqrt(k)
         case "square":
-            return (abs(x) < 0.64 * k**0.5) & (abs(y) < 0.64 * k**0.5)
+            return (abs(x) < 0.64 * math.sqrt(k)) & (abs(y) < 0.64 * math.sqrt(k))
         case "triangle":
             return _polygon([(0, 0.75), (-0.75 * k, -0.6), (0.75 * k, -0.6)])
         case "star":
@@ -145,7 +152,7 @@ def _inside(name: str, k: float) -> np.ndarray:
             arm = 0.22 * k
             return ((abs(x) < arm) & (abs(y) < 0.76)) | ((abs(y) < arm) & (abs(x) < 0.76))
         case "heart":
-            u, v = x / (0.68 * k**0.5), (y + 0.1) / 0.68
+            u, v = x / (0.68 * math.sqrt(k)), (y + 0.1) / 0.68
             return (u**2 + v**2 - 1) ** 3 - u**2 * v**3 < 0
         case "diamond":
             return abs(x) / (0.55 * k) + abs(y) / 0.85 < 1
@@ -154,13 +161,14 @@ def _inside(name: str, k: float) -> np.ndarray:
         case "crescent":
             return (r < 0.78) & (np.hypot(x - 0.36 * k, y - 0.1) > 0.62)
         case "hexagon":
-            return _polygon([(py, px * k**0.5) for px, py in _regular(6, 0.78)])
+            # It leans by a fraction of a pixel, so that its left corner lies clearly above its right one.
+            return _polygon([(y, x * math.sqrt(k)) for x, y in _regular(6, 0.78, lean=-2e-3)])
         case "arch":
             ring = (np.hypot(x, y + 0.1) < 0.74) & (np.hypot(x, y + 0.1) > 0.42 / k) & (y > -0.1)
             return ring | ((y <= -0.1) & (y > -0.75) & (abs(x) < 0.74) & (abs(x) > 0.42 / k))
         case "drop":
-            low = np.hypot(x, y + 0.25) < 0.5 * k**0.5
-            return low | _polygon([(0, 0.85), (-0.46 * k**0.5, -0.08), (0.46 * k**0.5, -0.08)])
+            low = np.hypot(x, y + 0.25) < 0.5 * math.sqrt(k)
+            return low | _polygon([(0, 0.85), (-0.46 * math.sqrt(k), -0.08), (0.46 * math.sqrt(k), -0.08)])
     raise AssertionError(name)
 
 
