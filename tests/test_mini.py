@@ -10,8 +10,8 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from bench.data.card import load_card
 from bench.errors import UserError
+from bench.mini import files, glyphs, vocabulary, world
 from bench.mini import model as mini
-from bench.mini import vocabulary, world
 from bench.mini.evaluate import GENERIC, Evaluation, class_names
 from bench.mini.scenes import sample
 from bench.suites import load_suite
@@ -79,7 +79,7 @@ def test_fixed_attributes_stay_fixed():
 
 
 def test_tokenizer_splits_as_clip_does():
-    ours, clip = vocabulary.tokenizer(mini.FILES["merges"]), SimpleTokenizer()
+    ours, clip = vocabulary.tokenizer(files.FILES["merges"]), SimpleTokenizer()
     texts = {t.format(name) for c in CARDS.values() for name in class_names(c) for t in (c.template, GENERIC)}
     for text in texts | set(vocabulary.words()):
         split = [[t.decoder[i] for i in t.encode(text)] for t in (ours, clip)]
@@ -91,7 +91,7 @@ def test_tokenizer_splits_as_clip_does():
 
 def test_merges_file_is_reproducible(tmp_path):
     vocabulary.write_merges(tmp_path / "merges.txt.gz")
-    assert (tmp_path / "merges.txt.gz").read_bytes() == mini.FILES["merges"].read_bytes()
+    assert (tmp_path / "merges.txt.gz").read_bytes() == files.FILES["merges"].read_bytes()
 
 
 def test_weights_load_and_are_small():
@@ -100,18 +100,18 @@ def test_weights_load_and_are_small():
     assert tokens(["a photo of a star."]).shape == (1, model.context_length)
     encoder = mini.load_encoder()
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, encoder.width)
-    assert sum(mini.FILES[name].stat().st_size for name in mini.CHECKED) <= 8e6
+    assert sum(files.FILES[name].stat().st_size for name in files.CHECKED) <= 8e6
 
 
 def test_shipped_config_is_the_one_the_code_writes():
     import json
 
-    assert json.loads(mini.FILES["config"].read_text()) == mini.config()
+    assert json.loads(files.FILES["config"].read_text()) == mini.config()
 
 
 def test_zero_shot_accuracy_is_the_logs():
     names = ["mini-colors", "mini-directions"]
-    with mini.FILES["log"].open() as file:
+    with files.FILES["log"].open() as file:
         last = [row for row in csv.DictReader(file) if row["network"] == "clip"][-1]
     scores = Evaluation("val", names).zero_shot(mini.load()[0])
     for name in names:
@@ -122,13 +122,13 @@ def test_zero_shot_accuracy_is_the_logs():
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
 @pytest.mark.parametrize("name", ["clip", "encoder"])
 def test_damaged_weights_are_a_user_error(name, damage, tmp_path, monkeypatch):
-    path = tmp_path / mini.FILES[name].name
+    path = tmp_path / files.FILES[name].name
     if damage != "missing":
-        shutil.copy(mini.FILES[name], path)
+        shutil.copy(files.FILES[name], path)
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data if damage == "flipped" else data[:-100])
-    monkeypatch.setitem(mini.FILES, name, path)
+    monkeypatch.setitem(files.FILES, name, path)
     load = mini.load if name == "clip" else mini.load_encoder
     with pytest.raises(UserError, match=path.name):
         load()

@@ -1,8 +1,10 @@
 """The mask bank: every drawable thing of the mini world as 48x48 alpha masks, several variants each.
 
-Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib carries; shapes,
-arrows and clocks are drawn by formula. Nothing here is random, and the bytes are the same on every processor:
-FreeType and Pillow draw in whole numbers, and no point of a formula's grid lies within 1e-7 of an edge.
+    python -m bench.mini.glyphs
+
+draws it anew and writes masks.png, which is what pictures are made of: versions of FreeType and Pillow draw the
+same letter differently. Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib
+carries; shapes, arrows and clocks are drawn by formula. Nothing here is random.
 """
 
 import math
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from bench.mini.files import FILES, check, write_checksums
 
 SIDE = 48  # pixels of a mask
 FINE = 4  # masks are drawn this many times larger, then averaged down
@@ -41,6 +45,18 @@ FONTS = (
 GREEK_LOWER = "αβγδεζηθικλμνξοπρστυφχψω"
 
 
+# kind: (things, variants of each), in the bank's order
+LAYOUT = {
+    "letter": (len(LETTERS), 2 * len(FONTS)),
+    "greek": (len(GREEK), len(FONTS)),
+    "digit": (len(DIGITS), len(FONTS)),
+    "shape": (len(SHAPES), 3),
+    "arrow": (1, 5),
+    "clock": (len(HOURS), 4),
+}
+COLUMNS = 46  # masks in a row of masks.png
+
+
 @dataclass(frozen=True)
 class Bank:
     """All masks and where each thing's variants lie.
@@ -54,14 +70,32 @@ class Bank:
 
 @lru_cache(maxsize=1)
 def bank() -> Bank:
-    """Draw the whole bank once per process (about a second)."""
-    masks: list[np.ndarray] = []
+    """The shipped bank. Raises UserError when its file is missing or damaged."""
+    check(FILES["masks"])
     rows: dict[tuple[str, int], tuple[int, ...]] = {}
-    for kind, things in _drawings().items():
-        for thing, variants in enumerate(things):
-            rows[kind, thing] = tuple(range(len(masks), len(masks) + len(variants)))
-            masks.extend(variants)
-    return Bank(np.stack(masks), rows)
+    count = 0
+    for kind, (things, variants) in LAYOUT.items():
+        for thing in range(things):
+            rows[kind, thing] = tuple(range(count, count + variants))
+            count += variants
+    with Image.open(FILES["masks"]) as sheet:
+        masks = np.asarray(sheet).reshape(-1, SIDE, COLUMNS, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+    return Bank(masks[:count], rows)
+
+
+def write_masks(path: Path) -> None:
+    """Write the bank as one picture of COLUMNS masks side by side, the last places black."""
+    masks = draw()
+    masks = np.concatenate([masks, np.zeros((-len(masks) % COLUMNS, SIDE, SIDE), np.uint8)])
+    sheet = masks.reshape(-1, COLUMNS, SIDE, SIDE).swapaxes(1, 2).reshape(-1, COLUMNS * SIDE)
+    Image.fromarray(sheet).save(path, "PNG", optimize=True)
+
+
+def draw() -> np.ndarray:
+    """The masks uint8 [M, SIDE, SIDE] as this machine's FreeType and Pillow draw them (about a second)."""
+    drawings = _drawings()
+    assert {kind: (len(things), len(things[0])) for kind, things in drawings.items()} == LAYOUT
+    return np.stack([mask for things in drawings.values() for variants in things for mask in variants])
 
 
 def _drawings() -> dict[str, list[list[np.ndarray]]]:
@@ -199,3 +233,8 @@ def _hand(turn: float, length: float, half_width: float) -> np.ndarray:
     along = x * np.sin(turn) + y * np.cos(turn)
     across = x * np.cos(turn) - y * np.sin(turn)
     return (along > -0.08) & (along < length) & (abs(across) < half_width)
+
+
+if __name__ == "__main__":
+    write_masks(FILES["masks"])
+    write_checksums()
