@@ -1,7 +1,7 @@
 """Arrays kept on disk that may be lost at any time: written whole, and never read when they are damaged.
 
-A file is a NumPy array and, behind it, the sha256 of all before. It is written under another name and then moved
-into place, so that writers may race and readers never see half a file.
+A file is a NumPy array and, behind it, the sha256 of all before. It is written under another name and then
+moved into place, so that writers may race and readers never see half a file.
 """
 
 import hashlib

@@ -2,9 +2,9 @@
 
     python -m bench.mini.glyphs
 
-draws it anew and writes masks.png, which is what pictures are made of: versions of FreeType and Pillow draw the
-same letter differently. Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib
-carries; shapes, arrows and clocks are drawn by formula. Nothing here is random.
+draws it anew and writes masks.png, which is what pictures are made of: versions of FreeType and Pillow draw
+the same letter differently. Letters, Greek letters and digits come from the DejaVu and STIX fonts that
+matplotlib carries; shapes, arrows and clocks are drawn by formula. Nothing here is random.
 """
 
 import math
@@ -162,7 +162,10 @@ def _regular(
     radii = [radius] if inner is None else [radius, inner]
     n = corners * len(radii)
     turns = [2 * math.pi * i / n + lean for i in range(n)]
-    return [(radii[i % len(radii)] * math.sin(t), radii[i % len(radii)] * math.cos(t)) for i, t in enumerate(turns)]
+    return [
+        (radii[i % len(radii)] * math.sin(t), radii[i % len(radii)] * math.cos(t))
+        for i, t in enumerate(turns)
+    ]
 
 
 def _shape(name: str) -> list[np.ndarray]:

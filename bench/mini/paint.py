@@ -1,9 +1,9 @@
 """Scenes to pixels: masks placed by `grid_sample` on plain, textured or mosaic grounds.
 
-The bytes are the same on every processor. Random numbers are made of a generator's bits by exact arithmetic.
-From there to the grey levels everything is computed in float64, by continuous functions. Kernels and
-mathematical libraries differ in the last of 16 digits, and no grey level of the suite lies that close to the
-next one, as no threshold is met that closely: `benchmarks/same_bytes.py` measures how far away they are.
+The bytes are the same on every processor. Random numbers are made of a generator's bits by exact arithmetic,
+and all that follows is computed in float64. Kernels and mathematical libraries then differ in the 16th digit, and
+no value of the suite lies that near to a rounding or a threshold: `benchmarks/same_bytes.py` measures how near
+they lie. In float32, some bytes did differ.
 """
 
 import math

@@ -26,7 +26,7 @@ Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, SIZE, SIZE, 3], labels
 
 @lru_cache(maxsize=1)
 def key() -> str:
-    """What decides the pictures: the code and the masks that draw them, and the libraries they are drawn with.
+    """A hash of what decides the pictures: the code, the masks, and the libraries' versions.
 
     scikit-learn holds the digits, NumPy and PyTorch draw the random numbers.
     """
