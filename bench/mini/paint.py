@@ -1,9 +1,9 @@
 """Scenes to pixels: masks placed by `grid_sample` on plain, textured or mosaic grounds.
 
 The bytes are the same on every processor. Random numbers are made of a generator's bits by exact arithmetic,
-and all that follows is computed in float64. Kernels and mathematical libraries then differ in the 16th digit, and
-no value of the suite lies that near to a rounding or a threshold: `benchmarks/same_bytes.py` measures how near
-they lie. In float32, some bytes did differ.
+and all that follows is computed in float64. Kernels and mathematical libraries then differ in the 16th digit,
+and no value of the suite lies that near to a rounding or a threshold: `benchmarks/same_bytes.py` measures how
+near they lie. In float32, some bytes did differ.
 """
 
 import math
