@@ -47,8 +47,8 @@ def render(name: str) -> dict[str, Split]:
     if name not in names():
         raise UserError(f"no mini data set {name!r}. {did_you_mean(name, names())}")
     paths = {split: cache_dir() / "mini" / f"{name}-{split}-{key()}.npy" for split in SPLITS}
-    kept = {split: cache.read(path) for split, path in paths.items()}
-    if all(rows is not None for rows in kept.values()):
+    kept = {split: rows for split, path in paths.items() if (rows := cache.read(path)) is not None}
+    if len(kept) == len(paths):
         return {split: _split(rows) for split, rows in kept.items()}
     splits = draw(name)
     try:
