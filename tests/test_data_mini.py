@@ -1,12 +1,14 @@
 """A rendered data set through all four protocols."""
 
 import sys
+import warnings
 from types import ModuleType
 
 import pytest
 import torch
 
 from bench.data.images import View
+from bench.data.source import pictures_sha256
 from bench.data.task import load_task
 from bench.errors import UserError
 
@@ -63,6 +65,34 @@ def test_the_split_hash_sees_the_rendered_images(mini, monkeypatch):
 
     monkeypatch.setattr(sys.modules["bench.mini.world"], "render", darker)
     assert load_task("mini-test-a", "few-shot", 1, 2, View(8)).split_hash != before
+
+
+def test_other_bytes_than_the_card_names_are_one_warning(mini):
+    path, pins = mini / "mini-test-a.toml", {s: pictures_sha256(*p) for s, p in render("mini-test-a").items()}
+    text = path.read_text().replace("images = {", "images = {{ sha256 = {pins},")
+    table = "{{ train = '{train}', val = '{val}', test = '{test}' }}"
+    path.write_text(text.replace("{{", "{").replace("{pins}", table.format(**pins)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_task("mini-test-a", "few-shot", 1, 2, View(8))
+    path.write_text(path.read_text().replace(pins["val"], pins["train"]))
+    with pytest.warns(UserWarning, match=r"renders other val images than .*mini-test-a.toml") as found:
+        load_task("mini-test-a", "few-shot", 1, 2, View(8))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("pins", "message"),
+    [
+        ("{ tset = 'x' }", "images.sha256 names 'tset'.*'test'"),
+        ("{ test = 'x' }", "test must be 64 hexadecimal"),
+    ],
+)
+def test_a_malformed_pin_is_a_user_error(mini, pins, message):
+    path = mini / "mini-test-a.toml"
+    path.write_text(path.read_text().replace("test = 40", f"test = 40, sha256 = {pins}"))
+    with pytest.raises(UserError, match=message):
+        load_task("mini-test-a", "few-shot", 1, 2, View(8))
 
 
 def test_base_to_new(mini):

@@ -1,7 +1,13 @@
-"""The embedded suite: pictures, cards, vocabulary, shipped weights."""
+"""The embedded suite: pictures, cards, vocabulary, shipped files."""
 
 import csv
+import importlib.util
+import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +15,12 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from bench.data.card import load_card
+from bench.data.source import pictures_sha256
 from bench.errors import UserError
+from bench.mini import files, glyphs, vocabulary, world
 from bench.mini import model as mini
-from bench.mini import vocabulary, world
 from bench.mini.evaluate import GENERIC, Evaluation, class_names
+from bench.mini.paint import _normal
 from bench.mini.scenes import sample
 from bench.suite import load_suite
 
@@ -42,6 +50,47 @@ def test_rendering_is_the_same_every_time_and_from_the_cache(name):
     assert same(fresh, world.render(name))  # reads it
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    return tmp_path / "mini"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing"])
+def test_a_damaged_image_cache_is_rendered_again(folder, damage, recwarn):
+    expected = world.render("mini-directions")
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+    path = max(whole)
+    data = bytearray(whole[path])
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"cut": data[:-5000], "flipped": data}.get(damage, b""))
+    if damage == "missing":
+        path.unlink()
+    assert same(world.render("mini-directions"), expected)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == whole
+    assert not recwarn.list
+
+
+def test_an_image_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"cannot write the image cache .*BENCH_CACHE"):
+        splits = world.render("mini-directions")
+    assert len(splits["test"][1]) == CARDS["mini-directions"].images.test
+
+
+@pytest.mark.parametrize("what", ["code", "masks", "torch"])
+def test_cached_images_are_named_after_all_that_draws_them(what, monkeypatch):
+    before = world.key()
+    read, version = Path.read_bytes, world.version
+    end = {"code": "paint.py", "masks": "masks.png"}.get(what)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"." * (path.name == end))
+    monkeypatch.setattr(world, "version", lambda name: version(name) + "." * (name == what))
+    assert world.key.__wrapped__() != before
+    monkeypatch.undo()
+    assert world.key.__wrapped__() == before
+
+
 def test_unknown_data_set_is_a_user_error():
     with pytest.raises(UserError, match="mini-colors"):
         world.render("mini-colours")
@@ -53,9 +102,99 @@ def test_pictures_match_the_card(name):
     for split, (images, labels) in splits.items():
         assert images.dtype == np.uint8 and images.shape == (len(labels), 32, 32, 3)
         assert len(labels) == getattr(card.images, split)
+        assert pictures_sha256(images, labels) == card.images.sha256[split], (
+            f"{split}: if that is meant, benchmarks/same_bytes.py --renew writes the card anew"
+        )
         assert set(labels.tolist()) == set(range(card.n_classes))
     assert np.bincount(splits["train"][1]).min() >= 32  # 16 shots leave other seeds something else to draw
     assert len(splits["test"][1]) >= 1000 and card.n_classes >= 8
+
+
+@pytest.mark.parametrize(
+    "kernels",
+    [
+        {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"},
+        {"ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "2"},
+    ],
+)
+def test_other_kernels_render_the_same_bytes(kernels):
+    """On the validation splits; benchmarks/same_bytes.py has all splits and all settings."""
+    script = """
+import json
+from bench.data.source import pictures_sha256
+from bench.mini import world
+found = {name: pictures_sha256(*world._rendered(name, "val")) for name in world.TASKS}
+found["mini-digits"] = pictures_sha256(*world.draw("mini-digits")["val"])
+print(json.dumps(found))
+"""
+    environment = {**os.environ, **kernels, "PYTHONPATH": str(files.HERE.parents[1])}
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert json.loads(found) == {name: card.images.sha256["val"] for name, card in CARDS.items()}
+
+
+@pytest.fixture(scope="module")
+def same_bytes():
+    path = Path(__file__).parents[1] / "benchmarks" / "same_bytes.py"
+    spec = importlib.util.spec_from_file_location("same_bytes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["mini-textures", "mini-landcover", "mini-shapes-outlined"])
+def test_pictures_do_not_depend_on_the_last_digits(name, same_bytes, monkeypatch):
+    def shaken() -> str:
+        with same_bytes.Shaken():
+            return pictures_sha256(*world._rendered(name, "val"))
+
+    assert shaken() == CARDS[name].images.sha256["val"]
+    monkeypatch.setattr(same_bytes, "SHAKE", 1e-6)  # as float32 would
+    assert shaken() != CARDS[name].images.sha256["val"]
+
+
+def test_no_value_lies_near_a_rounding(same_bytes):
+    with same_bytes.Margins() as margins:
+        world._rendered("mini-shapes-checkered", "val")
+        world._rendered("mini-textures", "val")
+    assert set(margins.least) == {"round", "lt", "gt"}  # grey levels, dark grounds, woven threads
+    assert min(margins.least.values()) > 1e-10  # kernels differ by 1e-12
+
+
+def test_the_matrix_of_settings_starts_with_the_machines_own(same_bytes):
+    every, few = list(same_bytes.settings(few=False)), list(same_bytes.settings(few=True))
+    assert every[0] == few[0] and set(every[0].values()) == {"", "1"}
+    assert len(few) < len(every) == len({tuple(setting.values()) for setting in every})
+    assert all(setting in every for setting in few)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 48, 1001])
+def test_normal_numbers_are_those_of_torch_in_more_digits(n):
+    ours = _normal([n], torch.Generator().manual_seed(n))
+    theirs = torch.randn(max(n, 16), generator=torch.Generator().manual_seed(n))
+    assert ours.dtype == torch.float64 and ours.shape == (n,)
+    if n >= 16:  # below, PyTorch goes another way
+        assert (ours - theirs).abs().max() < 1e-5
+
+
+def test_drawn_masks_are_the_shipped_ones():
+    """To the byte where a formula draws; letters as nearly as versions of FreeType and Pillow agree."""
+    drawn, bank = glyphs.draw(), glyphs.bank()
+    assert drawn.shape == bank.masks.shape and drawn.dtype == bank.masks.dtype == np.uint8
+    assert (drawn != bank.masks).mean() < 0.01
+    formulas = ["circle", "square", "cross", "heart", "diamond", "ring", "crescent", "arch"]
+    things = [("shape", glyphs.SHAPES.index(name)) for name in formulas]
+    for thing in [*things, *(("clock", hour) for hour in range(12))]:
+        rows = list(bank.rows[thing])
+        assert np.array_equal(drawn[rows], bank.masks[rows]), thing
+
+
+def test_masks_are_written_as_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphs, "draw", lambda: glyphs.bank().masks)
+    glyphs.write_masks(tmp_path / "masks.png")
+    monkeypatch.setitem(files.FILES, "masks", tmp_path / "masks.png")
+    monkeypatch.setattr(glyphs, "check", lambda path: None)  # another compression, other bytes
+    assert np.array_equal(glyphs.bank.__wrapped__().masks, glyphs.bank().masks)
 
 
 def test_splits_and_pretraining_share_no_picture():
@@ -79,7 +218,7 @@ def test_fixed_attributes_stay_fixed():
 
 
 def test_tokenizer_splits_as_clip_does():
-    ours, clip = vocabulary.tokenizer(mini.FILES["merges"]), SimpleTokenizer()
+    ours, clip = vocabulary.tokenizer(files.FILES["merges"]), SimpleTokenizer()
     texts = {t.format(name) for c in CARDS.values() for name in class_names(c) for t in (c.template, GENERIC)}
     for text in texts | set(vocabulary.words()):
         split = [[t.decoder[i] for i in t.encode(text)] for t in (ours, clip)]
@@ -91,7 +230,7 @@ def test_tokenizer_splits_as_clip_does():
 
 def test_merges_file_is_reproducible(tmp_path):
     vocabulary.write_merges(tmp_path / "merges.txt.gz")
-    assert (tmp_path / "merges.txt.gz").read_bytes() == mini.FILES["merges"].read_bytes()
+    assert (tmp_path / "merges.txt.gz").read_bytes() == files.FILES["merges"].read_bytes()
 
 
 def test_weights_load_and_are_small():
@@ -100,18 +239,16 @@ def test_weights_load_and_are_small():
     assert tokens(["a photo of a star."]).shape == (1, model.context_length)
     encoder = mini.load_encoder()
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, encoder.width)
-    assert sum(mini.FILES[name].stat().st_size for name in mini.CHECKED) <= 8e6
+    assert sum(files.FILES[name].stat().st_size for name in files.CHECKED) <= 8e6
 
 
 def test_shipped_config_is_the_one_the_code_writes():
-    import json
-
-    assert json.loads(mini.FILES["config"].read_text()) == mini.config()
+    assert json.loads(files.FILES["config"].read_text()) == mini.config()
 
 
 def test_zero_shot_accuracy_is_the_logs():
     names = ["mini-colors", "mini-directions"]
-    with mini.FILES["log"].open() as file:
+    with files.FILES["log"].open() as file:
         last = [row for row in csv.DictReader(file) if row["network"] == "clip"][-1]
     scores = Evaluation("val", names).zero_shot(mini.load()[0])
     for name in names:
@@ -120,15 +257,15 @@ def test_zero_shot_accuracy_is_the_logs():
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
-@pytest.mark.parametrize("name", ["clip", "encoder"])
-def test_damaged_weights_are_a_user_error(name, damage, tmp_path, monkeypatch):
-    path = tmp_path / mini.FILES[name].name
+@pytest.mark.parametrize("name", ["clip", "encoder", "masks"])
+def test_damaged_files_are_a_user_error(name, damage, tmp_path, monkeypatch):
+    path = tmp_path / files.FILES[name].name
     if damage != "missing":
-        shutil.copy(mini.FILES[name], path)
+        shutil.copy(files.FILES[name], path)
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data if damage == "flipped" else data[:-100])
-    monkeypatch.setitem(mini.FILES, name, path)
-    load = mini.load if name == "clip" else mini.load_encoder
+    monkeypatch.setitem(files.FILES, name, path)
+    load = {"clip": mini.load, "encoder": mini.load_encoder, "masks": glyphs.bank.__wrapped__}[name]
     with pytest.raises(UserError, match=path.name):
         load()

@@ -24,6 +24,7 @@ class Counts:
     train: int = 0
     val: int = 0
     unconfirmed: tuple[str, ...] = ()  # counts that no published source confirms: shown, not enforced
+    sha256: dict[str, str] = field(default_factory=dict)  # reader "mini": {split: of its images and labels}
 
     def __post_init__(self) -> None:
         if min(self.train, self.val) < 0 or self.test < 1:
@@ -31,6 +32,11 @@ class Counts:
         for name in self.unconfirmed:
             if name not in SPLITS:
                 raise ValueError(f"images.unconfirmed names {name!r}. {did_you_mean(name, SPLITS)}")
+        for name, digest in self.sha256.items():
+            if name not in SPLITS:
+                raise ValueError(f"images.sha256 names {name!r}. {did_you_mean(name, SPLITS)}")
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"images.sha256.{name} must be 64 hexadecimal digits")
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class Card:
                 raise ValueError(f"class names appear twice: {', '.join(sorted(twice))}")
         if self.reader == "mini" and isinstance(self.classes, int):
             raise ValueError("reader 'mini' needs `classes` as a list of names in label order")
+        if self.reader != "mini" and self.images.sha256:
+            raise ValueError("images.sha256 is for reader 'mini' alone")
         if self.reader != "mini" and self.layout is None:
             raise ValueError(f"reader {self.reader!r} needs a [layout] table with at least `folder`")
 

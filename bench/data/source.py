@@ -1,11 +1,13 @@
 """A source: one data set opened for reading, its split and its images."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from bench.data.card import SPLITS, Card
@@ -29,7 +31,7 @@ class RenderedSource:
     """A data set of the mini suite, rendered by bench.mini.world."""
 
     def __init__(self, card: Card) -> None:
-        world = import_module("bench.mini.world")  # only now: it needs matplotlib
+        world = import_module("bench.mini.world")  # only for its data sets: it needs scikit-learn
         assert not isinstance(card.classes, int)  # the card's own check
         parts = world.render(card.name)
         unknown = set(parts) - set(SPLITS)
@@ -46,6 +48,7 @@ class RenderedSource:
         train, val, test = (items.get(name, ()) for name in SPLITS)
         self.split = Split(card.classes, train, val, test, content.hexdigest())
         _check_rendered(card, self.split)
+        _compare_with_pin(card, parts)
 
     def images(
         self, items: Sequence[Item], view: View, keep: bool, device: torch.device | str = "cpu"
@@ -84,6 +87,29 @@ def _check_rendered(card: Card, split: Split) -> None:
         wrong = {item.label for item in items} - set(range(card.n_classes))
         if wrong:
             raise UserError(f"{card.name}: labels {sorted(wrong)} in {name} have no class name on the card.")
+
+
+def pictures_sha256(images: np.ndarray, labels: np.ndarray) -> str:
+    """sha256 of a rendered split: its images uint8 [N, S, S, 3], then its labels, 8 bytes each."""
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels, "<i8").data)
+    return digest.hexdigest()
+
+
+def _compare_with_pin(card: Card, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Warn where this machine renders other bytes than the card names: they are meant to be the same on all.
+
+    No error: the run is sound, and its records carry the hash of what they were made with.
+    """
+    pins = card.images.sha256
+    other = [name for name in SPLITS if name in pins and pictures_sha256(*parts[name]) != pins[name]]
+    if other:
+        warnings.warn(
+            f"{card.name}: this machine renders other {', '.join(other)} images than those that "
+            f"datasets/{card.name}.toml names, so its results do not compare with published ones: run "
+            "`python benchmarks/same_bytes.py` in a checkout and report what it prints.",
+            stacklevel=2,
+        )
 
 
 def open_source(card: Card, root: Path) -> Source:

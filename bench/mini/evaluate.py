@@ -14,7 +14,8 @@ from open_clip.model import CLIP
 from torch.nn import functional as F
 
 from bench.data.card import Card, card_names, load_card
-from bench.mini.model import FILES, MEAN, STD, load
+from bench.mini.files import FILES
+from bench.mini.model import MEAN, STD, load
 from bench.mini.vocabulary import tokenizer
 from bench.mini.world import render
 

@@ -1,15 +1,21 @@
 """The mask bank: every drawable thing of the mini world as 48x48 alpha masks, several variants each.
 
-Letters, Greek letters and digits come from the DejaVu and STIX fonts that matplotlib carries; shapes,
-arrows and clocks are drawn by formula. Nothing here is random.
+    python -m bench.mini.glyphs
+
+draws it anew and writes masks.png, which is what pictures are made of: versions of FreeType and Pillow draw
+the same letter differently. Letters, Greek letters and digits come from the DejaVu and STIX fonts that
+matplotlib carries; shapes, arrows and clocks are drawn by formula. Nothing here is random.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from bench.mini.files import FILES, check, write_checksums
 
 SIDE = 48  # pixels of a mask
 FINE = 4  # masks are drawn this many times larger, then averaged down
@@ -39,6 +45,18 @@ FONTS = (
 GREEK_LOWER = "αβγδεζηθικλμνξοπρστυφχψω"
 
 
+# kind: (things, variants of each), in the bank's order
+LAYOUT = {
+    "letter": (len(LETTERS), 2 * len(FONTS)),
+    "greek": (len(GREEK), len(FONTS)),
+    "digit": (len(DIGITS), len(FONTS)),
+    "shape": (len(SHAPES), 3),
+    "arrow": (1, 5),
+    "clock": (len(HOURS), 4),
+}
+COLUMNS = 46  # masks in a row of masks.png
+
+
 @dataclass(frozen=True)
 class Bank:
     """All masks and where each thing's variants lie.
@@ -52,14 +70,32 @@ class Bank:
 
 @lru_cache(maxsize=1)
 def bank() -> Bank:
-    """Draw the whole bank once per process (about a second)."""
-    masks: list[np.ndarray] = []
+    """The shipped bank. Raises UserError when its file is missing or damaged."""
+    check(FILES["masks"])
     rows: dict[tuple[str, int], tuple[int, ...]] = {}
-    for kind, things in _drawings().items():
-        for thing, variants in enumerate(things):
-            rows[kind, thing] = tuple(range(len(masks), len(masks) + len(variants)))
-            masks.extend(variants)
-    return Bank(np.stack(masks), rows)
+    count = 0
+    for kind, (things, variants) in LAYOUT.items():
+        for thing in range(things):
+            rows[kind, thing] = tuple(range(count, count + variants))
+            count += variants
+    with Image.open(FILES["masks"]) as sheet:
+        masks = np.asarray(sheet).reshape(-1, SIDE, COLUMNS, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+    return Bank(masks[:count], rows)
+
+
+def write_masks(path: Path) -> None:
+    """Write the bank as one picture of COLUMNS masks side by side, the last places black."""
+    masks = draw()
+    masks = np.concatenate([masks, np.zeros((-len(masks) % COLUMNS, SIDE, SIDE), np.uint8)])
+    sheet = masks.reshape(-1, COLUMNS, SIDE, SIDE).swapaxes(1, 2).reshape(-1, COLUMNS * SIDE)
+    Image.fromarray(sheet).save(path, "PNG", optimize=True)
+
+
+def draw() -> np.ndarray:
+    """The masks uint8 [M, SIDE, SIDE] as this machine's FreeType and Pillow draw them (about a second)."""
+    drawings = _drawings()
+    assert {kind: (len(things), len(things[0])) for kind, things in drawings.items()} == LAYOUT
+    return np.stack([mask for things in drawings.values() for variants in things for mask in variants])
 
 
 def _drawings() -> dict[str, list[list[np.ndarray]]]:
@@ -80,7 +116,8 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    return ImageFont.truetype(str(path), SIDE * FINE // 2)
+    size, layout = SIDE * FINE // 2, ImageFont.Layout.BASIC  # the other layout is not on every machine
+    return ImageFont.truetype(str(path), size, layout_engine=layout)
 
 
 def _glyph(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
@@ -108,19 +145,26 @@ def _mask(inside: np.ndarray) -> np.ndarray:
 
 
 def _polygon(points: list[tuple[float, float]]) -> np.ndarray:
-    scale = SIDE * FINE / 2
     canvas = Image.new("1", (SIDE * FINE, SIDE * FINE))
-    ImageDraw.Draw(canvas).polygon([(scale * (1 + x), scale * (1 - y)) for x, y in points], fill=1)
+    ImageDraw.Draw(canvas).polygon([(_pixel(1 + x), _pixel(1 - y)) for x, y in points], fill=1)
     return np.asarray(canvas)
 
 
-def _regular(corners: int, radius: float, inner: float | None = None) -> list[tuple[float, float]]:
-    """Corners of a regular polygon, first one on top; with `inner`, of a star."""
+def _pixel(x: float) -> int:
+    """The pixel of the fine grid in which x in [0, 2] lies; a corner meant to lie on its edge does."""
+    return math.floor(round(x * SIDE * FINE / 2, 6))
+
+
+def _regular(
+    corners: int, radius: float, inner: float | None = None, lean: float = 0.0
+) -> list[tuple[float, float]]:
+    """Corners of a regular polygon, first one on top, turned by `lean` radians; with `inner`, of a star."""
     radii = [radius] if inner is None else [radius, inner]
     n = corners * len(radii)
-    turn = 2 * np.pi * np.arange(n) / n
+    turns = [2 * math.pi * i / n + lean for i in range(n)]
     return [
-        (radii[i % len(radii)] * np.sin(t), radii[i % len(radii)] * np.cos(t)) for i, t in enumerate(turn)
+        (radii[i % len(radii)] * math.sin(t), radii[i % len(radii)] * math.cos(t))
+        for i, t in enumerate(turns)
     ]
 
 
@@ -134,9 +178,9 @@ def _inside(name: str, k: float) -> np.ndarray:
     r = np.hypot(x, y)
     match name:
         case "circle":
-            return r < 0.72 * k**0.5
+            return r < 0.72 * math.sqrt(k)
         case "square":
-            return (abs(x) < 0.64 * k**0.5) & (abs(y) < 0.64 * k**0.5)
+            return (abs(x) < 0.64 * math.sqrt(k)) & (abs(y) < 0.64 * math.sqrt(k))
         case "triangle":
             return _polygon([(0, 0.75), (-0.75 * k, -0.6), (0.75 * k, -0.6)])
         case "star":
@@ -145,7 +189,7 @@ def _inside(name: str, k: float) -> np.ndarray:
             arm = 0.22 * k
             return ((abs(x) < arm) & (abs(y) < 0.76)) | ((abs(y) < arm) & (abs(x) < 0.76))
         case "heart":
-            u, v = x / (0.68 * k**0.5), (y + 0.1) / 0.68
+            u, v = x / (0.68 * math.sqrt(k)), (y + 0.1) / 0.68
             return (u**2 + v**2 - 1) ** 3 - u**2 * v**3 < 0
         case "diamond":
             return abs(x) / (0.55 * k) + abs(y) / 0.85 < 1
@@ -154,13 +198,14 @@ def _inside(name: str, k: float) -> np.ndarray:
         case "crescent":
             return (r < 0.78) & (np.hypot(x - 0.36 * k, y - 0.1) > 0.62)
         case "hexagon":
-            return _polygon([(py, px * k**0.5) for px, py in _regular(6, 0.78)])
+            # It leans by a fraction of a pixel, so that its left corner lies clearly above its right one.
+            return _polygon([(y, x * math.sqrt(k)) for x, y in _regular(6, 0.78, lean=-2e-3)])
         case "arch":
             ring = (np.hypot(x, y + 0.1) < 0.74) & (np.hypot(x, y + 0.1) > 0.42 / k) & (y > -0.1)
             return ring | ((y <= -0.1) & (y > -0.75) & (abs(x) < 0.74) & (abs(x) > 0.42 / k))
         case "drop":
-            low = np.hypot(x, y + 0.25) < 0.5 * k**0.5
-            return low | _polygon([(0, 0.85), (-0.46 * k**0.5, -0.08), (0.46 * k**0.5, -0.08)])
+            low = np.hypot(x, y + 0.25) < 0.5 * math.sqrt(k)
+            return low | _polygon([(0, 0.85), (-0.46 * math.sqrt(k), -0.08), (0.46 * math.sqrt(k), -0.08)])
     raise AssertionError(name)
 
 
@@ -191,3 +236,8 @@ def _hand(turn: float, length: float, half_width: float) -> np.ndarray:
     along = x * np.sin(turn) + y * np.cos(turn)
     across = x * np.cos(turn) - y * np.sin(turn)
     return (along > -0.08) & (along < length) & (abs(across) < half_width)
+
+
+if __name__ == "__main__":
+    write_masks(FILES["masks"])
+    write_checksums()

@@ -1,9 +1,7 @@
 """The shipped mini CLIP, its tokenizer and the small frozen encoder: files beside this module, no network."""
 
-import hashlib
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -13,21 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.errors import UserError
 from bench.mini import vocabulary
+from bench.mini.files import FILES, check
 
-HERE = Path(__file__).resolve().parent
-FILES = {
-    "clip": HERE / "clip.safetensors",
-    "config": HERE / "clip.json",
-    "merges": HERE / "merges.txt.gz",
-    "encoder": HERE / "encoder.safetensors",
-    "log": HERE / "training.csv",
-    "checksums": HERE / "SHA256SUMS",
-}
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]  # CLIP's own, as open_clip applies
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711))[:, None, None]
-CHECKED = ("clip", "config", "merges", "encoder")  # what SHA256SUMS lists
 
 
 def load() -> tuple[open_clip.CLIP, SimpleTokenizer]:
@@ -90,26 +78,3 @@ def config() -> dict[str, Any]:
             "width": 128, "heads": 4, "layers": 2,
         },
     }  # fmt: skip
-
-
-def check(path: Path) -> None:
-    """Raise UserError unless `path` is the file that SHA256SUMS lists."""
-    remedy = "restore it with `git checkout` or reinstall the package"
-    if not path.exists():
-        raise UserError(f"the mini suite's file {path} is missing: {remedy}")
-    if not FILES["checksums"].exists():
-        raise UserError(f"the mini suite's file {FILES['checksums']} is missing: {remedy}")
-    if f"{_sha256(path)}  {path.name}" not in FILES["checksums"].read_text().splitlines():
-        raise UserError(
-            f"the mini suite's file {path} is damaged (its sha256 is not the listed one): {remedy}"
-        )
-
-
-def write_checksums() -> None:
-    """List the shipped files as `sha256sum` does (so `sha256sum -c SHA256SUMS` checks them too)."""
-    lines = [f"{_sha256(FILES[name])}  {FILES[name].name}" for name in CHECKED]
-    FILES["checksums"].write_text("\n".join(lines) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

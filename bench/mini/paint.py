@@ -1,6 +1,13 @@
-"""Scenes to pixels: masks placed by batched affine `grid_sample` on plain, textured or mosaic grounds."""
+"""Scenes to pixels: masks placed by `grid_sample` on plain, textured or mosaic grounds.
+
+The bytes are the same on every processor. Random numbers are made of a generator's bits by exact arithmetic,
+and all that follows is computed in float64. Kernels and mathematical libraries then differ in the 16th digit,
+and no value of the suite lies that near to a rounding or a threshold: `benchmarks/same_bytes.py` measures how
+near they lie. In float32, some bytes did differ.
+"""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,39 +33,73 @@ def paint(scenes: Scenes, generator: torch.Generator) -> np.ndarray:
 def _paint(s: Scenes, g: torch.Generator) -> torch.Tensor:
     """uint8 [N, 3, SIZE, SIZE]."""
     n = len(s)
-    palette = torch.tensor(list(COLORS.values()), dtype=torch.float32) / 255
+    palette = _real(list(COLORS.values())) / 255
     ink = _jitter(palette[torch.from_numpy(s.ink)], 0.035, g)  # [N, 3]
     ground = _jitter(palette[torch.from_numpy(s.ground)], 0.035, g)
     kind = torch.from_numpy(s.kind)
     pattern = _patterns(torch.from_numpy(s.texture), torch.from_numpy(s.tilt), g)[:, None]  # [N, 1, S, S]
 
     # A texture proper is painted in its two colours; a textured ground in two tones of one colour.
-    dark = (ground.mean(1, keepdim=True) < 0.45).float()
+    dark = _real(ground.mean(1, keepdim=True) < 0.45)
     tone = ground + (0.32 * dark - 0.26 * (1 - dark))
     second = torch.where((kind == KINDS.index("texture"))[:, None], ink, tone)
-    image = ground[:, :, None, None] * (1 - pattern) + second[:, :, None, None] * pattern
-    image = image + _slope(n, g)  # uneven light
+    image = torch.lerp(_flat(ground), _flat(second), pattern) + _slope(n, g)  # uneven light
 
     alpha = _style(_masks(s, g), torch.from_numpy(s.style))  # [N, 1, S, S]
-    image = image * (1 - alpha) + ink[:, :, None, None] * alpha
+    image = torch.lerp(image, _flat(ink), alpha)
     land = kind == KINDS.index("land")
     if land.any():
         image[land] = _land(s.take(land.numpy()), g)
-    image = image + 0.015 * torch.randn(image.shape, generator=g)
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    image.add_(_normal(image.shape, g), alpha=0.015)
+    return image.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
-def _uniform(shape: tuple[int, ...] | int, low: float, high: float, g: torch.Generator) -> torch.Tensor:
-    return low + (high - low) * torch.rand(shape, generator=g)
+def _flat(color: torch.Tensor) -> torch.Tensor:
+    """Colours [N, 3] as pictures of one pixel, [N, 3, 1, 1]."""
+    return color[:, :, None, None]
+
+
+def _real(values: object) -> torch.Tensor:
+    """As float64, whatever the default type is."""
+    return torch.as_tensor(values, dtype=torch.float64)
+
+
+def _random(shape: Sequence[int], g: torch.Generator) -> torch.Tensor:
+    """Uniform in [0, 1): multiples of 2^-24, float32, which holds them exactly."""
+    return torch.rand(shape, generator=g, dtype=torch.float32)
+
+
+def _uniform(shape: Sequence[int], low: float, high: float, g: torch.Generator) -> torch.Tensor:
+    return low + (high - low) * _random(shape, g).double()
+
+
+def _normal(shape: Sequence[int], g: torch.Generator) -> torch.Tensor:
+    """Standard normal numbers by Box and Muller's formula, float64.
+
+    Blocks of 16 are made of 8 radii and 8 angles, and a rest is drawn anew as part of the last block. So
+    `torch.randn` orders them too, but in float32, where its kernels differ visibly.
+    """
+    n = math.prod(shape)
+    numbers = _box_muller(_random([n], g)[: n // 16 * 16])
+    if n % 16:
+        numbers = torch.cat([numbers[: max(n - 16, 0)], _box_muller(_random([16], g))[-n:]])
+    return numbers.reshape(shape)
+
+
+def _box_muller(uniform: torch.Tensor) -> torch.Tensor:
+    """Normal numbers [16 k] from as many uniform ones."""
+    first, second = uniform.double().reshape(-1, 2, 8).unbind(1)
+    radius, angle = first.neg().log1p_().mul_(-2).sqrt_(), 2 * math.pi * second
+    return torch.stack([torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)], 1).flatten()
 
 
 def _jitter(color: torch.Tensor, std: float, g: torch.Generator) -> torch.Tensor:
-    return (color + std * torch.randn(color.shape, generator=g)).clamp(0, 1)
+    return (color + std * _normal(color.shape, g)).clamp(0, 1)
 
 
 def _axes() -> tuple[torch.Tensor, torch.Tensor]:
     """x (right) and y (down) in [-1, 1], each [1, SIZE, SIZE]."""
-    axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    axis = (_real(range(SIZE)) + 0.5) / SIZE * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return x[None], y[None]
 
@@ -66,24 +107,23 @@ def _axes() -> tuple[torch.Tensor, torch.Tensor]:
 def _slope(n: int, g: torch.Generator) -> torch.Tensor:
     """A faint linear change of light, [N, 1, S, S]."""
     x, y = _axes()
-    a, b = 0.045 * torch.randn((2, n, 1, 1), generator=g)
+    a, b = 0.045 * _normal((2, n, 1, 1), g)
     return (a * x + b * y)[:, None]
 
 
 def _masks(s: Scenes, g: torch.Generator) -> torch.Tensor:
     """Alpha [N, 1, S, S]: one mask per scene, or `count` copies on different cells of a 3x3 grid."""
     n = len(s)
-    alpha = torch.zeros(n, 1, SIZE, SIZE)
+    alpha = torch.zeros(n, 1, SIZE, SIZE, dtype=torch.float64)
     masks = torch.from_numpy(bank().masks)
-    turn = torch.from_numpy(s.tilt).float()
-    arrow = torch.from_numpy((s.kind == KINDS.index("arrow")) * s.thing * 45.0).float()
-    turn = (turn + arrow) * math.pi / 180
-    size, place = torch.from_numpy(s.size).float(), torch.from_numpy(s.place)
+    arrow = (s.kind == KINDS.index("arrow")) * s.thing * 45.0
+    turn = torch.from_numpy(s.tilt + arrow) * math.pi / 180
+    size, place = torch.from_numpy(s.size), torch.from_numpy(s.place)
     count, row = torch.from_numpy(s.count), torch.from_numpy(s.row)
     many = count > 1
     small = many | (place >= 0)
     scale = torch.where(small, 0.44 * size, size)
-    spots = torch.rand(n, 9, generator=g).argsort(1)  # a random order of the nine cells
+    spots = _random((n, 9), g).argsort(dim=1, stable=True)  # a random order of the nine cells
     spots = torch.where(many[:, None], spots, place[:, None])
     wobble = _uniform((MAX_COUNT, n, 2), -1, 1, g)
     for k in range(MAX_COUNT):
@@ -91,9 +131,9 @@ def _masks(s: Scenes, g: torch.Generator) -> torch.Tensor:
         if not len(live):
             break
         spot = spots[live, k]
-        centre = torch.stack([spot % 3 - 1, torch.div(spot, 3, rounding_mode="floor") - 1], 1) * CELL
+        centre = _real(torch.stack([spot % 3 - 1, torch.div(spot, 3, rounding_mode="floor") - 1], 1)) * CELL
         # A lone thing moves as far as its size leaves room.
-        room = torch.where(small[live], torch.tensor(0.07), 0.6 * (1.06 - scale[live]))
+        room = torch.where(small[live], 0.07, 0.6 * (1.06 - scale[live]))
         centre = torch.where(small[live][:, None], centre, 0.0) + wobble[k, live] * room[:, None]
         stamp = _stamp(masks[row[live]], turn[live], scale[live], centre)
         alpha[live] = torch.maximum(alpha[live], stamp)
@@ -104,11 +144,10 @@ def _stamp(
     masks: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor, centre: torch.Tensor
 ) -> torch.Tensor:
     """Masks uint8 [n, 48, 48] turned clockwise, scaled and moved: [n, 1, S, S] in [0, 1]."""
-    cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
-    linear = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # picture -> mask
-    shift = -(linear @ centre[:, :, None])
-    grid = F.affine_grid(torch.cat([linear, shift], 2), [len(masks), 1, SIZE, SIZE], align_corners=False)
-    return F.grid_sample(masks[:, None].float() / 255, grid, align_corners=False)
+    cos, sin = ((f(turn) / scale)[:, None, None] for f in (torch.cos, torch.sin))
+    x, y = (axis - c[:, None, None] for axis, c in zip(_axes(), centre.unbind(1), strict=True))
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], 3)  # where in the mask each pixel looks
+    return F.grid_sample(_real(masks)[:, None] / 255, grid, align_corners=False)
 
 
 def _style(alpha: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -133,12 +172,12 @@ def _patterns(texture: torch.Tensor, tilt: torch.Tensor, g: torch.Generator) -> 
     """Soft two-valued patterns in [0, 1], [N, S, S]; 0 everywhere for a plain ground."""
     n = len(texture)
     x, y = _axes()
-    turn = (tilt * math.pi / 180).float()[:, None, None]
+    turn = (tilt * math.pi / 180)[:, None, None]
     phase = _uniform((2, n, 1, 1), 0, 2 * math.pi, g)
     pace = _uniform((n, 1, 1), 8.5, 14.0, g)  # radians per half picture: about 3 to 4.5 periods
-    upright = torch.rand((n, 1, 1), generator=g) < 0.5
-    noise = torch.randn(n, 1, 16, 16, generator=g)
-    out = torch.zeros(n, SIZE, SIZE)
+    upright = _random((n, 1, 1), g) < 0.5
+    noise = _normal((n, 1, 16, 16), g)
+    out = torch.zeros(n, SIZE, SIZE, dtype=torch.float64)
     for i, name in enumerate(TEXTURES):
         at = torch.nonzero(texture == i + 1)[:, 0]
         if len(at):
@@ -170,7 +209,7 @@ def _wave(name: str, a: torch.Tensor, b: torch.Tensor, upright: torch.Tensor) ->
             u, v = a - a.mean((1, 2), keepdim=True), b - b.mean((1, 2), keepdim=True)
             return torch.sin(1.2 * torch.hypot(u, v) + b.mean((1, 2), keepdim=True))
         case "zigzag":
-            return torch.sin(b + 1.3 * torch.asin(torch.sin(0.7 * a)))
+            return torch.sin(b + 1.3 * _triangle(0.7 * a))
         case "netted":
             return 2 * (torch.maximum(torch.cos(a), torch.cos(b)) - 0.75)
         case "brick":
@@ -178,6 +217,11 @@ def _wave(name: str, a: torch.Tensor, b: torch.Tensor, upright: torch.Tensor) ->
         case "woven":
             return torch.sin(2.1 * torch.where(torch.sin(a / 2) * torch.sin(b / 2) > 0, a, b))
     raise AssertionError(name)
+
+
+def _triangle(x: torch.Tensor) -> torch.Tensor:
+    """asin(sin(x)), a wave of straight lines, without the loss of digits of asin near 1."""
+    return math.pi / 2 - (torch.remainder(x + math.pi / 2, 2 * math.pi) - math.pi).abs()
 
 
 def _brick(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -206,21 +250,20 @@ def _land(s: Scenes, g: torch.Generator) -> torch.Tensor:
     """Land from above, [N, 3, S, S]; infrared swaps the channels, so plants turn red and water dark."""
     n = len(s)
     thing = torch.from_numpy(s.thing)
-    table = torch.tensor([_LAND[name][:2] for name in LANDS], dtype=torch.float32) / 255
+    table = _real([_LAND[name][:2] for name in LANDS]) / 255
     pattern = torch.tensor([1 + TEXTURES.index(_LAND[name][2]) for name in LANDS])
-    season = 0.05 * torch.randn((n, 3), generator=g)
+    season = 0.05 * _normal((n, 3), g)
     low, high = (table[thing, i] + season for i in (0, 1))
-    turn = _uniform(n, -90, 90, g)
+    turn = _uniform([n], -90, 90, g)
     p = _patterns(pattern[thing], turn, g)[:, None]
-    image = low[:, :, None, None] * (1 - p) + high[:, :, None, None] * p
+    image = torch.lerp(_flat(low), _flat(high), p)
     band = _band(n, g)
     for name, width, color in (("river", 0.30, (45, 90, 150)), ("highway", 0.16, (95, 95, 100))):
         at = thing == LANDS.index(name)
         cover = torch.sigmoid(14 * (width - band[name == "river"][at].abs()))[:, None]
-        paint_ = torch.tensor(color)[None, :, None, None] / 255
-        image[at] = image[at] * (1 - cover) + paint_ * cover
+        image[at] = torch.lerp(image[at], _flat(_real([color])) / 255, cover)
     false = torch.from_numpy(s.infrared == 1)
-    image[false] = image[false][:, [1, 0, 2]] * torch.tensor([1.3, 0.8, 0.7])[None, :, None, None]
+    image[false] = image[false][:, [1, 0, 2]] * _flat(_real([[1.3, 0.8, 0.7]]))
     return image + _slope(n, g)
 
 

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from bench.mini import vocabulary
 from bench.mini.captions import caption
-from bench.mini.model import FILES, MEAN, STD, Encoder, config, write_checksums
+from bench.mini.files import FILES, write_checksums
+from bench.mini.model import MEAN, STD, Encoder, config
 from bench.mini.paint import paint
 from bench.mini.scenes import COLORS, KINDS, MAX_COUNT, PLACES, STYLES, TEXTURES, THINGS, Scenes, sample
 from bench.mini.world import stream

@@ -1,15 +1,18 @@
-"""The mini suite's pictures: `render(name)` gives a data set's splits, always the same, kept in the cache."""
+"""The mini suite's pictures: `render(name)` gives a data set's splits, always the same, kept in the cache.
+
+The folder (`bench.paths.cache_dir()/mini`) may be deleted at any time.
+"""
 
 import hashlib
-import os
-import tempfile
+import warnings
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from bench import cache
 from bench.errors import UserError, did_you_mean
 from bench.mini.paint import SIZE, paint
 from bench.mini.tasks import LOOKS, TASKS
@@ -22,11 +25,16 @@ Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, SIZE, SIZE, 3], labels
 
 
 @lru_cache(maxsize=1)
-def version() -> str:
-    """The key of cached pictures: a hash of the code that draws them, so that no edit leaves stale ones."""
-    modules = ("glyphs.py", "scenes.py", "paint.py", "tasks.py", "world.py")
-    digest = hashlib.sha256(b"".join((Path(__file__).parent / module).read_bytes() for module in modules))
-    return digest.hexdigest()[:12]
+def key() -> str:
+    """A hash of what decides the pictures: the code, the masks, and the libraries' versions.
+
+    scikit-learn holds the digits, NumPy and PyTorch draw the random numbers.
+    """
+    files = ("files.py", "glyphs.py", "masks.png", "paint.py", "scenes.py", "tasks.py", "world.py")
+    digest = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files))
+    for library in ("numpy", "scikit-learn", "torch"):
+        digest.update(f"{library} {version(library)}".encode())
+    return digest.hexdigest()[:16]
 
 
 def names() -> tuple[str, ...]:
@@ -38,11 +46,20 @@ def render(name: str) -> dict[str, Split]:
     """{"train" | "val" | "test": (images uint8 [N, 32, 32, 3], labels int64 [N])}; UserError if unknown."""
     if name not in names():
         raise UserError(f"no mini data set {name!r}. {did_you_mean(name, names())}")
-    path = cache_dir() / "mini" / f"{name}-{version()}.npz"
-    if path.exists():
-        return _read(path)
+    paths = {split: cache_dir() / "mini" / f"{name}-{split}-{key()}.npy" for split in SPLITS}
+    kept = {split: rows for split, path in paths.items() if (rows := cache.read(path)) is not None}
+    if len(kept) == len(paths):
+        return {split: _split(rows) for split, rows in kept.items()}
     splits = draw(name)
-    _write(path, splits)
+    try:
+        for split, path in paths.items():
+            cache.write(path, _rows(*splits[split]))
+    except OSError as error:
+        warnings.warn(
+            f"cannot write the image cache {cache_dir() / 'mini'} ({error.strerror}): {name} is rendered "
+            "again each time; free space, or set BENCH_CACHE to a folder that can be written",
+            stacklevel=2,
+        )
     return splits
 
 
@@ -72,7 +89,8 @@ def _digits() -> dict[str, Split]:
 
     digits = load_digits()
     order = stream("mini-digits")[0].permutation(len(digits.target))
-    small = torch.from_numpy(digits.images[order]).float()[:, None] / 16
+    small = torch.from_numpy(digits.images[order])[:, None] / 16  # float64
+    # Weights are eighths and grays sixteenths, so every product and sum is exact, whatever the kernel.
     large = torch.nn.functional.interpolate(small, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
     labels = digits.target[order].astype(np.int64)
@@ -80,21 +98,12 @@ def _digits() -> dict[str, Split]:
     return {split: (np.ascontiguousarray(images[a:b]), labels[a:b]) for split, (a, b) in ends.items()}
 
 
-def _read(path: Path) -> dict[str, Split]:
-    with np.load(path) as file:
-        return {split: (file[f"{split}_images"], file[f"{split}_labels"]) for split in SPLITS}
+def _rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A split as one array [N] of records, which is how the cache keeps it."""
+    rows = np.empty(len(labels), [("label", "<i8"), ("image", "u1", images.shape[1:])])
+    rows["label"], rows["image"] = labels, images
+    return rows
 
 
-def _write(path: Path, splits: dict[str, Split]) -> None:
-    """Write whole or not at all: other processes may be rendering the same data set."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {f"{split}_images": images for split, (images, _) in splits.items()}
-    arrays |= {f"{split}_labels": labels for split, (_, labels) in splits.items()}
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".npz.part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+def _split(rows: np.ndarray) -> Split:
+    return np.ascontiguousarray(rows["image"]), np.ascontiguousarray(rows["label"])

@@ -1,13 +1,10 @@
 """Image features of a whole image set: computed once per (weights, images, precision, code), kept on disk.
 
-A file is a NumPy array and, behind it, the sha256 of its bytes. It is written whole under another name and
-then moved into place, so that writers may race and readers never see half a file; one that is damaged all the
-same is computed again. The folder (`bench.paths.cache_dir()/features`) may be deleted at any time.
+A file that is missing or damaged is computed again (`bench.cache`). The folder
+(`bench.paths.cache_dir()/features`) may be deleted at any time.
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import cache as disk
 from bench import paths
 from bench.errors import UserError
 from bench.prompt import Images
@@ -23,7 +21,6 @@ from bench.protocols import Backbone, Frozen
 
 BATCH = 128
 TRUNK_LIMIT = 1 << 30  # bytes
-DIGEST = hashlib.sha256().digest_size
 
 
 def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
@@ -74,35 +71,14 @@ def _code() -> str:
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The array, or None when the file is missing, damaged, or of another shape."""
-    try:
-        with path.open("rb") as file:  # opened once: another writer may move its own file here meanwhile
-            file.seek(-DIGEST, os.SEEK_END)
-            digest = file.read()
-            file.seek(0)
-            np.lib.format.read_magic(file)
-            kept, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            if kept != shape or fortran:
-                return None
-            # c, copy on write: PyTorch wants memory it may write to, and the disk must not change
-            array = np.memmap(file, dtype=dtype, mode="c", offset=file.tell(), shape=shape)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if hashlib.sha256(array.data).digest() == digest else None
+    kept = disk.read(path)
+    return kept if kept is not None and kept.shape == shape else None
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    array = np.ascontiguousarray(array)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            np.save(file, array)
-            file.write(hashlib.sha256(array.data).digest())
-        os.replace(temporary, path)
+        disk.write(path, array)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise UserError(
             f"cannot write the feature cache {path.parent} ({error.strerror}); free space, or set "
             "BENCH_CACHE to a folder that can be written"

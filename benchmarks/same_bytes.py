@@ -1,0 +1,207 @@
+"""Are the bytes the same on every processor? The same work under all kernel settings that this machine has.
+
+    python benchmarks/same_bytes.py                 # every quantity, every combination of settings
+    python benchmarks/same_bytes.py images --few    # one quantity, one setting changed at a time
+    python benchmarks/same_bytes.py images --renew  # write the sha256 of the pictures into the cards anew
+
+Each combination runs in a process of its own, since libraries choose their kernels when they are loaded. A
+quantity is a function that returns {item: sha256}; another one is one more entry of QUANTITIES.
+
+For the images two things are measured beside, as processors that are not at hand may have other kernels
+still: how near a value comes to a rounding or a threshold, and whether bytes change when the result of every
+inexact float64 operation is moved in its 14th digit, some fifty times as much as a kernel or a library does.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from bench.data.card import load_card
+from bench.data.source import pictures_sha256
+from bench.datasets import card_files
+from bench.mini import world
+
+SHAKE = 1e-14  # relative
+
+
+def images(names: Iterable[str] = world.names()) -> dict[str, str]:
+    """Every split of the mini suite, rendered anew."""
+    return {
+        f"{name}/{split}": pictures_sha256(*pictures)
+        for name in names
+        for split, pictures in world.draw(name).items()
+    }
+
+
+def shaken_images() -> dict[str, str]:
+    """The sets drawn by code, with every inexact float64 result moved at random in its 14th digit.
+
+    Not the digits: they are computed exactly, whatever the kernel, and rounded where they lie on a half.
+    """
+    with Shaken():
+        return images(world.TASKS)
+
+
+QUANTITIES: dict[str, Callable[[], dict[str, str]]] = {"images": images}
+BESIDE: dict[str, Callable[[], dict[str, str]]] = {"images": shaken_images}  # has to agree, too
+
+Setting = dict[str, str]  # environment variables
+
+
+def settings(few: bool) -> Iterator[Setting]:
+    """Every combination of what decides the kernels, the machine's own first; `few`: one change at a time."""
+    levels = ["default", "avx2", "avx512"]
+    own = torch.backends.cpu.get_cpu_capability().lower()
+    below = levels[: levels.index(own) + 1] if own in levels else []
+    choices = {
+        "ATEN_CPU_CAPABILITY": ["", *below],
+        "MKL_CBWR": ["", "COMPATIBLE", "AVX2"],
+        "ONEDNN_MAX_CPU_ISA": ["", "AVX2"],
+        "OMP_NUM_THREADS": ["1", "2"],
+    }
+    for values in itertools.product(*choices.values()):
+        changed = sum(value != options[0] for value, options in zip(values, choices.values(), strict=True))
+        if not few or changed < 2:
+            yield dict(zip(choices, values, strict=True))
+
+
+def measure(quantity: str, setting: Setting, beside: bool = False) -> dict[str, str]:
+    """{item: sha256} of one quantity in a process with these settings."""
+    environment = {key: value for key, value in os.environ.items() if key not in setting}
+    environment |= {key: value for key, value in setting.items() if value}
+    command = [sys.executable, __file__, quantity, "--measure", *(["--beside"] if beside else [])]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def compare(quantity: str, few: bool) -> bool:
+    """Print which settings agree with the first one; True if all do."""
+    runs = [(setting, False) for setting in settings(few)]
+    if quantity in BESIDE:
+        runs.append((runs[0][0], True))
+    first: dict[str, str] = {}
+    agreed = True
+    for setting, beside in runs:
+        found = measure(quantity, setting, beside)
+        first = first or found
+        other = [item for item in found if found[item] != first[item]]
+        agreed &= not other
+        words = [f"{key}={value or 'unset'}" for key, value in setting.items()]
+        words += ["every inexact operation moved in its 14th digit"] * beside
+        print(f"{'differs' if other else 'same':8} {' '.join(words)}", flush=True)
+        for item in other:
+            print(f"         {item}")
+    print(f"{quantity}: {len(first)} items, {len(runs)} runs, {'all the same' if agreed else 'NOT the same'}")
+    return agreed
+
+
+def _name(func: Any) -> str:
+    """ "round" for aten.round.default as for aten.round_.default."""
+    return func.__name__.split(".")[0].rstrip("_")
+
+
+class Shaken(TorchDispatchMode):
+    """Moves the result of every inexact float64 operation at random, by up to SHAKE of itself.
+
+    As another kernel or another mathematical library would, only more.
+    """
+
+    EXACT = frozenset({
+        "abs", "cat", "clamp", "clone", "copy", "empty", "fill", "floor", "index", "index_put",
+        "max_pool2d_with_indices", "maximum", "neg", "round", "stack", "_to_copy", "where", "zero", "zeros",
+    })  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        aliases = [value.alias_info for value in func._schema.returns]
+        view = any(alias is not None and not alias.is_write for alias in aliases)
+        return result if view or _name(func) in self.EXACT else tree_map(self._shake, result)
+
+    def _shake(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+            noise = torch.rand(value.shape, generator=self.generator, dtype=torch.float64)
+            value.mul_(1 + SHAKE * (2 * noise - 1))
+        return value
+
+
+class Margins(TorchDispatchMode):
+    """How near float64 values come to where a small error would show: the least distance by operation.
+
+    Rounding: to the next half. Comparisons: between the two sides.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least: dict[str, float] = {}
+        self.count: dict[str, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = _name(func)
+        if name in ("round", "gt", "lt", "ge", "le") and args[0].dtype == torch.float64:
+            other = args[1] if len(args) > 1 else args[0].floor() + 0.5
+            gap = (args[0] - other).abs()
+            self.least[name] = min(self.least.get(name, float("inf")), float(gap.min()))
+            self.count[name] = self.count.get(name, 0) + gap.numel()
+        return func(*args, **(kwargs or {}))
+
+
+def print_margins() -> None:
+    """Of the pictures drawn by code; those of the digits are computed exactly, ties included."""
+    with Margins() as margins:
+        for name in world.TASKS:
+            world.draw(name)
+    for name, least in margins.least.items():
+        print(f"least distance in {name}: {least:.1e} (of {margins.count[name]:,} values)")
+
+
+def renew() -> None:
+    """Write this machine's sha256 of every split into the cards."""
+    found = images()
+    for name in world.names():
+        path = card_files()[name]
+        text = path.read_text()
+        for split, pin in load_card(name).images.sha256.items():
+            text = text.replace(pin, found[f"{name}/{split}"])
+        path.write_text(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("quantities", nargs="*", metavar="QUANTITY", help=", ".join(QUANTITIES))
+    parser.add_argument("--few", action="store_true", help="change one setting at a time")
+    parser.add_argument("--renew", action="store_true", help="write the pictures' sha256 into the cards")
+    parser.add_argument("--measure", action="store_true", help="print this process's own values as JSON")
+    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.renew:
+        renew()
+        return
+    chosen = args.quantities or list(QUANTITIES)
+    if args.measure:
+        functions = BESIDE if args.beside else QUANTITIES
+        print(json.dumps({item: h for quantity in chosen for item, h in functions[quantity]().items()}))
+        return
+    agreed = [compare(quantity, args.few) for quantity in chosen]
+    if "images" in chosen:
+        print_margins()
+    sys.exit(not all(agreed))
+
+
+if __name__ == "__main__":
+    main()
