@@ -2,7 +2,7 @@
 
 Sun, Shao, Qian, Huang, Qiu. Black-box tuning for language-model-as-a-service, ICML 2022,
 https://arxiv.org/abs/2201.03514; for vision-language models and with these values as the baseline of
-CraFT (Wang, Liang, He, Xu, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.05417, section 3.2).
+CraFT (Wang, Liang, He, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.04050, section 3.2).
 
 The paper counts a candidate as one query; here it pays for its pass over the train set, batch by batch.
 """

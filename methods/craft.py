@@ -1,6 +1,6 @@
 """CraFT: connecting the dots, collaborative fine-tuning for black-box vision-language models.
 
-Wang, Liang, He, Xu, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.05417
+Wang, Liang, He, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.04050
 Section 3.2: a text context by CMA-ES (see bbt.py); section 3.3: a network on the caller's side that refines
 the logits, trained by back-propagation through itself alone; section 3.4: the two held together by KL.
 
