@@ -32,8 +32,14 @@ class Images(Protocol):
     key: str  # identifies content and preprocessing
 
     def __len__(self) -> int: ...
-    def pixels(self, index: Tensor) -> Tensor: ...  # [b] -> [b, 3, S, S] in [0, 1]
-    def crops(self, index: Tensor, generator: torch.Generator) -> Tensor: ...  # augmented
+    def pixels(self, index: Tensor, size: int | None = None) -> Tensor: ...  # [b] -> [b, 3, S, S] in [0, 1]
+    def crops(
+        self,
+        index: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor: ...  # augmented
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +52,9 @@ class Unlabelled:
     def __len__(self) -> int:
         return len(self._images)
 
-    def pixels(self, index: Tensor) -> Tensor:
+    def pixels(self, index: Tensor, size: int | None = None) -> Tensor:
         """[b] -> [b, 3, S, S] in [0, 1]."""
-        return self._images.pixels(index)
+        return self._images.pixels(index, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,7 @@ class Batch:
     crop_seed: int | None = None  # set: random crops drawn from this seed instead of the plain images
     device: str = "cpu"
     memo: dict[str, Tensor] = field(default_factory=dict, repr=False)  # features of this batch, by kind
+    crop_scale: tuple[float, float] | None = None  # smallest and largest share of the area; None: 0.08 to 1
 
     def __len__(self) -> int:
         return len(self.index)
@@ -68,9 +75,20 @@ class Batch:
     @cached_property
     def images(self) -> Tensor:
         """[B, 3, S, S] in [0, 1]."""
+        return self._read(None)
+
+    def resampled(self, size: int) -> Tensor:
+        """[B, 3, size, size] in [0, 1]: the same images or crops, straight from the originals to `size`."""
+        key = f"resampled {size}"
+        if key not in self.memo:
+            self.memo[key] = self._read(size)
+        return self.memo[key]
+
+    def _read(self, size: int | None) -> Tensor:
         if self.crop_seed is None or isinstance(self.source, Unlabelled):
-            return self.source.pixels(self.index).to(self.device)
-        return self.source.crops(self.index, torch.Generator().manual_seed(self.crop_seed)).to(self.device)
+            return self.source.pixels(self.index, size).to(self.device)
+        generator = torch.Generator().manual_seed(self.crop_seed)
+        return self.source.crops(self.index, generator, size, self.crop_scale).to(self.device)
 
     @property
     def held(self) -> int:
@@ -78,10 +96,12 @@ class Batch:
         kept = [*self.memo.values(), *([self.__dict__["images"]] if "images" in self.__dict__ else [])]
         return sum(tensor.nbytes for tensor in kept)
 
-    def forget(self) -> None:
-        """Let go of what was worked out; it is worked out again when asked for."""
-        self.memo.clear()
-        self.__dict__.pop("images", None)
+    def trim(self, limit: int) -> None:
+        """Hold at most `limit` bytes: let go of the images first, then of all; it is worked out again."""
+        if self.held > limit:
+            self.__dict__.pop("images", None)
+        if self.held > limit:
+            self.memo.clear()
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,7 @@ class Spec:
     token_std: float  # of the token embedding table
     patch_mean: float  # of the patch embedding's weights
     patch_std: float
+    shots: int  # training images a class, at most
     train_size: int  # few-shot images
     batch_size: int  # images a query carries at most
     budget: int  # queries
@@ -167,6 +188,7 @@ class BlackBox:
             token_std=b.token_std,
             patch_mean=b.patch_mean,
             patch_std=b.patch_std,
+            shots=self._cell.shots,
             train_size=len(self._task.train),
             batch_size=self._cell.batch_size,
             budget=self.budget,
@@ -203,18 +225,27 @@ class BlackBox:
 
     # Training images
 
-    def batches(self) -> Iterator[Batch]:
-        """The seeded, endless stream of training batches: shuffled epochs, a short last batch dropped."""
-        n, size = len(self._task.train), self._cell.batch_size
+    def batches(
+        self,
+        size: int | None = None,
+        keep_last: bool = False,
+        crop_scale: tuple[float, float] | None = None,
+    ) -> Iterator[Batch]:
+        """The seeded, endless stream of training batches: shuffled epochs, a short last batch dropped.
+
+        size: images a batch, at most `batch_size`, which it is by default. keep_last: an epoch ends with its
+        short batch. crop_scale: as in Batch, where the cell augments.
+        """
+        n, size = len(self._task.train), min(size or self._cell.batch_size, self._cell.batch_size)
         order = torch.Generator().manual_seed(self._cell.seed_for("batches"))
         crop_seed = self._cell.seed_for("augment")
         count = 0
         while True:
             shuffled = torch.randperm(n, generator=order)
-            for start in range(0, max(n - size, 0) + 1, size):
+            for start in range(0, n if keep_last else max(n - size, 0) + 1, size):
                 augmented = (crop_seed + count) % 2**63 if self._cell.augment else None
                 count += 1
-                yield self._batch(shuffled[start : start + size], augmented)
+                yield self._batch(shuffled[start : start + size], augmented, crop_scale)
 
     def train_pass(self) -> list[Batch]:
         """The whole train set once, unaugmented, in order: ceil(N / batch_size) batches, always the same."""
@@ -225,9 +256,23 @@ class BlackBox:
         order = torch.arange(len(self._task.train))
         return [self._batch(index) for index in order.split(self._cell.batch_size)]
 
-    def _batch(self, index: Tensor, crop_seed: int | None = None) -> Batch:
+    def frozen_pass(self, crop_scale: tuple[float, float] | None = None) -> list[Batch]:
+        """The whole train set once, in order; where the cell augments, one crop of each image, made once."""
+        order = torch.arange(len(self._task.train))
+        seed = self._cell.seed_for("augment/frozen pass")
+        return [
+            self._batch(index, (seed + i) % 2**63 if self._cell.augment else None, crop_scale)
+            for i, index in enumerate(order.split(self._cell.batch_size))
+        ]
+
+    def _batch(
+        self,
+        index: Tensor,
+        crop_seed: int | None = None,
+        crop_scale: tuple[float, float] | None = None,
+    ) -> Batch:
         labels = self._task.train.labels[index].to(self.device)
-        return Batch(self._task.train, index, labels, crop_seed, self.device)
+        return Batch(self._task.train, index, labels, crop_seed, self.device, crop_scale=crop_scale)
 
     # Queries
 
@@ -255,18 +300,23 @@ class BlackBox:
         self._losses.append((loss, len(prompts)))
         return logits
 
-    def pass_loss(self, prompts: Sequence[Prompt], loss: Loss = cross_entropy) -> Tensor:
+    def pass_loss(
+        self,
+        prompts: Sequence[Prompt],
+        loss: Loss = cross_entropy,
+        batches: Sequence[Batch] | None = None,
+    ) -> Tensor:
         """[K] mean loss of K prompts over one pass of the train set: K * ceil(N / batch_size) queries.
 
-        loss: logits [K, B, C], labels [B] -> [K]. Raises BudgetSpent unless the whole pass fits.
+        loss: logits [K, B, C], labels [B] -> [K]. batches: the pass; `train_pass()` by default. Raises
+        BudgetSpent unless the whole pass fits.
         """
-        batches = self.train_pass()
+        batches = self.train_pass() if batches is None else batches
         self.require(len(prompts) * len(batches))
         total = torch.zeros(len(prompts), device=self.device)
         for batch in batches:
             total += len(batch) * loss(self.logits(batch, prompts), batch.labels)
-            if batch.held * len(batches) > PASS_BYTES:
-                batch.forget()
+            batch.trim(PASS_BYTES // len(batches))
         return total / self.spec.train_size
 
     def _charge(self, queries: int, images: int) -> None:

@@ -90,25 +90,29 @@ def clip_norm(clip: str, n: int) -> float | None:
 class RGF:
     """One-sided random gradient-free estimate along unit vectors (BAR, eq. 6).
 
-    g = scale / q sum_j u_j (L(x + beta u_j) - L(x)) / beta;  x <- x - step g, the step given to `tell`.
+    g = d / q sum_j u_j (L(x + beta u_j) - L(x)) / beta;  x <- x - step g, the step given to `tell`.
+
+    `drawn` is d, the length of u: n, or more where x is a part of the vector that the authors perturb and the
+    rest changes no loss. Then u is a unit vector of all d entries and x moves along its first n: unbiased all
+    the same, since the mean of u u^T is I / d.
     """
 
     def __init__(
-        self, x: Tensor, rng: torch.Generator, *, beta: float, directions: int, scale: float
+        self, x: Tensor, rng: torch.Generator, *, beta: float, directions: int, drawn: int | None = None
     ) -> None:
         self.x, self.rng = x.clone(), rng
-        self.beta, self.directions, self.scale = beta, directions, scale
+        self.beta, self.directions, self.drawn = beta, directions, drawn or x.numel()
 
     def ask(self) -> Tensor:
         """[1 + directions, n]: the pivot x, then x + beta u_j."""
-        u = torch.randn(self.directions, self.x.numel(), generator=self.rng)
-        self._u = (u / u.norm(dim=1, keepdim=True)).to(self.x)
+        u = torch.randn(self.directions, self.drawn, generator=self.rng).to(self.x)
+        self._u = (u / u.norm(dim=1, keepdim=True))[:, : self.x.numel()]
         return torch.cat([self.x[None], self.x + self.beta * self._u])
 
     def gradient(self, losses: Tensor) -> Tensor:
         """The estimate [n] from the losses [1 + directions] of the candidates asked last."""
         slopes = (losses[1:] - losses[0]).to(self.x) / self.beta
-        return self.scale * (self._u * slopes[:, None]).mean(0)
+        return self.drawn * (self._u * slopes[:, None]).mean(0)
 
     def tell(self, losses: Tensor, step: float) -> None:
         """Move x."""

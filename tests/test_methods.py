@@ -94,10 +94,11 @@ def test_the_prompt_moves(name: str) -> None:
     assert not torch.equal(box.deployed.state, method.prompt(method.x0).state)
 
 
-def test_a_long_run_begins_as_a_short_one() -> None:
-    """The budget stops ZIP and changes nothing before."""
-    _, short = run("zip", budget=100)
-    _, long = run("zip", budget=300)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_long_run_begins_as_a_short_one(name: str) -> None:
+    """The budget stops a method and changes nothing before."""
+    _, short = run(name, budget=100)
+    _, long = run(name, budget=300)
     assert short.trace[:-1] == long.trace[: len(short.trace) - 1]
     assert short.trace[-1].accuracy == next(p for p in long.trace if p.queries == 100).accuracy
 
@@ -230,6 +231,14 @@ def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
     inside = sent[:, :, 2:14, 2:14]
     assert (inside.mean((2, 3)) - batch.images.mean((2, 3))).abs().max() < 0.1
     assert method.n_params == 3 * (16**2 - 12**2)
+
+
+def test_bars_step_is_the_same_whatever_the_budget_and_decays_over_the_epochs() -> None:
+    """40 images in batches of 8: 5 steps an epoch, 0.9 * 5 * 1000 until the last step's length."""
+    short, long = (small("bar", budget=budget)[0] for budget in (60, 5000))
+    assert [short.step(k) for k in range(1, 9)] == [long.step(k) for k in range(1, 9)]
+    assert long.step(1) == pytest.approx(0.1 + 9.9 * (1 - 1 / 4500) ** 0.9)
+    assert long.step(4500) == long.step(9999) == 0.1
 
 
 def test_bars_focal_loss_by_hand() -> None:
