@@ -114,15 +114,16 @@ def parse_variants(
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
     variants: dict[str, list[tuple[Override, ...]]] = {}
     for method in methods:
-        in_force = make_params(method, *suite_values(suite, method))  # raises for an unknown method
+        layers = [suite_values(suite, method, name) for name in ("", *suite.datasets)]
+        in_force = [make_params(method, *values) for values in layers]  # raises for an unknown method
         sets = choices.get(method, {})
         rows = [
-            tuple((n, v) for n, v in zip(sets, row, strict=True) if v != getattr(in_force, n))
+            tuple((n, v) for n, v in zip(sets, row, strict=True) if any(v != getattr(p, n) for p in in_force))
             for row in product(*sets.values())
         ]
         variants[method] = list(dict.fromkeys(rows))
-        for row in rows:
-            make_params(method, *suite_values(suite, method), dict(row))
+        for row, values in product(rows, layers):
+            make_params(method, *values, dict(row))
     return variants
 
 

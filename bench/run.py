@@ -115,13 +115,17 @@ def prepare(cell: Cell, lab: Lab, box_type: type[BlackBox] = BlackBox) -> tuple[
 
 def params_in_force(cell: Cell) -> Any:
     """The method's defaults, the suite's values over them, the cell's overrides on top."""
-    return make_params(cell.method, *suite_values(load_suite(cell.suite), cell.method), dict(cell.overrides))
+    layers = suite_values(load_suite(cell.suite), cell.method, cell.dataset)
+    return make_params(cell.method, *layers, dict(cell.overrides))
 
 
-def suite_values(suite: Suite, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a suite says of a method: its image encoder, where the method has one, and its own table."""
+def suite_values(suite: Suite, method: str, dataset: str) -> tuple[dict[str, Any], ...]:
+    """What a suite says of a method, each over the last: its image encoder, where the method has one, the
+    method's own table, and what that table holds for the data set."""
     known = {f.name for f in fields(load_method(method).Params)}
-    return {"encoder": suite.encoder} if "encoder" in known else {}, suite.methods.get(method, {})
+    table = dict(suite.methods.get(method, {}))
+    own = table.pop("datasets", {}).get(dataset, {})
+    return {"encoder": suite.encoder} if "encoder" in known else {}, table, own
 
 
 def run_cell(

@@ -294,6 +294,24 @@ def test_coop_follows_the_true_gradient() -> None:
     assert load_method("coop").white_box
 
 
+@pytest.mark.parametrize(("shots", "epochs"), [(1, 50), (2, 100), (4, 100), (8, 200), (16, 200)])
+def test_coops_epochs_follow_the_shots_and_its_rate_the_epochs(shots: int, epochs: int) -> None:
+    method, _ = small("coop", shots=shots)
+    assert method.epochs == epochs
+    rates = [method.rate(epoch) for epoch in range(epochs)]
+    assert rates[:2] == [1e-5, 0.002] and rates[1:] == sorted(rates[1:], reverse=True)
+    assert 0 < rates[-1] < 1e-5
+
+
+def test_coop_sends_batches_of_32_and_ends_after_its_epochs() -> None:
+    """40 images: one batch of 32 an epoch."""
+    box = toy_box(load_method("coop").access, method="coop", budget=300, batch_size=36)
+    method = build("coop", box, epochs=7)
+    box.report(method.prompt(method.x0))
+    method.tune()
+    assert (box.spent, box.image_queries) == (7, 7 * 32)
+
+
 # Loading
 
 

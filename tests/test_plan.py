@@ -1,12 +1,15 @@
 """From flags to cells."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.errors import UserError
+from bench.methods import make_params
 from bench.plan import make_cells, make_plan, parse_variants
+from bench.run import suite_values
 from bench.store import Store
 from bench.suites import Cross, Suite
 
@@ -37,6 +40,18 @@ def test_every_combination_of_values_is_a_row_and_the_value_in_force_is_the_meth
     assert parse_variants(SUITE, ["zip"], ["zip.a=0.1"])["zip"] == [()]  # 0.1 is the suite's value
     assert parse_variants(SUITE, ["zip"], ["zip.a=0.01"])["zip"] == [(("a", 0.01),)]
     assert parse_variants(SUITE, ["zip", "manual"], [])["manual"] == [()]
+
+
+def test_a_suite_may_hold_values_for_one_data_set() -> None:
+    suite = replace(SUITE, methods={"zip": {"a": 0.1, "datasets": {"y": {"a": 0.2, "rank": 3}}}})
+
+    def in_force(name: str) -> tuple[float, int]:
+        params = make_params("zip", *suite_values(suite, "zip", name))
+        return params.a, params.rank
+
+    assert (in_force("x"), in_force("y"), in_force("elsewhere")) == ((0.1, 5), (0.2, 3), (0.1, 5))
+    assert parse_variants(suite, ["zip"], ["zip.a=0.1"])["zip"] == [(("a", 0.1),)]  # on y it is an override
+    assert parse_variants(suite, ["zip"], ["zip.c=0.01"])["zip"] == [()]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ class Ood:
 
 @dataclass(frozen=True)
 class Suite:
-    """See bench/suites/*.toml. `methods`: by method, parameter values that replace its defaults here."""
+    """See bench/suites/*.toml.
+
+    `methods`: by method, parameter values that replace its defaults here; in it, under `datasets`, those of
+    one data set, which replace these again: [methods.craft] and [methods.craft.datasets.dtd].
+    """
 
     name: str
     title: str
@@ -52,6 +56,10 @@ class Suite:
         for name, values in (("datasets", self.datasets), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds an entry twice")
+        for method, table in self.methods.items():
+            for name in table.get("datasets", {}):
+                if name not in self.datasets:
+                    raise ValueError(f"[methods.{method}.datasets.{name}] names no data set of the suite")
 
     def source(self, protocol: str) -> str | None:
         """The one data set a protocol tunes on; None where every data set is tuned on its own."""
