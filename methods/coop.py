@@ -1,9 +1,9 @@
 """CoOp: learning to prompt for vision-language models. White box: a reference row, never ranked.
 
 Zhou, Yang, Loy, Liu. IJCV 2022, https://arxiv.org/abs/2109.01134
-The context vectors by back-propagation through the text tower, as the authors' code has it: batches of 32, and
-a rate that is set once an epoch. Its "queries" are its forward passes; what it learns from one, a gradient, no
-black-box method gets. It ends after its epochs, or before where the budget does: the schedule is not shortened.
+The context vectors by back-propagation through the text tower, as in the authors' code: batches of 32, and a
+rate that is set once an epoch. Its "queries" are its forward passes; what it learns from one, a gradient, no
+black-box method gets. It ends after its epochs, or where the budget does: the schedule is not shortened.
 """
 
 from dataclasses import dataclass

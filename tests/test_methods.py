@@ -256,6 +256,16 @@ def test_vp_leaves_the_middle_alone() -> None:
     assert not torch.equal(sent[:, :, :2], batch.images[:, :, :2])
 
 
+def test_vps_border_is_added_and_clamped_only_where_asked() -> None:
+    batch = next(toy_box(("pixels",)).batches())
+    plain, clamped = (build("vp", toy_box(("pixels",)), border=2, clamp=clamp) for clamp in (False, True))
+    sums, sent = (method.prompt(plain.x0).pixels(batch) for method in (plain, clamped))
+    assert sums.min() < 0 and sums.max() > 1
+    assert torch.equal(sent, sums.clamp(0, 1))
+    corner = plain.x0.view(3, -1)[:, 0]  # the first entry of each channel is its top left pixel
+    torch.testing.assert_close(sums[:, :, 0, 0], batch.images[:, :, 0, 0] + 0.5 * corner)
+
+
 # BPT-VLM, BBT, CraFT, CoOp
 
 
