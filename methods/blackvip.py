@@ -2,8 +2,8 @@
 
 Oh, Hwang, Lee, Lim, Jung, Jung, Choi, Song. CVPR 2023, https://arxiv.org/abs/2303.14773
 Section 4.1: the Coordinator, a frozen encoder and a tuned decoder that gives each image its own prompt;
-section 4.2: SPSA-GC. Values of the comparison in ZIP (ICLR 2025) where they differ. As in the authors' code the
-encoder sees images normalised for CLIP and is read before its last layer norm (bench/models/encoder.py).
+section 4.2: SPSA-GC. Values of the comparison in ZIP (ICLR 2025) where they differ. As in the authors' code
+the encoder sees images normalised for CLIP and is read before its last layer norm (bench/models/encoder.py).
 """
 
 from dataclasses import dataclass

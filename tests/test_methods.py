@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from toy import D, S, ToyBackbone, ToyLab, toy_box, toy_cell, toy_task
 
-from bench.blackbox import BlackBox, BudgetSpent
+from bench.blackbox import Batch, BlackBox, BudgetSpent, cross_entropy
 from bench.errors import UserError
 from bench.method import Method
 from bench.methods import load_method, make_params, method_files, method_hash, parse_value
@@ -275,6 +275,39 @@ def test_population_methods_pay_for_every_pass() -> None:
     assert box.spent == 15 * 5
     _, box = run("bbt", budget=6 * 5 * 2)
     assert box.spent == 6 * 5 * 2
+
+
+def test_bptvlms_port_pays_for_whole_batches_alone_and_deploys_by_the_mean_so_far() -> None:
+    """40 images in batches of 16: 2 queries a candidate where a whole pass takes 3."""
+    box = toy_box(
+        load_method("bptvlm").access, method="bptvlm", budget=15 * 2 * 3, batch_size=16, augment=True
+    )
+    method: Any = build("bptvlm", box, **SMALL["bptvlm"], fitness="port")
+    losses: list[float] = []
+    reports: list[float] = []
+    logits, report = box.logits, box.report
+
+    def ask(batch: Batch, prompts: Any) -> Tensor:
+        answer = logits(batch, prompts)
+        losses.append(cross_entropy(answer, batch.labels).item())
+        return answer
+
+    def keep(prompt: Any) -> None:
+        report(prompt)
+        reports.append(len(losses))
+
+    box.logits, box.report = ask, keep  # type: ignore[method-assign, assignment]
+    box.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    assert (box.spent, box.image_queries) == (90, 90 * 16)
+    lowest, expected = float("inf"), [0]
+    for n, loss in enumerate(losses):
+        mean = loss if n % 2 == 0 else (losses[n - 1] + loss) / 2
+        if mean < lowest:
+            lowest = mean
+            expected.append(n + 1)
+    assert reports == expected
 
 
 def test_crafts_refinement_pays_for_its_batches_and_starts_as_the_identity() -> None:
