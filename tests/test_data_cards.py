@@ -151,6 +151,10 @@ def test_the_papers_suites_have_the_papers_settings():
         128,
     )
     assert (zip_.budget, zip_.seeds, zip_.augment) == (5000, (1, 2, 3), True)
+    assert (zip_.methods["bptvlm"], craft.methods["coop"]["datasets"]["imagenet"]) == (
+        {"fitness": "port"},
+        {"epochs": 50},
+    )
     for suite in (zip_, craft):
         for method, table in suite.methods.items():
             for name in ("", *table.get("datasets", {})):

@@ -310,13 +310,71 @@ def test_bptvlms_port_pays_for_whole_batches_alone_and_deploys_by_the_mean_so_fa
     assert reports == expected
 
 
-def test_crafts_refinement_pays_for_its_batches_and_starts_as_the_identity() -> None:
-    _, box = run("craft", budget=6 * 5 + 5)
-    assert box.spent == 6 * 5 + 5
-    fresh, _ = small("craft")
-    logits = torch.randn(2, 3, 4)
-    torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits)
-    assert not torch.allclose(box.deployed.head(logits), logits)
+def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> None:
+    """6 candidates on 5 batches, then one epoch: 5 batches of 8, or 3 of 16 where the last has 8 images."""
+    for batch_size, queries, images in ((8, 6 * 5 + 5, 7 * 40), (16, 6 * 3 + 3, 7 * 40)):
+        _, box = run("craft", budget=queries, batch_size=batch_size)
+        assert (box.spent, box.image_queries) == (queries, images)
+    fresh: Any = small("craft")[0]
+    weights, C, h = fresh.x0[fresh.params.intrinsic :], 4, fresh.params.hidden
+    for part, inputs in zip(weights.split([h * C + h, C * h + C]), (C, h), strict=True):
+        assert 0.9 * inputs**-0.5 < part.abs().max() <= inputs**-0.5
+    net = nn.Sequential(nn.Linear(C, h), nn.ReLU(), nn.Linear(h, C))
+    nn.utils.vector_to_parameters(weights, net.parameters())
+    logits = torch.randn(2, 3, C)
+    torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits + net(logits))
+
+
+def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
+    """KL(refined || logits), as kl_div(log_softmax(logits), softmax(refined)) has it."""
+    method: Any = small("craft")[0]
+    method.weights = method.x0[method.params.intrinsic :]
+    logits, labels = torch.randn(1, 5, 4), torch.arange(5) % 4
+    refined = method.refine(logits, method.weights)
+    kl = nn.functional.kl_div(logits[0].log_softmax(1), refined[0].softmax(1), reduction="batchmean")
+    expected = nn.functional.cross_entropy(logits[0], labels) + method.params.consistency * kl
+    torch.testing.assert_close(method.fitness(logits, labels), expected[None])
+
+
+@pytest.mark.parametrize(("shots", "candidates"), [(1, 500), (2, 1000), (4, 1000), (8, 2000), (16, 2000)])
+def test_crafts_refinement_is_held_for_a_quarter_of_the_authors_candidates(
+    shots: int, candidates: int
+) -> None:
+    method: Any = small("craft", shots=shots)[0]
+    assert method.warm_candidates == candidates
+    assert build("craft", toy_box(), **SMALL["craft"], evaluations=40, warm=1.0).warm_candidates == 40
+
+
+def test_craft_scores_candidates_on_crops_that_stay_and_trains_on_fresh_ones() -> None:
+    method, box = small("craft", augment=True, budget=2 * (6 * 5 + 5))
+    sent: list[Batch] = []
+    logits = box.logits
+    box.logits = lambda batch, prompts: sent.append(batch) or logits(batch, prompts)  # type: ignore
+    box.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    scored, trained = sent[:5] + sent[10:15], sent[5:10] + sent[15:]
+    assert [batch.crop_seed for batch in scored[:5]] == [batch.crop_seed for batch in scored[5:]]
+    assert len({batch.crop_seed for batch in (*scored[:5], *trained)}) == 15
+    assert {batch.crop_scale for batch in sent} == {(0.5, 1.0)}
+
+
+def test_bbts_projection_may_start_as_pytorch_does_and_its_z_may_be_unbounded() -> None:
+    method: Any = build("bbt", toy_box(), intrinsic=16, population=6, std=0.0, bound=0.0, sigma=50.0)
+    assert 0.9 / 4 < method.A.abs().max() <= 1 / 4
+    assert method.cma().ask().abs().max() > 5
+
+
+def test_what_bbt_deploys() -> None:
+    for deploy in ("mean", "best", "sample"):
+        method: Any = build("bbt", toy_box(), intrinsic=16, population=6, deploy=deploy)
+        es, again = method.cma(), method.cma()
+        for one in (es, again):
+            one.tell(one.ask().square().sum(1))
+        chosen = method.chosen(es)
+        drawn = again.ask().mean(0)  # what the distribution gives next
+        expected = {"mean": again.x, "best": again.best, "sample": drawn}[deploy]
+        torch.testing.assert_close(chosen, expected)
 
 
 def test_bptvlm_projections_have_the_papers_moments() -> None:
