@@ -174,9 +174,7 @@ class CMAES:
             "seed": float("nan"),  # any number would go to np.random.seed
             "bounds": list(bounds) if bounds else [None, None],
             "CMA_diagonal": separable,
-            "AdaptSigma": True
-            if separable
-            else CMAAdaptSigmaCSA,  # separable: the library's choice, then as now
+            "AdaptSigma": CMAAdaptSigmaCSA,
             "verbose": -9,
         }
         self._es = cma.CMAEvolutionStrategy(x.double().cpu().numpy(), sigma, options)
@@ -194,10 +192,7 @@ class CMAES:
 
     def sample(self) -> Tensor:
         """[n] the mean of a fresh population, for which no losses are wanted."""
-        drawn = [
-            self._es.ask(1)[0] for _ in range(self._es.popsize)
-        ]  # one by one: leaves the next `ask` alone
-        return torch.stack([self._tensor(one) for one in drawn]).mean(0)
+        return torch.stack([self._tensor(one) for one in self._es.ask()]).mean(0)
 
     def tell(self, losses: Tensor) -> None:
         """Update the distribution, and `best`, the candidate with the lowest loss so far."""
