@@ -118,7 +118,7 @@ class MemoryImages(ImageSet):
     ) -> Tensor:
         raw = self._raw[as_tensor(index).to(self.device)]
         draws = crop.draw(len(raw), generator)
-        boxes = crop.rectangles(draws, *raw.shape[-2:], scale)
+        boxes = crop.rectangles(draws, raw.shape[2], raw.shape[3], scale)
         return crop.resample(raw, boxes, crop.flips(draws), self._view(size).size)
 
 
