@@ -96,9 +96,8 @@ class BlackVIP(Method):
             images = self.add(batch, drawn)
             prompts = [Prompt(pixels=lambda _, sent=sent: sent) for sent in images]
             optimiser.tell(cross_entropy(self.box.logits(batch, prompts), batch.labels))
-            for one in (
-                seen.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
-            ):  # + and - in turn, each forward
+            # every forward moves the running statistics, in the authors' order: plus and minus in turn
+            for one in seen.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1):
                 stats = stats + BN_MOMENTUM * (one - stats)
             self.box.report(self.prompt(torch.cat([optimiser.x, stats])))
 

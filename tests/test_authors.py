@@ -255,6 +255,19 @@ def test_bptvlms_port_walks_the_authors_steps() -> None:
     near(replay.box.deployed.tokens, run.best_image)
 
 
+def test_bptvlm_walks_the_authors_own_steps_too() -> None:
+    run = Recorded("bptvlm_plain")
+    params = {"text_tokens": 2, "visual_tokens": 2, "text_dim": 4, "visual_dim": 2, "population": 4}
+    replay = Replay("bptvlm", run, params, budget=3 * 4 * 3)
+    replay.method.A_L, replay.method.A_V = run.A_L, run.A_V
+    replay.play()
+    near(replay.passes, run.fitness)
+    near(torch.stack(replay.asked).view(3, 3, 4, 6)[:, 0], run.candidates)
+    best = [replay.method.prompt(state) for state in replay.states]
+    near([prompt.context for prompt in best], run.best_text)
+    near([prompt.tokens for prompt in best], run.best_image)
+
+
 def test_craft_walks_the_authors_steps() -> None:
     run = Recorded("craft")
     params = {"intrinsic": 6, "population": 5, "sigma": 0.5, "evaluations": 15, "warm": 0.5}
