@@ -17,7 +17,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.prompt import Batch, Prompt
+from bench.prompt import Batch, Prompt, Scale
 
 __all__ = ["AccessDenied", "Batch", "BlackBox", "BudgetSpent", "Loss", "ModelSpec", "Spec", "cross_entropy"]
 
@@ -50,6 +50,7 @@ class ModelSpec:
 class Spec(ModelSpec):
     """What a method may know before it asks: the model's sizes, and the task's."""
 
+    shots: int  # training images per class, at most
     train_size: int  # few-shot images
     batch_size: int  # images a query carries at most
     budget: int  # queries
@@ -120,12 +121,22 @@ class BlackBox(Protocol):
 
     # Training images
 
-    def batches(self) -> Iterator[Batch]:
-        """The seeded, endless stream of training batches: shuffled epochs, a short last batch dropped."""
+    def batches(
+        self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
+    ) -> Iterator[Batch]:
+        """The seeded, endless stream of training batches: shuffled epochs, a short last batch dropped.
+
+        size: images per batch, at most `batch_size`, which it is by default. keep_last: an epoch ends with
+        its short batch. crop_scale: of the random crops, where the cell augments; None: 0.08 to 1.
+        """
         ...
 
     def train_pass(self) -> list[Batch]:
         """The whole train set once, unaugmented, in order: ceil(N / batch_size) batches, always the same."""
+        ...
+
+    def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
+        """The whole train set once, in order; where the cell augments, one crop of each image, made once."""
         ...
 
     # Queries
@@ -143,10 +154,16 @@ class BlackBox(Protocol):
         """
         ...
 
-    def pass_loss(self, prompts: Sequence[Prompt], loss: Loss = cross_entropy) -> Tensor:
+    def pass_loss(
+        self,
+        prompts: Sequence[Prompt],
+        loss: Loss = cross_entropy,
+        batches: Sequence[Batch] | None = None,
+    ) -> Tensor:
         """[K] mean loss of K prompts over one pass of the train set: K * ceil(N / batch_size) queries.
 
-        loss: logits [K, B, C], labels [B] -> [K]. Raises BudgetSpent unless the whole pass fits.
+        loss: logits [K, B, C], labels [B] -> [K]. batches: the pass; `train_pass()` by default. Raises
+        BudgetSpent unless the whole pass fits.
         """
         ...
 

@@ -116,15 +116,16 @@ def parse_variants(
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
     variants: dict[str, list[tuple[Override, ...]]] = {}
     for method in methods:
-        in_force = params_in_force(suite, method)  # raises for an unknown method
+        places = ("", *suite.datasets)
+        in_force = [params_in_force(suite, method, place) for place in places]  # raises for an unknown method
         sets = choices.get(method, {})
         rows = [
-            tuple((n, v) for n, v in zip(sets, row, strict=True) if v != getattr(in_force, n))
+            tuple((n, v) for n, v in zip(sets, row, strict=True) if any(v != getattr(p, n) for p in in_force))
             for row in product(*sets.values())
         ]
         variants[method] = list(dict.fromkeys(rows))
-        for row in rows:
-            params_in_force(suite, method, row)
+        for row, place in product(rows, places):
+            params_in_force(suite, method, place, row)
     return variants
 
 

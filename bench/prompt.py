@@ -17,6 +17,8 @@ ACCESS = {
 }
 WHITE_BOX = "white box"
 
+Scale = tuple[float, float]  # of a crop: the smallest and the largest share of the image's area
+
 UNKNOWN = torch.empty(0, dtype=torch.long)  # the labels of images that are being scored
 
 
@@ -35,11 +37,17 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def pixels(self, index: Tensor) -> Tensor:
-        """[b] -> [b, 3, S, S] in [0, 1]."""
+    def pixels(self, index: Tensor, size: int | None = None) -> Tensor:
+        """[b] -> [b, 3, S, S] in [0, 1]. size: S, straight from the originals; None: the model's."""
         ...
 
-    def crops(self, index: Tensor, generator: torch.Generator) -> Tensor:
+    def crops(
+        self,
+        index: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: Scale | None = None,
+    ) -> Tensor:
         """[b] -> [b, 3, S, S] in [0, 1], augmented. Draws from `generator` alone."""
         ...
 
@@ -54,7 +62,8 @@ class Batch:
 
     index: Tensor
     labels: Tensor
-    load: Callable[[], Tensor] = field(repr=False)  # the images: a closure, which leads to nothing else
+    # size in pixels, or None for the model's -> the images: a closure, which leads to nothing else
+    load: Callable[[int | None], Tensor] = field(repr=False)
     memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -63,7 +72,14 @@ class Batch:
     @property
     def images(self) -> Tensor:
         """[B, 3, S, S] in [0, 1], on the device; loaded on first use and kept."""
-        return self.load()
+        return self.load(None)
+
+    def resampled(self, size: int) -> Tensor:
+        """[B, 3, size, size] in [0, 1]: the same images or crops, straight from the originals to `size`."""
+        key = f"resampled {size}"
+        if key not in self.memo:
+            self.memo[key] = self.load(size)
+        return self.memo[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,14 +41,14 @@ class Resolved:
 
 def resolve(cells: Iterable[Cell], suite: Suite) -> list[Resolved]:
     """The cells of one suite, resolved. Raises UserError for unknown names and values that do not fit."""
-    params: dict[tuple[str, Any], Mapping[str, Value]] = {}
+    params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
     targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
     methods: dict[str, tuple[str, bool]] = {}
     found = []
     for cell in cells:
         if cell.method not in methods:
             methods[cell.method] = method_hash(cell.method), load_method(cell.method).tunes()
-        if (row := (cell.method, cell.overrides)) not in params:
+        if (row := (cell.method, cell.dataset, cell.overrides)) not in params:
             params[row] = as_values(params_in_force(suite, *row))
         if (place := (cell.protocol, cell.dataset)) not in targets:
             names = suite.tests(*place)
@@ -71,11 +71,14 @@ def resolve_record(record: Record) -> Resolved:
     return Resolved(cell, record.params, targets, record.hashes)
 
 
-def params_in_force(suite: Suite, method: str, overrides: Iterable[tuple[str, Value]] = ()) -> Any:
-    """The method's defaults, the suite's values over them, the overrides on top. Raises UserError."""
+def params_in_force(
+    suite: Suite, method: str, dataset: str, overrides: Iterable[tuple[str, Value]] = ()
+) -> Any:
+    """The method's defaults; over them the suite's values, for all data sets and for this one; the overrides
+    on top. Raises UserError."""
     known = {f.name for f in fields(load_method(method).Params)}
     encoder: dict[str, Value] = {"encoder": suite.encoder} if "encoder" in known else {}
-    return make_params(method, encoder, suite.methods.get(method, {}), dict(overrides))
+    return make_params(method, encoder, *suite.values(method, dataset), dict(overrides))
 
 
 def card_hash(dataset: str, targets: tuple[str, ...]) -> str:

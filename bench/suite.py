@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from bench.cell import ELSEWHERE, Value
 from bench.errors import UserError
@@ -20,7 +21,11 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Suite:
-    """See bench/suites/*.toml. `methods`: by method, parameter values that replace its defaults here."""
+    """See bench/suites/*.toml.
+
+    `methods`: by method, parameter values that replace its defaults here; in it, under `datasets`, those of
+    one data set, which replace these again: [methods.craft] and [methods.craft.datasets.dtd].
+    """
 
     name: str
     title: str
@@ -34,7 +39,7 @@ class Suite:
     datasets: tuple[str, ...]
     cross: Transfer | None = None  # protocol "cross-dataset"
     ood: Transfer | None = None  # protocol "ood"
-    methods: dict[str, dict[str, Value]] = field(default_factory=dict)
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: str = ""
     hash: str = ""  # sha256 of the file
 
@@ -46,8 +51,18 @@ class Suite:
         for name, values in (("datasets", self.datasets), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds an entry twice")
+        for method, table in self.methods.items():
+            for name in table.get("datasets", {}):
+                if name not in self.datasets:
+                    raise ValueError(f"[methods.{method}.datasets.{name}] names no data set of the suite")
         if self.ood is not None and not self.ood.targets:
             raise ValueError("ood: the key 'targets' is missing: name the shifted data sets")
+
+    def values(self, method: str, dataset: str) -> tuple[dict[str, Value], dict[str, Value]]:
+        """Parameter values of a method: for all data sets, and for this one, which replace them."""
+        table = dict(self.methods.get(method, {}))
+        own: dict[str, Value] = table.pop("datasets", {}).get(dataset, {})
+        return table, own
 
     def source(self, protocol: str) -> str | None:
         """The one data set a protocol tunes on; None where every data set is tuned on its own."""

@@ -11,7 +11,7 @@ from bench.cell import Cell
 from bench.loader import Loader
 from bench.meter import Meter
 from bench.predictor import Answers, Predictor, image_features
-from bench.prompt import WHITE_BOX, Batch, Prompt
+from bench.prompt import WHITE_BOX, Batch, Prompt, Scale
 from bench.protocols import Features, Task
 from bench.scorer import Scorer
 from bench.trace import Trace
@@ -48,6 +48,7 @@ class Trial:
         self._scored: tuple[Prompt, dict[str, float]] | None = None
         self.spec = Spec(
             **vars(predictor.model),
+            shots=cell.shots,
             train_size=len(task.train),
             batch_size=cell.batch_size,
             budget=cell.budget,
@@ -63,19 +64,19 @@ class Trial:
         self._charge(len(prompts), batch)
         return self._ask(self._prepare(prompts), batch, len(prompts))
 
-    def pass_loss(self, prompts: Sequence[Prompt], loss: Loss) -> Tensor:
+    def pass_loss(
+        self, prompts: Sequence[Prompt], loss: Loss, batches: Sequence[Batch] | None = None
+    ) -> Tensor:
         """See BlackBox.pass_loss. The text is encoded once for the whole pass."""
         self.check_access(*prompts)
-        batches, k = self.loader.train_pass, len(prompts)
+        batches, k = self.loader.train_pass if batches is None else batches, len(prompts)
         self.meter.require(k * len(batches))
         answers = self._prepare(prompts)
         total = torch.zeros(k, device=self.predictor.device)
         for batch in batches:
             self._charge(k, batch)
             total += len(batch) * loss(self._ask(answers, batch, k), batch.labels)
-            sample = self.loader.behind(batch)
-            if sample.held * len(batches) > PASS_BYTES:
-                sample.forget()
+            self.loader.behind(batch).trim(PASS_BYTES // len(batches))
         return total / self.spec.train_size
 
     def _prepare(self, prompts: Sequence[Prompt]) -> Answers:
@@ -175,11 +176,16 @@ def wall(trial: Trial) -> BlackBox:
         def encode(self, batch: Batch, encoder: str) -> Tensor:
             return trial.encode(batch, encoder)
 
-        def batches(self) -> Iterator[Batch]:
-            return trial.loader.stream()
+        def batches(
+            self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
+        ) -> Iterator[Batch]:
+            return trial.loader.stream(size, keep_last, crop_scale)
 
         def train_pass(self) -> list[Batch]:
             return list(trial.loader.train_pass)
+
+        def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
+            return trial.loader.frozen_pass(crop_scale)
 
         def require(self, queries: int) -> None:
             trial.meter.require(queries)
@@ -187,8 +193,13 @@ def wall(trial: Trial) -> BlackBox:
         def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
             return trial.logits(batch, prompts)
 
-        def pass_loss(self, prompts: Sequence[Prompt], loss: Loss = cross_entropy) -> Tensor:
-            return trial.pass_loss(prompts, loss)
+        def pass_loss(
+            self,
+            prompts: Sequence[Prompt],
+            loss: Loss = cross_entropy,
+            batches: Sequence[Batch] | None = None,
+        ) -> Tensor:
+            return trial.pass_loss(prompts, loss, batches)
 
         def report(self, prompt: Prompt) -> None:
             trial.report(prompt)

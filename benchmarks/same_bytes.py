@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from bench.datasets import card_files
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from bench.data.card import load_card
 from bench.data.source import pictures_sha256
-from bench.datasets import card_files
 from bench.mini import world
 
 SHAKE = 1e-14  # relative

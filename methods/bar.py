@@ -1,15 +1,20 @@
 """BAR: transfer learning without knowing, reprogramming black-box models with scarce data.
 
 Tsai, Chen, Ho. ICML 2020, https://arxiv.org/abs/2007.08714
-Section 3: the image inside a tuned frame; one-sided gradient-free estimate, eq. 6. Values of the comparison
-in ZIP (ICLR 2025). The authors' code scales the estimate by 3 * 224^2, entries under the image included; here
-by the live ones, as the theory has it (`count_dead` for the other).
+Section 3: the image inside a tuned frame; one-sided gradient-free estimate, eq. 6. Steps and values are those
+of the code that the comparison in ZIP (ICLR 2025) ran (trainers/bar.py of its repository):
+
+- A direction is a unit vector over all 3 * 224^2 entries and the estimate is scaled by their number, although
+  the entries under the image change nothing: unbiased, and a frame's share of the perturbation is beta / 2.
+- The step decays over 0.9 of 1,000 epochs, whatever the budget, so a short run begins as a long one does.
+- The images are resampled, or cropped, straight to the window's size.
+
+Only the live entries are kept here. The last iterate is deployed.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench.blackbox import Batch
@@ -25,11 +30,12 @@ class Params:
     inner: int = 194  # pixels a side of the image in the frame
     beta: float = 0.01  # length of a perturbation
     directions: int = 5  # 1 + 5 queries a step
-    step: float = 10.0  # decays to `last` as (1 - k / steps)^power
+    step: float = 10.0  # decays to `last` as (1 - k / steps)^power, k = 1, 2, ..
     last: float = 0.1
     power: float = 0.9
+    epochs: int = 1000  # steps = decay * epochs * batches an epoch
+    decay: float = 0.9
     focal: float = 2.0  # gamma of the focal loss; 0: cross-entropy
-    count_dead: bool = False
 
 
 class BAR(Method):
@@ -37,7 +43,6 @@ class BAR(Method):
     paper = "Tsai et al., ICML 2020"
     access = ("pixels",)
     Params = Params
-    schedule = "budget"  # the step decays until the budget ends
 
     def setup(self) -> None:
         side, inner = self.box.spec.image_size, self.params.inner
@@ -58,15 +63,11 @@ class BAR(Method):
 
     def prompt(self, state: Tensor) -> Prompt:
         def pixels(batch: Batch) -> Tensor:
-            """[B, 3, S, S]: sigmoid(W) on the frame, the image resized into the window."""
-            key = f"bar {self.params.inner}"
-            if key not in batch.memo:
-                size = (self.params.inner, self.params.inner)
-                small = F.interpolate(batch.images, size, mode="bicubic", antialias=True).clamp(0, 1)
-                batch.memo[key] = small
-            sent = torch.zeros_like(batch.images)
+            """[B, 3, S, S]: sigmoid(W) on the frame, the image in the window."""
+            small = batch.resampled(self.params.inner)
+            sent = small.new_zeros(len(batch), *self.frame.shape)
             sent[:, self.frame] = state.sigmoid()
-            sent[:, :, self.window, self.window] = batch.memo[key]
+            sent[:, :, self.window, self.window] = small
             return sent
 
         return Prompt(pixels=pixels, state=state)
@@ -76,13 +77,17 @@ class BAR(Method):
         log_p = logits.log_softmax(-1)[:, torch.arange(len(labels)), labels]
         return (-((1 - log_p.exp()) ** self.params.focal) * log_p).mean(1)
 
+    def step(self, k: int) -> float:
+        """The length of step k = 1, 2, .."""
+        p, spec = self.params, self.box.spec
+        steps = p.decay * p.epochs * max(spec.train_size // spec.batch_size, 1)
+        return p.last + (p.step - p.last) * max(1 - k / steps, 0.0) ** p.power
+
     def tune(self) -> None:
         p = self.params
-        scale = float(self.frame.numel() if p.count_dead else self.n_params)
-        optimiser = RGF(self.x0, self.rng, beta=p.beta, directions=p.directions, scale=scale)
-        steps = max(self.box.budget // (1 + p.directions), 1)
-        for k, batch in enumerate(self.box.batches()):
+        everywhere = self.frame.numel()
+        optimiser = RGF(self.x0, self.rng, beta=p.beta, directions=p.directions, drawn=everywhere)
+        for k, batch in enumerate(self.box.batches(), 1):
             logits = self.box.logits(batch, [self.prompt(x) for x in optimiser.ask()])
-            step = p.last + (p.step - p.last) * max(1 - k / steps, 0.0) ** p.power
-            optimiser.tell(self.loss(logits, batch.labels), step)
+            optimiser.tell(self.loss(logits, batch.labels), self.step(k))
             self.box.report(self.prompt(optimiser.x))

@@ -2,17 +2,18 @@
 
 Sun, Shao, Qian, Huang, Qiu. Black-box tuning for language-model-as-a-service, ICML 2022,
 https://arxiv.org/abs/2201.03514; for vision-language models and with these values as the baseline of
-CraFT (Wang, Liang, He, Xu, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.05417, section 3.2).
+CraFT (Wang, Liang, He, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.04050, section 3.2).
 
 The paper counts a candidate as one query; here it pays for its pass over the train set, batch by batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bench.blackbox import cross_entropy
+from bench.blackbox import Batch, cross_entropy
 from bench.method import Method
 from bench.optim import CMAES
 from bench.prompt import Prompt
@@ -20,20 +21,20 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params:
-    """CraFT's values."""
+    """The values of CraFT's code for most data sets."""
 
     words: str = "a photo of a"  # the context to start from: 4 tokens
     intrinsic: int = 512  # length of z
-    std: float = 0.2  # of the entries of A
+    std: float = 0.2  # of the entries of A; 0: uniform, as PyTorch starts a linear layer
     population: int = 40
     sigma: float = 1.0
-    bound: float = 5.0  # z in [-bound, bound]
+    bound: float = 5.0  # z in [-bound, bound]; 0: no bound
     separable: bool = False
-    deploy: str = "mean"  # of the distribution, or best: the candidate with the lowest fitness so far
+    deploy: str = "mean"  # of the distribution; best: the best candidate so far; sample: mean of a fresh draw
 
     def __post_init__(self) -> None:
-        if self.deploy not in ("mean", "best"):
-            raise ValueError(f"deploy is {self.deploy!r}, but must be mean or best")
+        if self.deploy not in ("mean", "best", "sample"):
+            raise ValueError(f"deploy is {self.deploy!r}, but must be mean, best or sample")
 
 
 class BBT(Method):
@@ -45,7 +46,12 @@ class BBT(Method):
     def setup(self) -> None:
         p = self.params
         self.words = self.box.embed_words(p.words)  # [m, d]
-        self.A = self.normal(self.words.numel(), p.intrinsic, std=p.std)
+        if p.std:
+            self.A = self.normal(self.words.numel(), p.intrinsic, std=p.std)
+        else:
+            drawn = 2 * torch.rand(self.words.numel(), p.intrinsic, generator=self.rng) - 1
+            self.A = (drawn / p.intrinsic**0.5).to(self.box.device)
+        self.views: Sequence[Batch] | None = None  # the pass that is scored; None: the plain one
 
     @property
     def n_params(self) -> int:
@@ -60,7 +66,7 @@ class BBT(Method):
 
     def cma(self) -> CMAES:
         p = self.params
-        bounds = (-p.bound, p.bound)
+        bounds = (-p.bound, p.bound) if p.bound else None
         origin = torch.zeros(p.intrinsic, device=self.box.device)
         return CMAES(
             origin, self.seed, sigma=p.sigma, population=p.population, bounds=bounds, separable=p.separable
@@ -72,10 +78,16 @@ class BBT(Method):
 
     def generation(self, es: CMAES) -> None:
         """population * ceil(N / batch_size) queries, refused whole."""
-        es.tell(self.box.pass_loss([self.prompt(z) for z in es.ask()], self.fitness))
+        es.tell(self.box.pass_loss([self.prompt(z) for z in es.ask()], self.fitness, self.views))
+
+    def chosen(self, es: CMAES) -> Tensor:
+        """z as `deploy` names it."""
+        if self.params.deploy == "sample":
+            return es.sample()
+        return es.x if self.params.deploy == "mean" else es.best
 
     def tune(self) -> None:
         es = self.cma()
         while True:
             self.generation(es)
-            self.box.report(self.prompt(es.x if self.params.deploy == "mean" else es.best))
+            self.box.report(self.prompt(self.chosen(es)))

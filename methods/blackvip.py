@@ -2,7 +2,8 @@
 
 Oh, Hwang, Lee, Lim, Jung, Jung, Choi, Song. CVPR 2023, https://arxiv.org/abs/2303.14773
 Section 4.1: the Coordinator, a frozen encoder and a tuned decoder that gives each image its own prompt;
-section 4.2: SPSA-GC. Values of the comparison in ZIP (ICLR 2025) where they differ.
+section 4.2: SPSA-GC. Values of the comparison in ZIP (ICLR 2025) where they differ. As in the authors' code
+the encoder sees images normalised for CLIP and is read before its last layer norm (bench/models/encoder.py).
 """
 
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ class BlackVIP(Method):
             images = self.add(batch, drawn)
             prompts = [Prompt(pixels=lambda _, sent=sent: sent) for sent in images]
             optimiser.tell(cross_entropy(self.box.logits(batch, prompts), batch.labels))
-            for one in seen:  # every forward moves the running statistics, as in the authors' code
+            # every forward moves the running statistics, in the authors' order: plus and minus in turn
+            for one in seen.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1):
                 stats = stats + BN_MOMENTUM * (one - stats)
             self.box.report(self.prompt(torch.cat([optimiser.x, stats])))
 

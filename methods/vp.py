@@ -2,7 +2,12 @@
 
 The prompt of Bahng et al. (Exploring Visual Prompts, 2022, https://arxiv.org/abs/2203.17274) under the
 optimiser of BlackVIP (Oh et al., CVPR 2023, https://arxiv.org/abs/2303.14773), where it is the baseline
-"VP w/ SPSA-GC".
+"VP w/ SPSA-GC". Defaults: what its repository lists for most data sets (docs/configuration.md); the zip suite
+holds the values of each.
+
+As in the authors' code (trainers/vpour.py) the sum of image and border is not clamped, so what is sent may
+leave the range of pixels: an API that takes image files cannot be asked that. `clamp` is the method for such
+an API. It needs much smaller steps, since the loss is flat where a pixel is clamped.
 """
 
 from dataclasses import dataclass
@@ -21,7 +26,9 @@ class Params(SPSASettings):
     """At 224 pixels a border of 30: 3 (224^2 - 164^2) = 69,840 entries."""
 
     border: int = 30  # pixels
-    momentum: float = 0.9
+    a: float = 10.0  # 10 or 20 in the authors' table
+    momentum: float = 0.3
+    clamp: bool = False  # to the range of pixels, as an image file would
 
 
 class VP(Method):
@@ -47,12 +54,13 @@ class VP(Method):
         return self.normal(self.n_params)
 
     def prompt(self, state: Tensor) -> Prompt:
-        """clip(image + border), the border in normalised pixels, the image in [0, 1]."""
+        """image + border, the border in normalised pixels, the image in [0, 1]."""
 
         def pixels(batch: Batch) -> Tensor:
             border = torch.zeros_like(batch.images[0])
             border[self.frame] = state
-            return (batch.images + self.std * border).clamp(0, 1)
+            sent = batch.images + self.std * border
+            return sent.clamp(0, 1) if self.params.clamp else sent
 
         return Prompt(pixels=pixels, state=state)
 

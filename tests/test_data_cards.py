@@ -5,6 +5,7 @@ import pytest
 from bench.data.card import Card, card_names, load_card
 from bench.errors import UserError
 from bench.plugins import SUITES
+from bench.resolve import params_in_force
 from bench.suite import load_suite
 
 GOOD = """
@@ -149,7 +150,15 @@ def test_the_papers_suites_have_the_papers_settings():
         16,
         128,
     )
-    assert (zip_.budget, zip_.seeds, zip_.augment, zip_.methods) == (5000, (1, 2, 3), True, {})
+    assert (zip_.budget, zip_.seeds, zip_.augment) == (5000, (1, 2, 3), True)
+    assert (zip_.methods["bptvlm"], craft.methods["coop"]["datasets"]["imagenet"]) == (
+        {"fitness": "port"},
+        {"epochs": 50},
+    )
+    for suite in (zip_, craft):
+        for method, table in suite.methods.items():
+            for name in ("", *table.get("datasets", {})):
+                params_in_force(suite, method, name)  # every value fits its method
     assert len(zip_.targets("cross-dataset")) == 12 and len(zip_.targets("ood")) == 4
     assert (len(craft.datasets), craft.backbone, craft.budget) == (11, "RN50/openai", 8000)
 
@@ -191,6 +200,11 @@ def test_a_suite_of_ones_own(tmp_path):
         ('"eurosat"]', '"dtd"]', r"mine\.toml: datasets holds an entry twice"),
         ("source", "sauce", r"mine\.toml: cross: unknown key 'sauce'. Did you mean 'source'\?"),
         ("rank = 3", "rank =", r"mine\.toml is not valid TOML"),
+        (
+            "rank = 3",
+            "datasets.dtt.rank = 3",
+            r"mine\.toml: \[methods\.zip\.datasets\.dtt\] names no data set",
+        ),
     ],
 )
 def test_a_malformed_suite_is_refused(tmp_path, old, new, message):

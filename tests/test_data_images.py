@@ -121,23 +121,24 @@ def test_a_whole_batch_is_its_images_one_by_one():
         torch.testing.assert_close(one, together[i : i + 1], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [None, (0.5, 1.0)])
 @pytest.mark.parametrize("size", [(300, 400), (64, 64), (30, 200)])
-def test_rectangles_are_distributed_like_torchvisions(size):
+def test_rectangles_are_distributed_like_torchvisions(size, scale):
     height, width = size
-    boxes = crop.rectangles(crop.draw(1500, stream()), height, width).double()
+    boxes = crop.rectangles(crop.draw(1500, stream()), height, width, scale).double()
     top, left, tall, wide = boxes.T
     assert (top >= 0).all() and (left >= 0).all() and (tall >= 1).all() and (wide >= 1).all()
     assert (top + tall <= height).all() and (left + wide <= width).all()
     torch.manual_seed(0)
     blank = Image.new("L", (width, height))
     theirs = torch.tensor(
-        [RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(1500)],
+        [RandomResizedCrop.get_params(blank, list(scale or (0.08, 1)), [3 / 4, 4 / 3]) for _ in range(1500)],
         dtype=torch.float64,
     )
-    scale = torch.tensor([height, width, height, width])
-    spread = theirs.std(0) / scale
-    assert ((boxes.mean(0) - theirs.mean(0)).abs() / scale < 0.15 * spread + 1e-9).all()
-    assert ((boxes.std(0) / scale - spread).abs() < 0.15 * spread + 1e-9).all()
+    unit = torch.tensor([height, width, height, width])
+    spread = theirs.std(0) / unit
+    assert ((boxes.mean(0) - theirs.mean(0)).abs() / unit < 0.15 * spread + 1e-9).all()
+    assert ((boxes.std(0) / unit - spread).abs() < 0.15 * spread + 1e-9).all()
 
 
 def test_an_extreme_shape_falls_back_to_a_central_crop():
@@ -161,6 +162,19 @@ def test_crops_depend_on_the_generator_alone(files):
         range(3), other
     )
     assert torch.equal(used.get_state(), other.get_state())  # as many numbers, whatever the images' sizes
+
+
+def test_another_size_is_resampled_straight_from_the_originals(files):
+    """Not by way of the view's size; a crop shows the same part of the image at any size."""
+    folder, items = files
+    images, small = FileImages(folder, items, View(32), True), FileImages(folder, items, View(12), True)
+    assert torch.equal(images.pixels([0, 2], 12), small.pixels([0, 2]))
+    assert torch.equal(images.crops([0, 2], stream(7), 12), small.crops([0, 2], stream(7)))
+    assert images.pixels([0]).shape[-1] == 32  # and what is held at one size is not given at another
+    raw = torch.arange(3 * 3 * 16 * 16).view(3, 3, 16, 16).to(torch.uint8)
+    held, tiny = (MemoryImages(raw, torch.zeros(3).long(), View(size)) for size in (16, 12))
+    assert torch.equal(held.pixels([1], 12), tiny.pixels([1]))
+    assert torch.equal(held.crops([1], stream(7), 12), tiny.crops([1], stream(7)))
 
 
 def test_half_of_the_crops_are_mirrored():

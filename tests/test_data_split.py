@@ -1,10 +1,19 @@
 """Few-shot sampling is CoOp's, image by image; base and new classes."""
 
+import hashlib
+import json
 import random
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from bench.data.split import Item, Split, base_and_new, few_shot, only
+from bench.data.card import load_card
+from bench.data.split import Item, Split, base_and_new, few_shot, loader_shuffles, only
+
+GOLDEN = Path(__file__).parent / "golden"
+PUBLISHED = json.loads((GOLDEN / "few_shot_draws.json").read_text())
+SVHN = json.loads((GOLDEN / "authors" / "svhn.json").read_text())
 
 # Classes appear in the order c, a, b in train and a, c, b in val; b has 3 images in train, c has 3 in val.
 TRAIN = [Item(f"{c}{i}", l) for i in range(7) for c, l in (("c", 2), ("a", 0), ("b", 1)) if c != "b" or i < 3]
@@ -22,6 +31,40 @@ EXPECTED = {
 def test_few_shot_is_coops(seed):
     train, val = few_shot(TRAIN, VAL, shots=4, seed=seed)
     assert (" ".join(i.image for i in train), " ".join(i.image for i in val)) == EXPECTED[seed]
+
+
+def by_runs(runs: Sequence[Sequence[int]]) -> list[Item]:
+    """A list of a split file from its runs [label, count]: an item is named by its position."""
+    labels = [label for label, count in runs for _ in range(count)]
+    return [Item(str(position), label) for position, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"), [(name, draw) for name in PUBLISHED for draw in PUBLISHED[name]["draws"]]
+)
+def test_few_shot_draws_what_was_published(name, draw):
+    """Seven real split files, 1 to 16 shots, three seeds: number and sha256 of the positions drawn."""
+    published = PUBLISHED[name]
+    lists = by_runs(published["train_labels"]), by_runs(published["val_labels"])
+    shots, seed = map(int, draw.split("-"))
+    for part, items in zip(("train", "val"), few_shot(*lists, shots, seed), strict=True):
+        digest = hashlib.sha256(",".join(item.image for item in items).encode()).hexdigest()
+        assert [len(items), digest] == published["draws"][draw][part]
+
+
+@pytest.mark.parametrize("draw", SVHN["draws"], ids=lambda draw: f"{draw['shots']}-{draw['seed']}")
+def test_the_svhn_draw_is_the_official_loaders(draw):
+    train, val, test = (by_runs(list(enumerate(SVHN[part]))) for part in ("train", "val", "test"))
+    split = Split(("0", "1", "2"), tuple(train), tuple(val), tuple(test))
+    drawn = few_shot(train, val, draw["shots"], draw["seed"], loader_shuffles(split))
+    for part, items in zip(("train", "val"), drawn, strict=True):
+        assert [int(item.image) for item in items] == draw[part]
+    assert drawn != few_shot(train, val, draw["shots"], draw["seed"])
+
+
+def test_only_svhn_asks_for_the_loaders_shuffles():
+    assert load_card("svhn").shuffled
+    assert not load_card("eurosat").shuffled
 
 
 def test_one_shot_takes_one_validation_image():

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from toy import D, S, ToyBackbone, ToyLab, toy_cell, toy_trial, trial_of
 
-from bench.blackbox import BlackBox, BudgetSpent
+from bench.blackbox import Batch, BlackBox, BudgetSpent, cross_entropy
 from bench.errors import UserError
+from bench.loader import Sample
 from bench.method import Method
 from bench.params import make_params, parse_value
 from bench.plugins import METHODS as FOUND
@@ -98,11 +99,12 @@ def test_the_prompt_moves(name: str) -> None:
     assert not torch.equal(trial.deployed.state, method.prompt(method.x0).state)
 
 
-def test_a_long_run_begins_as_a_short_one() -> None:
-    """The budget stops ZIP and changes nothing before."""
-    _, short = run("zip", budget=100)
-    _, long = run("zip", budget=300)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_long_run_begins_as_a_short_one(name: str) -> None:
+    """The budget stops a method and changes nothing before; the reports rely on it where a class says so."""
+    (method, short), (_, long) = run(name, budget=100), run(name, budget=300)
     points, more = short.trace.points, long.trace.points
+    assert method.schedule == "free"
     assert points[:-1] == more[: len(points) - 1]
     assert points[-1].accuracy == next(p for p in more if p.queries == 100).accuracy
 
@@ -237,6 +239,14 @@ def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
     assert method.n_params == 3 * (16**2 - 12**2)
 
 
+def test_bars_step_is_the_same_whatever_the_budget_and_decays_over_the_epochs() -> None:
+    """40 images in batches of 8: 5 steps an epoch, 0.9 * 5 * 1000 until the last step's length."""
+    short, long = (small("bar", budget=budget)[0] for budget in (60, 5000))
+    assert [short.step(k) for k in range(1, 9)] == [long.step(k) for k in range(1, 9)]
+    assert long.step(1) == pytest.approx(0.1 + 9.9 * (1 - 1 / 4500) ** 0.9)
+    assert long.step(4500) == long.step(9999) == 0.1
+
+
 def test_bars_focal_loss_by_hand() -> None:
     method, _ = small("bar")
     logits = torch.tensor([[[2.0, 0.0]]])
@@ -252,6 +262,18 @@ def test_vp_leaves_the_middle_alone() -> None:
     assert not torch.equal(sent[:, :, :2], batch.images[:, :, :2])
 
 
+def test_vps_border_is_added_and_clamped_only_where_asked() -> None:
+    batch = next(toy_trial(("pixels",)).box.batches())
+    plain, clamped = (
+        build("vp", toy_trial(("pixels",)).box, border=2, clamp=clamp) for clamp in (False, True)
+    )
+    sums, sent = (method.prompt(plain.x0).pixels(batch) for method in (plain, clamped))
+    assert sums.min() < 0 and sums.max() > 1
+    assert torch.equal(sent, sums.clamp(0, 1))
+    corner = plain.x0.view(3, -1)[:, 0]  # the first entry of each channel is its top left pixel
+    torch.testing.assert_close(sums[:, :, 0, 0], batch.images[:, :, 0, 0] + 0.5 * corner)
+
+
 # BPT-VLM, BBT, CraFT, CoOp
 
 
@@ -263,13 +285,108 @@ def test_population_methods_pay_for_every_pass() -> None:
     assert trial.meter.spent == 6 * 5 * 2
 
 
-def test_crafts_refinement_pays_for_its_batches_and_starts_as_the_identity() -> None:
-    _, trial = run("craft", budget=6 * 5 + 5)
-    assert trial.meter.spent == 6 * 5 + 5
-    fresh, _ = small("craft")
-    logits = torch.randn(2, 3, 4)
-    torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits)
-    assert not torch.allclose(trial.deployed.head(logits), logits)
+def test_bptvlms_port_pays_for_whole_batches_alone_and_deploys_by_the_mean_so_far() -> None:
+    """40 images in batches of 16: 2 queries a candidate where a whole pass takes 3."""
+    access, budget = load_method("bptvlm").access, 15 * 2 * 3
+    trial = toy_trial(access, method="bptvlm", budget=budget, batch_size=16, augment=True)
+    method: Any = build("bptvlm", trial.box, **SMALL["bptvlm"], fitness="port")
+    losses: list[float] = []
+    reports: list[float] = []
+    logits, report = trial.logits, trial.report
+
+    def ask(batch: Batch, prompts: Any) -> Tensor:
+        answer = logits(batch, prompts)
+        losses.append(cross_entropy(answer, batch.labels).item())
+        return answer
+
+    def keep(prompt: Any) -> None:
+        report(prompt)
+        reports.append(len(losses))
+
+    trial.logits, trial.report = ask, keep  # type: ignore[method-assign]
+    trial.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    assert (trial.meter.spent, trial.meter.image_queries) == (90, 90 * 16)
+    lowest, expected = float("inf"), [0]
+    for n, loss in enumerate(losses):
+        mean = loss if n % 2 == 0 else (losses[n - 1] + loss) / 2
+        if mean < lowest:
+            lowest = mean
+            expected.append(n + 1)
+    assert reports == expected
+
+
+def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> None:
+    """6 candidates on 5 batches, then one epoch: 5 batches of 8, or 3 of 16 where the last has 8 images."""
+    for batch_size, queries, images in ((8, 6 * 5 + 5, 7 * 40), (16, 6 * 3 + 3, 7 * 40)):
+        _, trial = run("craft", budget=queries, batch_size=batch_size)
+        assert (trial.meter.spent, trial.meter.image_queries) == (queries, images)
+    fresh: Any = small("craft")[0]
+    weights, C, h = fresh.x0[fresh.params.intrinsic :], 4, fresh.params.hidden
+    for part, inputs in zip(weights.split([h * C + h, C * h + C]), (C, h), strict=True):
+        assert 0.9 * inputs**-0.5 < part.abs().max() <= inputs**-0.5
+    net = nn.Sequential(nn.Linear(C, h), nn.ReLU(), nn.Linear(h, C))
+    nn.utils.vector_to_parameters(weights, net.parameters())
+    logits = torch.randn(2, 3, C)
+    torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits + net(logits))
+
+
+def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
+    """KL(refined || logits), as kl_div(log_softmax(logits), softmax(refined)) has it."""
+    method: Any = small("craft")[0]
+    method.weights = method.x0[method.params.intrinsic :]
+    logits, labels = torch.randn(1, 5, 4), torch.arange(5) % 4
+    refined = method.refine(logits, method.weights)
+    kl = nn.functional.kl_div(logits[0].log_softmax(1), refined[0].softmax(1), reduction="batchmean")
+    expected = nn.functional.cross_entropy(logits[0], labels) + method.params.consistency * kl
+    torch.testing.assert_close(method.fitness(logits, labels), expected[None])
+
+
+@pytest.mark.parametrize(("shots", "candidates"), [(1, 500), (2, 1000), (4, 1000), (8, 2000), (16, 2000)])
+def test_crafts_refinement_is_held_for_a_quarter_of_the_authors_candidates(
+    shots: int, candidates: int
+) -> None:
+    method: Any = small("craft", shots=shots)[0]
+    assert method.warm_candidates == candidates
+    assert build("craft", toy_trial().box, **SMALL["craft"], evaluations=40, warm=1.0).warm_candidates == 40
+
+
+def test_craft_scores_candidates_on_crops_that_stay_and_trains_on_fresh_ones() -> None:
+    method, trial = small("craft", augment=True, budget=2 * (6 * 5 + 5))
+    sent: list[Sample] = []
+    charge = trial._charge
+
+    def pay(queries: int, batch: Batch) -> None:
+        charge(queries, batch)
+        sent.append(trial.loader.behind(batch))
+
+    trial._charge = pay  # type: ignore[method-assign]
+    trial.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    scored, trained = sent[:5] + sent[10:15], sent[5:10] + sent[15:]
+    assert [batch.crop_seed for batch in scored[:5]] == [batch.crop_seed for batch in scored[5:]]
+    assert len({batch.crop_seed for batch in (*scored[:5], *trained)}) == 15
+    assert {batch.crop_scale for batch in sent} == {(0.5, 1.0)}
+
+
+def test_bbts_projection_may_start_as_pytorch_does_and_its_z_may_be_unbounded() -> None:
+    method: Any = build("bbt", toy_trial().box, intrinsic=16, population=6, std=0.0, bound=0.0, sigma=50.0)
+    assert 0.9 / 4 < method.A.abs().max() <= 1 / 4
+    assert method.cma().ask().abs().max() > 5
+
+
+def test_what_bbt_deploys() -> None:
+    for deploy in ("mean", "best", "sample"):
+        method: Any = build("bbt", toy_trial().box, intrinsic=16, population=6, deploy=deploy)
+        es, again = method.cma(), method.cma()
+        for one in (es, again):
+            one.tell(one.ask().square().sum(1))
+        chosen = method.chosen(es)
+        drawn = again.ask().mean(0)  # what the distribution gives next
+        expected = {"mean": again.x, "best": again.best, "sample": drawn}[deploy]
+        torch.testing.assert_close(chosen, expected)
 
 
 def test_bptvlm_projections_have_the_papers_moments() -> None:
@@ -290,18 +407,22 @@ def test_coop_follows_the_true_gradient() -> None:
     assert load_method("coop").white_box
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_schedule_that_is_called_free_does_not_depend_on_the_budget(name: str) -> None:
-    """A run of 100 queries is the beginning of that of 300; the reports rely on what the class says of it."""
-    (method, short), (_, long) = run(name, budget=100), run(name, budget=300)
-    begun = [(point.queries, point.accuracy) for point in short.trace.points if point.queries < 100]
-    same = begun == [(point.queries, point.accuracy) for point in long.trace.points][: len(begun)]
-    assert len(begun) > 2
-    assert method.schedule == "budget" or same
+@pytest.mark.parametrize(("shots", "epochs"), [(1, 50), (2, 100), (4, 100), (8, 200), (16, 200)])
+def test_coops_epochs_follow_the_shots_and_its_rate_the_epochs(shots: int, epochs: int) -> None:
+    method, _ = small("coop", shots=shots)
+    assert method.epochs == epochs
+    rates = [method.rate(epoch) for epoch in range(epochs)]
+    assert rates[:2] == [1e-5, 0.002] and rates[1:] == sorted(rates[1:], reverse=True)
+    assert 0 < rates[-1] < 1e-5
 
 
-def test_the_methods_whose_schedule_ends_with_the_budget() -> None:
-    assert {name for name in METHODS if load_method(name).schedule == "budget"} == {"bar", "coop", "craft"}
+def test_coop_sends_batches_of_32_and_ends_after_its_epochs() -> None:
+    """40 images: one batch of 32 an epoch."""
+    trial = toy_trial(load_method("coop").access, method="coop", budget=300, batch_size=36)
+    method = build("coop", trial.box, epochs=7)
+    trial.report(method.prompt(method.x0))
+    method.tune()
+    assert (trial.meter.spent, trial.meter.image_queries) == (7, 7 * 32)
 
 
 # Loading

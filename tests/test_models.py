@@ -9,10 +9,12 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from tiny_clip import tiny_clip, tiny_config, tokenizer
 from torch import nn
+from torchvision.transforms import Normalize
 
 from bench.errors import UserError
 from bench.mini import model as mini
@@ -333,11 +335,13 @@ def test_the_same_features_on_a_gpu(tiny_arch: str) -> None:
 # ---- encoders
 
 
-def test_an_encoder_is_the_class_token_of_the_last_layer() -> None:
+def test_an_encoder_is_the_class_token_before_the_last_layer_norm() -> None:
     encoder = load_encoder("vit_tiny_patch16_224:random")
     images = torch.rand(2, 3, 224, 224)
-    vit = encoder.module.vit
-    expected = vit.forward_features((images - 0.5) / 0.5)[:, 0]  # this model's own mean and deviation
+    vit, blocks = encoder.module.vit, []
+    vit.blocks[-1].register_forward_hook(lambda module, given, output: blocks.append(output))
+    vit.forward_features(Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)(images))
+    expected = blocks[0][:, 0]  # what leaves the last block, of images as CLIP wants them
     assert encoder.embed_dim == expected.shape[1] == 192
     assert torch.allclose(encoder.encode_images(images), expected, atol=1e-5)
     assert encoder.encode_images(torch.rand(2, 3, 64, 64)).shape == (

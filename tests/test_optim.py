@@ -32,10 +32,11 @@ def estimates(optimiser: SPSA | RGF | OpenES, rounds: int) -> torch.Tensor:
     "optimiser",
     [
         SPSA(ZERO, rng(), SPSASettings(directions=5)),
-        RGF(ZERO, rng(), beta=0.01, directions=5, scale=float(N)),
+        RGF(ZERO, rng(), beta=0.01, directions=5),
+        RGF(ZERO, rng(), beta=0.01, directions=5, drawn=4 * N),
         OpenES(ZERO, rng(), lr=0.1, sigma=0.01, directions=5),
     ],
-    ids=lambda o: type(o).__name__,
+    ids=["spsa", "rgf", "rgf of a part", "openes"],
 )
 def test_the_estimate_is_unbiased_on_a_linear_function(optimiser: SPSA | RGF | OpenES) -> None:
     g = estimates(optimiser, 4000)
@@ -104,7 +105,7 @@ def test_it_descends_a_quadratic(name: str) -> None:
     optimiser = {
         "spsa": lambda: SPSA(start, rng(), SPSASettings(a=0.05)),
         "spsa-gc": lambda: SPSA(start, rng(), SPSASettings(a=0.01, momentum=0.8)),
-        "rgf": lambda: RGF(start, rng(), beta=0.01, directions=5, scale=float(N)),
+        "rgf": lambda: RGF(start, rng(), beta=0.01, directions=5),
         "openes": lambda: OpenES(start, rng(), lr=0.02, sigma=0.05, directions=5),
         "cmaes": lambda: CMAES(start, 0, sigma=0.3, population=12),
         "sep-cmaes": lambda: CMAES(start, 0, sigma=0.3, population=12, separable=True),

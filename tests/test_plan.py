@@ -1,5 +1,6 @@
 """From flags to cells."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from bench.errors import UserError
 from bench.plan import make_cells, make_plan, parse_variants
 from bench.record import Hashes
-from bench.resolve import Resolved
+from bench.resolve import Resolved, params_in_force
 from bench.store import Store
 from bench.suite import Suite, Transfer
 
@@ -39,6 +40,18 @@ def test_every_combination_of_values_is_a_row_and_the_value_in_force_is_the_meth
     assert parse_variants(SUITE, ["zip"], ["zip.a=0.1"])["zip"] == [()]  # 0.1 is the suite's value
     assert parse_variants(SUITE, ["zip"], ["zip.a=0.01"])["zip"] == [(("a", 0.01),)]
     assert parse_variants(SUITE, ["zip", "manual"], [])["manual"] == [()]
+
+
+def test_a_suite_may_hold_values_for_one_data_set() -> None:
+    suite = replace(SUITE, methods={"zip": {"a": 0.1, "datasets": {"y": {"a": 0.2, "rank": 3}}}})
+
+    def in_force(name: str) -> tuple[float, int]:
+        params = params_in_force(suite, "zip", name)
+        return params.a, params.rank
+
+    assert (in_force("x"), in_force("y"), in_force("elsewhere")) == ((0.1, 5), (0.2, 3), (0.1, 5))
+    assert parse_variants(suite, ["zip"], ["zip.a=0.1"])["zip"] == [(("a", 0.1),)]  # on y it is an override
+    assert parse_variants(suite, ["zip"], ["zip.c=0.01"])["zip"] == [()]
 
 
 @pytest.mark.parametrize(

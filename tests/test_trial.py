@@ -115,6 +115,27 @@ def test_a_pass_covers_the_train_set_once_in_order() -> None:
     torch.testing.assert_close(losses, expected.repeat(2))
 
 
+def test_smaller_batches_and_a_last_one_that_is_kept() -> None:
+    box = toy_trial(batch_size=24).box
+    assert [len(batch) for batch in islice(box.batches(16), 4)] == [16, 16, 16, 16]
+    assert [len(batch) for batch in islice(box.batches(16, keep_last=True), 4)] == [16, 16, 8, 16]
+    assert [len(batch) for batch in islice(box.batches(99, keep_last=True), 3)] == [24, 16, 24]
+    epoch = torch.cat([batch.index for batch in islice(box.batches(16, keep_last=True), 3)])
+    assert sorted(epoch.tolist()) == list(range(40))
+
+
+def test_a_frozen_pass_shows_every_image_once_and_the_same_crops_again() -> None:
+    trial, again = toy_trial(augment=True), toy_trial(augment=True)
+    one, two = trial.box.frozen_pass((0.5, 1.0)), again.box.frozen_pass((0.5, 1.0))
+    assert torch.cat([batch.index for batch in one]).tolist() == list(range(40))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(one, two, strict=True))
+    assert {trial.loader.behind(batch).crop_scale for batch in one} == {(0.5, 1.0)}
+    trial = toy_trial(augment=False)
+    plain = trial.box.frozen_pass()
+    assert not all(torch.equal(a.images, b.images) for a, b in zip(one, plain, strict=True))
+    assert {trial.loader.behind(batch).crop_seed for batch in plain} == {None}
+
+
 def test_a_large_pass_is_worked_out_anew_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = toy_trial(("visual tokens",), batch_size=16)
     prompt = Prompt(tokens=torch.ones(2, E))

@@ -26,12 +26,18 @@ class ToyImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pixels(self, index: Tensor) -> Tensor:
-        return self.data[index]
+    def pixels(self, index: Tensor, size: int | None = None) -> Tensor:
+        return self.data[index] if size is None else F.interpolate(self.data[index], size)
 
-    def crops(self, index: Tensor, generator: torch.Generator) -> Tensor:
+    def crops(
+        self,
+        index: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
         shift = torch.randint(S, (1,), generator=generator).item()
-        return self.data[index].roll(shift, -1)
+        return self.pixels(index, size).roll(shift, -1)
 
 
 @dataclass(frozen=True)

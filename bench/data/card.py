@@ -113,6 +113,7 @@ class Card:
     download: tuple[Download, ...] = ()
     names: dict[str, str] = field(default_factory=dict)  # reader "folder": folder name -> class name
     shared_names: tuple[str, ...] = ()  # class names that two classes carry in the source itself
+    shuffled: bool = False  # the official loader shuffles before the few-shot draw: split.loader_shuffles
 
     def __post_init__(self) -> None:
         if self.reader not in READERS:
@@ -145,6 +146,8 @@ class Card:
         facts = asdict(self)
         for prose in ("title", "licence", "sources", "citation", "notes", "download", "images"):
             del facts[prose]
+        if not self.shuffled:
+            del facts["shuffled"]  # so that the cards which do not need it keep their hashes
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-SCALE = (0.08, 1.0)  # share of the image's area
+SCALE = (0.08, 1.0)  # share of the image's area, where a method does not ask for another
 RATIO = (3 / 4, 4 / 3)  # width / height
 TRIES = 10
 DRAWS = 2 * TRIES + 3
@@ -27,13 +27,16 @@ def draw(n: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, DRAWS, generator=generator, dtype=torch.float64, device=generator.device).cpu()
 
 
-def rectangles(draws: Tensor, height: int, width: int) -> Tensor:
+def rectangles(draws: Tensor, height: int, width: int, scale: tuple[float, float] | None = None) -> Tensor:
     """Crops (top, left, height, width) in pixels, int64 [n, 4], of images of one size.
+
+    scale: the smallest and the largest share of the image's area; None: SCALE.
 
     torchvision's RandomResizedCrop: an area share and a log-uniform aspect ratio are tried up to TRIES
     times until the rectangle fits; if none does, the largest central crop of a permitted ratio is taken.
     """
-    area = height * width * (SCALE[0] + (SCALE[1] - SCALE[0]) * draws[:, :TRIES])  # [n, TRIES]
+    least, most = scale or SCALE
+    area = height * width * (least + (most - least) * draws[:, :TRIES])  # [n, TRIES]
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     ratio = torch.exp(low + (high - low) * draws[:, TRIES : 2 * TRIES])
     w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()

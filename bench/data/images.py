@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 
@@ -63,14 +63,27 @@ class ImageSet(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
-    @abstractmethod
-    def pixels(self, index: Index) -> Tensor:
-        """[b, 3, S, S]: open_clip's evaluation transform before normalisation."""
+    def _view(self, size: int | None) -> View:
+        return replace(self.view, size=size or self.view.size)
 
     @abstractmethod
-    def crops(self, index: Index, generator: torch.Generator) -> Tensor:
-        """[b, 3, S, S]: random resized crops (area 0.08-1, ratio 3/4-4/3, bicubic), half of them mirrored.
+    def pixels(self, index: Index, size: int | None = None) -> Tensor:
+        """[b, 3, S, S]: open_clip's evaluation transform before normalisation.
 
+        size: S, in pixels, resampled straight from the original; None: the view's.
+        """
+
+    @abstractmethod
+    def crops(
+        self,
+        index: Index,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """[b, 3, S, S]: random resized crops (ratio 3/4-4/3, bicubic), half of them mirrored.
+
+        size: as in `pixels`. scale: smallest and largest share of the area; None: crop.SCALE, 0.08-1.
         Takes crop.DRAWS numbers an image from `generator` and nothing else: a CPU generator in the same
         state gives the same crops on any device.
         """
@@ -88,19 +101,25 @@ class MemoryImages(ImageSet):
         super().__init__(labels, digest.hexdigest(), view, device)
         self._raw = images.to(self.device)
 
-    def pixels(self, index: Index) -> Tensor:
-        raw = self._raw[as_tensor(index).to(self.device)]
-        if raw.shape[-2:] == (self.view.size, self.view.size):
+    def pixels(self, index: Index, size: int | None = None) -> Tensor:
+        raw, view = self._raw[as_tensor(index).to(self.device)], self._view(size)
+        if raw.shape[-2:] == (view.size, view.size):
             return raw.float() / 255
         pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in raw.cpu()]
-        resized = [clean(picture, self.view) for picture in pictures]
+        resized = [clean(picture, view) for picture in pictures]
         return torch.stack(resized).to(self.device).float() / 255
 
-    def crops(self, index: Index, generator: torch.Generator) -> Tensor:
+    def crops(
+        self,
+        index: Index,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
         raw = self._raw[as_tensor(index).to(self.device)]
         draws = crop.draw(len(raw), generator)
-        boxes = crop.rectangles(draws, *raw.shape[-2:])
-        return crop.resample(raw, boxes, crop.flips(draws), self.view.size)
+        boxes = crop.rectangles(draws, raw.shape[2], raw.shape[3], scale)
+        return crop.resample(raw, boxes, crop.flips(draws), self._view(size).size)
 
 
 class FileImages(ImageSet):
@@ -127,24 +146,31 @@ class FileImages(ImageSet):
         self._held: dict[tuple[str, int], Tensor] = {}
         self._bytes = 0
 
-    def pixels(self, index: Index) -> Tensor:
-        ready = _parallel(self._clean, as_tensor(index).tolist())
+    def pixels(self, index: Index, size: int | None = None) -> Tensor:
+        view = self._view(size)
+        ready = _parallel(lambda i: self._clean(i, view), as_tensor(index).tolist())
         if not ready:
-            return torch.zeros(0, 3, self.view.size, self.view.size, device=self.device)
+            return torch.zeros(0, 3, view.size, view.size, device=self.device)
         return torch.stack(ready).to(self.device).float() / 255
 
-    def crops(self, index: Index, generator: torch.Generator) -> Tensor:
-        rows = as_tensor(index).tolist()
+    def crops(
+        self,
+        index: Index,
+        generator: torch.Generator,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        rows, side = as_tensor(index).tolist(), self._view(size).size
         draws = crop.draw(len(rows), generator)
-        out = torch.empty(len(rows), 3, self.view.size, self.view.size, device=self.device)
+        out = torch.empty(len(rows), 3, side, side, device=self.device)
         mirrored = crop.flips(draws)
         for i, image in enumerate(_parallel(self._whole, rows)):
-            box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2])[0]
-            out[i] = crop.resample_one(image, box, mirrored[i], self.view.size, self.device)
+            box = crop.rectangles(draws[i : i + 1], image.shape[1], image.shape[2], scale)[0]
+            out[i] = crop.resample_one(image, box, mirrored[i], side, self.device)
         return out
 
-    def _clean(self, i: int) -> Tensor:
-        return self._hold("clean", i, lambda: clean(decode(self._paths[i]), self.view))
+    def _clean(self, i: int, view: View) -> Tensor:
+        return self._hold(f"clean {view.size}", i, lambda: clean(decode(self._paths[i]), view))
 
     def _whole(self, i: int) -> Tensor:
         return self._hold("whole", i, lambda: F.pil_to_tensor(decode(self._paths[i]).convert("RGB")))

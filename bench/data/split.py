@@ -3,7 +3,8 @@
 import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,19 +38,41 @@ class Split:
 
 
 def few_shot(
-    train: Sequence[Item], val: Sequence[Item], shots: int, seed: int
+    train: Sequence[Item],
+    val: Sequence[Item],
+    shots: int,
+    seed: int,
+    shuffled: Iterable[int] = (),
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """CoOp's few-shot draw: `shots` training images a class, then min(shots, 4) validation images a class.
 
     Repeats Dassl's `generate_fewshot_dataset` (`repeat=False`, as in its current version) called by CoOp's
     data sets after `random.seed(seed)`: one generator for both splits, classes in order of first
     appearance, `sample` for a class with enough images, all of them (and no draw) for a smaller one.
-    Releases of Dassl before that default drew with replacement for classes smaller than `shots`, so those
-    classes alone can differ from runs made with them.
+    Releases of Dassl before that default drew with replacement for classes smaller than `shots`. That draw
+    takes numbers from the same generator, so such a class and every class after it can differ from runs made
+    with them.
+
+    shuffled: lengths of lists that the official loader shuffles on the same generator before the draw, in
+    its order (see `loader_shuffles`). What is shuffled does not matter; how many numbers are taken does.
     """
     rng = random.Random(seed)
+    for length in shuffled:
+        rng.shuffle(list(range(length)))
     drawn = _sample(train, shots, rng)  # train before val: the order decides what the generator yields
     return drawn, _sample(val, min(shots, 4), rng)
+
+
+def loader_shuffles(split: Split) -> list[int]:
+    """Lengths of the lists that SVHN's official loader shuffles before the draw, in its order.
+
+    The loader of BlackVIP's and ZIP's repositories (datasets/svhn.py) divides the image folders anew in every
+    run, also where the split file is there: class by class it shuffles all training images, which the split
+    shares out to train and val, and then the test images.
+    """
+    tuned = Counter(item.label for item in (*split.train, *split.val))
+    scored = Counter(item.label for item in split.test)
+    return [count[label] for label in range(len(split.classes)) for count in (tuned, scored)]
 
 
 def _sample(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Item, ...]:

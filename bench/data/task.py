@@ -10,7 +10,7 @@ from bench.cell import ELSEWHERE, PROTOCOLS, SCORES
 from bench.data.card import Card, joint_hash, load_card
 from bench.data.images import ImageSet, View
 from bench.data.source import Source, open_source
-from bench.data.split import Item, base_and_new, few_shot, only
+from bench.data.split import Item, base_and_new, few_shot, loader_shuffles, only
 from bench.errors import UserError, did_you_mean
 from bench.paths import data_root
 
@@ -75,14 +75,14 @@ def load_task(
 
     loader = _Loader(view, Path(root) if root else data_root(), score, device)
     card, source = loader.open(dataset)
-    train, val = few_shot(
-        source.split.train, source.split.val, shots, seed
-    )  # drawn before halving, as CoOp does
+    split = source.split
+    shuffled = loader_shuffles(split) if card.shuffled else ()
+    train, val = few_shot(split.train, split.val, shots, seed, shuffled)  # before halving, as CoOp does
     if not train:
         raise UserError(
             f"{dataset} has no training images, so nothing can be tuned on it: use it as a target."
         )
-    classes = source.split.classes
+    classes = split.classes
     if elsewhere:
         tests = {name: loader.test(name) for name in targets}
     elif protocol == "few-shot":

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
@@ -34,12 +35,17 @@ class Encoder:
 
 
 class ClassToken(nn.Module):
-    """A timm ViT read at the class token of its last layer, behind its own resizing and normalisation."""
+    """A timm ViT read at the class token of its last block, before the last layer norm.
 
-    def __init__(self, vit: Any, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    Both are BlackVIP's code: it takes the last hidden state, and it sends the encoder the images that are
+    normalised for CLIP, whatever the encoder was trained on.
+    """
+
+    def __init__(self, vit: Any, size: int) -> None:
         super().__init__()
         self.vit, self.size = vit, size
-        self.normalise = Normalize(mean, std)
+        self.vit.norm = nn.Identity()
+        self.normalise = Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[-1] != self.size:
@@ -81,10 +87,5 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
         raise UserError(
             f"the image encoder {arch!r} has no class token; use a ViT such as vit_base_patch16_224.mae"
         )
-    config = resolve_model_data_config(vit)
-    return Encoder(
-        name,
-        ClassToken(vit, config["input_size"][1], config["mean"], config["std"]),
-        vit.num_features,
-        device,
-    )
+    size = resolve_model_data_config(vit)["input_size"][1]
+    return Encoder(name, ClassToken(vit, size), vit.num_features, device)
