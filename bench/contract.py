@@ -25,7 +25,7 @@ from bench.run import rebuild, run_cell
 from bench.suite import load_suite
 from bench.trial import Trial
 
-IMPORTS = ("bench.blackbox", "bench.method", "bench.methods", "bench.optim", "bench.prompt")
+IMPORTS = ("bench.blackbox", "bench.exact", "bench.method", "bench.methods", "bench.optim", "bench.prompt")
 LIBRARIES = (
     "__future__", "collections", "dataclasses", "functools", "itertools", "math", "numpy", "scipy", "torch",
     "typing",
@@ -122,6 +122,10 @@ class Counting:
     @property
     def device(self) -> str:
         return self._inner.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._inner.dtype
 
     @property
     def model(self) -> ModelSpec:

@@ -6,13 +6,12 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from bench.cell import Cell
 from bench.data.images import View
 from bench.data.task import Task, load_task
 from bench.isolation import Seals
 from bench.models import Backbone, Encoder, load_backbone, load_encoder
+from bench.models.backbone import model_dtype
 from bench.models.features import features
-from bench.predictor import LocalPredictor, Predictor
 from bench.prompt import Images
 from bench.protocols import Frozen
 from bench.resolve import Resolved
@@ -22,10 +21,9 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, not what to run. Only the precision moves numbers: with another one a record is stale."""
+    """Where to run, not what to run: no number depends on these but by a GPU's rounding."""
 
     device: str = "cpu"
-    precision: str = "float32"
     data_root: str | None = None
     offline: bool = False
 
@@ -79,33 +77,29 @@ class Lab:
         """Load what a cell needs, so that nothing is loaded while its method runs. Raises UserError."""
         self.task(resolved)
         if resolved.encoder is not None:
-            self.encoder(resolved.encoder)
+            self.encoder(resolved.encoder, resolved.precision)
 
     def broken(self) -> list[str]:
         """What a cell has changed of all this, which it must not."""
         kinds = (self._backbones, self._encoders, self._tasks, self._tables)
         return [path for kept in kinds for path in kept.broken()]
 
-    def backbone(self, name: str) -> Backbone:
-        """The backbone of that name. Raises UserError."""
-        s = self.settings
+    def backbone(self, resolved: Resolved) -> Backbone:
+        """The backbone of a cell. Raises UserError."""
+        s, name, precision = self.settings, resolved.cell.backbone, resolved.precision
         return self._backbones.get(
-            name, lambda: load_backbone(name, device=s.device, precision=s.precision, offline=s.offline)
+            (name, precision), lambda: load_backbone(name, s.device, precision, s.offline)
         )
 
-    def encoder(self, name: str) -> Encoder:
-        """The image encoder of that name. Raises UserError."""
-        s = self.settings
-        return self._encoders.get(name, lambda: load_encoder(name, device=s.device, offline=s.offline))
-
-    def predictor(self, cell: Cell) -> Predictor:
-        """A predictor on the cell's backbone, with nothing kept in it yet."""
-        return LocalPredictor(self.backbone(cell.backbone), self)
+    def encoder(self, name: str, precision: str) -> Encoder:
+        """The image encoder of that name; float64 where the backbone is. Raises UserError."""
+        s, dtype = self.settings, model_dtype(precision)
+        return self._encoders.get((name, dtype), lambda: load_encoder(name, s.device, s.offline, dtype))
 
     def task(self, resolved: Resolved) -> Task:
         """Training images and test sets, the same for every method and budget. Raises UserError."""
         cell = resolved.cell
-        model = self.backbone(cell.backbone)
+        model = self.backbone(resolved)
         view = View(model.image_size, model.resize_mode, model.interpolation)
         key = (
             cell.dataset,
@@ -129,6 +123,22 @@ class Lab:
         if key not in self._splits:
             self._splits[key] = self.task(resolved).split_hash
         return self._splits[key]
+
+
+@dataclass(frozen=True)
+class CellFeatures:
+    """What a cell's predictor and its method get of the lab."""
+
+    lab: Lab
+    precision: str
+
+    def features(self, model: Frozen, images: Images) -> Tensor:
+        """See Lab.features."""
+        return self.lab.features(model, images)
+
+    def encoder(self, name: str) -> Frozen:
+        """The image encoder of that name, in the cell's precision."""
+        return self.lab.encoder(name, self.precision)
 
 
 def open_task(resolved: Resolved, settings: Settings, view: View) -> Task:

@@ -30,10 +30,12 @@ class Sample:
         index: Tensor,
         labels: Tensor,
         device: str,
+        dtype: torch.dtype,
         crop_seed: int | None = None,
         crop_scale: Scale | None = None,
     ) -> None:
-        self.source, self.index, self.labels, self.device = source, index, labels, device
+        self.source, self.index, self.labels = source, index, labels
+        self.device, self.dtype = device, dtype
         self.crop_seed, self.crop_scale = crop_seed, crop_scale
         self.memo: dict[str, Tensor] = {}
         self._images: Tensor | None = None
@@ -62,9 +64,10 @@ class Sample:
 
     def _read(self, size: int | None) -> Tensor:
         if self.crop_seed is None:
-            return self.source.pixels(self.index, size).to(self.device)
+            return self.source.pixels(self.index, size).to(self.device, self.dtype)
         generator = torch.Generator().manual_seed(self.crop_seed)
-        return self.source.crops(self.index, generator, size, self.crop_scale).to(self.device)
+        crops = self.source.crops(self.index, generator, size, self.crop_scale)
+        return crops.to(self.device, self.dtype)
 
     @property
     def batch(self) -> Batch:
@@ -91,8 +94,8 @@ class Sample:
 class Loader:
     """Gives out the batches of one cell."""
 
-    def __init__(self, train: Images, cell: Cell, device: str) -> None:
-        self.train, self.cell, self.device = train, cell, device
+    def __init__(self, train: Images, cell: Cell, device: str, dtype: torch.dtype = torch.float32) -> None:
+        self.train, self.cell, self.device, self.dtype = train, cell, device, dtype
         self._samples: weakref.WeakKeyDictionary[Batch, Sample] = weakref.WeakKeyDictionary()
 
     def behind(self, batch: Batch) -> Sample:
@@ -149,7 +152,7 @@ class Loader:
     ) -> Batch:
         """A new batch of these images."""
         labels = source.labels[index].to(self.device) if labelled else UNKNOWN
-        sample = Sample(source, index, labels, self.device, crop_seed, crop_scale)
+        sample = Sample(source, index, labels, self.device, self.dtype, crop_seed, crop_scale)
         batch = sample.give_out()
         self._samples[batch] = sample
         return batch

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bench import exact
 from bench.blackbox import BlackBox
 from bench.prompt import WHITE_BOX, Prompt
 
@@ -41,7 +42,8 @@ class Method(ABC):
         self.box, self.params, self.seed = box, params, seed
         self.rng = torch.Generator().manual_seed(seed)
         self.setup()
-        self.x0 = self.start()
+        start = self.start()
+        self.x0 = None if start is None else exact.stored(start)
 
     def setup(self) -> None:  # noqa: B027  (nothing to set up is a fine setup)
         """Draw what stays fixed, e.g. projections. Called once, before anything else; spends nothing."""
@@ -53,7 +55,10 @@ class Method(ABC):
 
     @abstractmethod
     def start(self) -> Tensor | None:
-        """The untuned state: flat float32, as `prompt` takes it; None where nothing is tuned. Called once."""
+        """The untuned state: flat, as `prompt` takes it; None where nothing is tuned. Called once.
+
+        A state is float64 and holds float32 numbers, which are what a record keeps (see bench/exact.py).
+        """
 
     @abstractmethod
     def prompt(self, state: Tensor | None) -> Prompt:
@@ -74,5 +79,5 @@ class Method(ABC):
         return WHITE_BOX in self.access
 
     def normal(self, *shape: int, std: float = 1.0) -> Tensor:
-        """Gaussian numbers of the method's own stream, on the box's device."""
-        return (std * torch.randn(*shape, generator=self.rng)).to(self.box.device)
+        """Gaussian numbers of the method's own stream, float64, on the box's device."""
+        return exact.stored(std * exact.normal(*shape, rng=self.rng)).to(self.box.device)

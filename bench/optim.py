@@ -1,5 +1,7 @@
 """Ask/tell optimisers over flat vectors. They know no budgets, no models and no prompts.
 
+They work in float64; an iterate is rounded to float32 numbers after each step (see bench/exact.py).
+
 `ask()` gives candidates [K, n]; `tell(losses)` takes their losses [K], in the same order; `x` is the iterate.
 """
 
@@ -10,10 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import exact
+
+BITS = 12  # of the numbers of a candidate of CMA-ES
+
 
 def segmented_uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
     """Magnitudes U[0.5, 1] with random signs: bounded inverse moments, as SPSA needs (Spall 1992)."""
-    magnitude = 0.5 + 0.5 * torch.rand(shape, generator=rng)
+    magnitude = 0.5 + 0.5 * torch.rand(shape, generator=rng).double()
     return magnitude * (2 * torch.randint(2, shape, generator=rng) - 1)
 
 
@@ -44,10 +50,10 @@ class SPSA:
     """
 
     def __init__(self, x: Tensor, rng: torch.Generator, settings: SPSASettings) -> None:
-        self.x, self.rng, self.settings = x.clone(), rng, settings
+        self.x, self.rng, self.settings = x.double(), rng, settings
         self.clip = clip_norm(settings.clip, x.numel())
         self.k = 0
-        self._m = torch.zeros_like(x)
+        self._m = torch.zeros_like(self.x)
 
     def ask(self) -> Tensor:
         """[2 * directions, n]: first all x + c_k z_j, then all x - c_k z_j."""
@@ -70,7 +76,7 @@ class SPSA:
         step = g + s.momentum * self._m
         if self.clip is not None:
             step = step * min(self.clip / (step.norm().item() + 1e-12), 1.0)
-        self.x = self.x - s.a / (self.k + s.offset) ** s.alpha * step
+        self.x = exact.stored(self.x - s.a / (self.k + s.offset) ** s.alpha * step)
 
 
 def clip_norm(clip: str, n: int) -> float | None:
@@ -101,12 +107,12 @@ class RGF:
     def __init__(
         self, x: Tensor, rng: torch.Generator, *, beta: float, directions: int, drawn: int | None = None
     ) -> None:
-        self.x, self.rng = x.clone(), rng
+        self.x, self.rng = x.double(), rng
         self.beta, self.directions, self.drawn = beta, directions, drawn or x.numel()
 
     def ask(self) -> Tensor:
         """[1 + directions, n]: the pivot x, then x + beta u_j."""
-        u = torch.randn(self.directions, self.drawn, generator=self.rng).to(self.x)
+        u = exact.normal(self.directions, self.drawn, rng=self.rng).to(self.x)
         self._u = (u / u.norm(dim=1, keepdim=True))[:, : self.x.numel()]
         return torch.cat([self.x[None], self.x + self.beta * self._u])
 
@@ -118,7 +124,7 @@ class RGF:
 
     def tell(self, losses: Tensor, step: float) -> None:
         """Move x."""
-        self.x = self.x - step * self.gradient(losses)
+        self.x = exact.stored(self.x - step * self.gradient(losses))
 
 
 class OpenES:
@@ -128,12 +134,12 @@ class OpenES:
     """
 
     def __init__(self, x: Tensor, rng: torch.Generator, *, lr: float, sigma: float, directions: int) -> None:
-        self.x, self.rng = x.clone(), rng
+        self.x, self.rng = x.double(), rng
         self.lr, self.sigma, self.directions = lr, sigma, directions
 
     def ask(self) -> Tensor:
         """[2 * directions, n]: first all x + sigma e_j, then all x - sigma e_j."""
-        self._e = torch.randn(self.directions, self.x.numel(), generator=self.rng).to(self.x)
+        self._e = exact.normal(self.directions, self.x.numel(), rng=self.rng).to(self.x)
         return torch.cat([self.x + self.sigma * self._e, self.x - self.sigma * self._e])
 
     def gradient(self, losses: Tensor) -> Tensor:
@@ -143,7 +149,7 @@ class OpenES:
 
     def tell(self, losses: Tensor) -> None:
         """Move x."""
-        self.x = self.x - self.lr * self.gradient(losses)
+        self.x = exact.stored(self.x - self.lr * self.gradient(losses))
 
 
 class CMAES:
@@ -151,9 +157,13 @@ class CMAES:
 
     The step size is adapted along the path of the mean (CSA), as the tutorial has it and as the library did
     when CraFT's and BPT-VLM's rows were made (3.3, 4.0); 4.5 would take another rule from 300 dimensions on.
+    What the library is told of its candidates stays as it was drawn; what leaves it is rounded to BITS
+    significant bits, far less than a candidate's own spread. turned: see `_draw`.
     separable: diagonal covariance, O(n) instead of O(n^2) memory and time. Measured in 4,000 dimensions with
     a population of 15: full, 0.2 s a generation and 0.4 GB; separable, 5 ms.
     """
+
+    turned = True
 
     def __init__(
         self,
@@ -165,14 +175,14 @@ class CMAES:
         bounds: tuple[float, float] | None = None,
         separable: bool = False,
     ) -> None:
-        import cma  # half a second, and only these methods need it
+        import cma  # a second, and only these methods need it
         from cma.sigma_adaptation import CMAAdaptSigmaCSA
 
-        self._like = x
-        numbers = np.random.default_rng(seed)
+        self._like = x.double()
+        self._numbers = np.random.default_rng(seed)
         options = {
             "popsize": population,
-            "randn": lambda *shape: numbers.standard_normal(shape),
+            "randn": self._draw,
             "seed": float("nan"),  # any number would go to np.random.seed
             "bounds": list(bounds) if bounds else [None, None],
             "CMA_diagonal": separable,
@@ -180,7 +190,19 @@ class CMAES:
             "verbose": -9,
         }
         self._es = cma.CMAEvolutionStrategy(x.double().cpu().numpy(), sigma, options)
-        self.best, self.best_loss = x.clone(), float("inf")
+        self.best, self.best_loss = self._like, float("inf")
+
+    def _draw(self, *shape: int) -> np.ndarray:
+        """Standard normal numbers, turned so that the library's B D z becomes B D B^T z, the root of C.
+
+        Both have the covariance C. But eigenvectors B of nearly equal eigenvalues are any basis of their
+        space, another one on another processor; the root depends on C alone.
+        """
+        from cma.sampler import GaussFullSampler
+
+        drawn = self._numbers.standard_normal(shape)
+        full = self.turned and isinstance(self._es.sm, GaussFullSampler)
+        return np.asarray(drawn @ self._es.sm.B) if full else drawn
 
     @property
     def x(self) -> Tensor:
@@ -205,4 +227,4 @@ class CMAES:
         self._es.tell(self._asked, values)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values)).to(self._like)
+        return exact.significant(torch.as_tensor(np.asarray(values)), BITS).to(self._like)

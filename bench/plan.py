@@ -172,9 +172,11 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
             return False
         return True
 
-    backbones = {name: attempt(partial(lab.backbone, name)) for name in {one.cell.backbone for one in cells}}
-    for name in {one.encoder for one in cells} - {None}:
-        attempt(partial(lab.encoder, str(name)))
+    models = {one.cell.backbone: one for one in cells}
+    backbones = {name: attempt(partial(lab.backbone, one)) for name, one in models.items()}
+    for name, precision in {(one.encoder, one.precision) for one in cells}:
+        if name is not None:
+            attempt(partial(lab.encoder, name, precision))
     places = {(c.dataset, c.protocol, c.shots, c.score, c.backbone): one for one in cells for c in [one.cell]}
     for one in places.values():
         if backbones[one.cell.backbone]:

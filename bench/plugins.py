@@ -5,7 +5,6 @@ BENCH_DATASETS, BENCH_SUITES. A plug-in's name is its file's stem.
 """
 
 import ast
-import hashlib
 import importlib
 import os
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from bench.code import hash_of
 from bench.errors import UserError, did_you_mean
 from bench.paths import PACKAGE, checkout
 
@@ -95,15 +95,11 @@ def load_method(name: str, fresh: bool = False) -> "type[Method]":
 
 
 def method_hash(name: str) -> str:
-    """sha256 of what a method's file says, and of all files of the methods' folders that it imports.
+    """sha256 of what a method's file does, and all files of the methods' folders that it imports.
 
     A record made with others shows as stale. Reads text only, so that reports need no torch.
     """
-    own, *others = _closure(METHODS.file(name))
-    digest = hashlib.sha256(own.read_bytes())
-    for path in others:
-        digest.update(hashlib.sha256(path.read_bytes()).hexdigest().encode())
-    return digest.hexdigest()
+    return hash_of(_closure(METHODS.file(name)))
 
 
 def _closure(path: Path) -> list[Path]:

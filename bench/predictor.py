@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bench import exact
 from bench.blackbox import ModelSpec
 from bench.loader import AT_ONCE, Sample
 from bench.prompt import Prompt
@@ -23,6 +24,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def dtype(self) -> torch.dtype:
+        """In which images are sent."""
+        ...
+
+    @property
     def model(self) -> ModelSpec:
         """The sizes its provider publishes."""
         ...
@@ -33,6 +39,8 @@ class Predictor(Protocol):
 
     def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
         """What answers for these K prompts; all that does not depend on the images is worked out here, once.
+
+        An answer is float64, rounded as `bench.exact.answer` does it.
 
         classes: C class names. template: the hand prompt, where a prompt brings no text of its own.
         Raises ValueError when the prompts are of different kinds.
@@ -48,7 +56,7 @@ class LocalPredictor:
         self._towers: dict[tuple[str, ...], TextTower] = {}
         self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
         b = backbone
-        self.device = str(b.device)
+        self.device, self.dtype = str(b.device), b.dtype
         self.model = ModelSpec(
             image_size=b.image_size,
             text_width=b.text_width,
@@ -69,7 +77,8 @@ class LocalPredictor:
         text = self._text(prompts, classes, template).transpose(-1, -2)  # [K | 1, e, C]
 
         def answer(sample: Sample) -> Tensor:
-            return self._backbone.logit_scale * (self._image(sample, prompts) @ text)
+            image = self._image(sample, prompts).to(text.dtype)  # [K | 1, B, e]
+            return exact.answer(self._backbone.logit_scale * (image @ text))
 
         return answer
 

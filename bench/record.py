@@ -44,6 +44,7 @@ class Hashes:
     split: str = ""  # class names, images and labels
     weights: str = ""  # the backbone's state dict
     suite: str = ""  # the suite's file
+    code: str = ""  # of the harness, as far as it decides numbers (bench/code.py)
 
 
 @dataclass(frozen=True)

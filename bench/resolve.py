@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bench.cell import ELSEWHERE, Cell, Value
+from bench.code import code_hash
 from bench.data.card import joint_hash, load_card
 from bench.errors import UserError
 from bench.params import as_values, make_params
@@ -25,6 +26,7 @@ class Resolved:
     params: Mapping[str, Value]  # in force
     targets: tuple[str, ...]  # data sets it is scored on, where those are not its own test set
     hashes: Hashes  # of the method, the cards and the suite
+    precision: str = "float32"  # of the model's arithmetic: see bench.models.backbone.PRECISIONS
     tunes: bool = True  # False: there is nothing to tune, so no query is asked
 
     @property
@@ -39,11 +41,16 @@ class Resolved:
         return None if name is None else str(name)
 
 
-def resolve(cells: Iterable[Cell], suite: Suite) -> list[Resolved]:
-    """The cells of one suite, resolved. Raises UserError for unknown names and values that do not fit."""
+def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -> list[Resolved]:
+    """The cells of one suite, resolved. precision: where it is not the suite's.
+
+    Raises UserError for unknown names and values that do not fit.
+    """
+    precision = precision or suite.precision
     params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
     targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
     methods: dict[str, tuple[str, bool]] = {}
+    code = code_hash()
     found = []
     for cell in cells:
         if cell.method not in methods:
@@ -55,7 +62,8 @@ def resolve(cells: Iterable[Cell], suite: Suite) -> list[Resolved]:
             targets[place] = names, card_hash(cell.dataset, names)
         method, tunes = methods[cell.method]
         scored_on, card = targets[place]
-        found.append(Resolved(cell, params[row], scored_on, Hashes(method, card, suite=suite.hash), tunes))
+        hashes = Hashes(method, card, suite=suite.hash, code=code)
+        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes))
     return found
 
 
@@ -68,7 +76,7 @@ def resolve_record(record: Record) -> Resolved:
     targets = record.targets
     if not targets and cell.protocol in ELSEWHERE:
         targets = load_suite(cell.suite).tests(cell.protocol, cell.dataset)
-    return Resolved(cell, record.params, targets, record.hashes)
+    return Resolved(cell, record.params, targets, record.hashes, record.run.precision or "float32")
 
 
 def params_in_force(
@@ -97,4 +105,4 @@ def known_hashes(record: Record) -> Hashes:
         card = card_hash(record.cell.dataset, resolved.targets)
     except UserError:
         card = ""
-    return Hashes(method, card)
+    return Hashes(method, card, code=code_hash())

@@ -19,14 +19,21 @@ import torch
 from bench import __version__
 from bench.blackbox import BudgetSpent
 from bench.isolation import Before, Spoiled
-from bench.lab import Lab, Settings
+from bench.lab import CellFeatures, Lab, Settings
 from bench.method import Method
 from bench.params import make_params
 from bench.plugins import load_method
+from bench.predictor import LocalPredictor
 from bench.prompt import Prompt
 from bench.record import Deployed, Expected, Made, Record
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
+
+# Whatever draws numbers, supplies data or computes.
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "timm", "ray", "numpy", "scipy", "scikit-learn", "pillow",
+    "matplotlib", "cma",
+)  # fmt: skip
 
 
 def run_cell(
@@ -56,7 +63,7 @@ def run_cell(
     if faults:
         error = f"{error or ''}{faults}"
     record = _record(resolved, lab, method, trial, error)
-    made = machine(settings, started, round(time.perf_counter() - clock, 3))
+    made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
     record = replace(record, run=made)
     if faults.spoiled:
         lab.clear()
@@ -69,7 +76,9 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
     cell = resolved.cell
     cls = load_method(cell.method, fresh=True)
     params = make_params(cell.method, resolved.params)
-    trial = Trial(cell, lab.task(resolved), lab.predictor(cell), lab, cls.access, watch)
+    features = CellFeatures(lab, resolved.precision)
+    predictor = LocalPredictor(lab.backbone(resolved), features)
+    trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch)
     return cls(trial.box, params, cell.seed_for("method")), trial
 
 
@@ -99,10 +108,10 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial, error: s
 def expected(resolved: Resolved, lab: Lab | None = None) -> Expected:
     """What a current record of this cell agrees with; without a lab only what costs no loading."""
     if lab is None:
-        return Expected(resolved.params, resolved.hashes)
-    weights = lab.backbone(resolved.cell.backbone).weights_hash
+        return Expected(resolved.params, resolved.hashes, resolved.precision)
+    weights = lab.backbone(resolved).weights_hash
     hashes = replace(resolved.hashes, split=lab.split_hash(resolved), weights=weights)
-    return Expected(resolved.params, hashes, lab.settings.precision)
+    return Expected(resolved.params, hashes, resolved.precision)
 
 
 def pack(prompt: Prompt | None) -> Deployed:
@@ -122,20 +131,18 @@ def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
     if stored.state is None:
         return replace(method.prompt(None), template=stored.template), method, trial
     state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
-    return method.prompt(torch.from_numpy(state).to(trial.predictor.device)), method, trial
+    return method.prompt(torch.from_numpy(state).double().to(trial.predictor.device)), method, trial
 
 
-def machine(settings: Settings, started: datetime, seconds: float) -> Made:
+def machine(device: str, precision: str, started: datetime, seconds: float) -> Made:
     """When, where and with what a record was made."""
-    device = settings.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     on_gpu = device.startswith("cuda")
-    packages = ("torch", "torchvision", "open_clip_torch", "timm", "ray", "numpy", "pillow", "cma")
     return Made(
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
         device=device,
-        precision=settings.precision,
+        precision=precision,
         hardware=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         pid=os.getpid(),
         peak_memory_mib=round(peak, 1),
@@ -143,7 +150,7 @@ def machine(settings: Settings, started: datetime, seconds: float) -> Made:
         versions={
             "bench": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in packages},
+            **{name: version(name) for name in PACKAGES},
         },
     )
 

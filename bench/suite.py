@@ -37,6 +37,7 @@ class Suite:
     budget: int  # queries
     augment: bool  # random crops and flips while tuning
     datasets: tuple[str, ...]
+    precision: str = "float32"  # of the model's arithmetic; float64: the same numbers on every processor
     cross: Transfer | None = None  # protocol "cross-dataset"
     ood: Transfer | None = None  # protocol "ood"
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -3,6 +3,8 @@
 from bench.meter import Meter
 from bench.record import Point
 
+DECIMALS = 9  # of a train loss: more depend on the processor
+
 
 def checkpoints(budget: int) -> list[int]:
     """0, then the 1-2-5 series from 10 up to the budget, then the budget itself."""
@@ -31,5 +33,7 @@ class Trace:
         count = sum(n for _, n in self._losses)
         loss = sum(mean * n for mean, n in self._losses) / count if count else None
         self._losses.clear()
+        if loss is not None:
+            loss = round(loss, DECIMALS)
         queries = self._due.pop(0)
         self.points.append(Point(queries, meter.spent, meter.image_queries, loss, accuracy))

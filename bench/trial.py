@@ -42,7 +42,7 @@ class Trial:
         self.trace = Trace(cell.budget)
         self.predictor = watch(predictor)
         self.features = features
-        self.loader = Loader(task.train, cell, predictor.device)
+        self.loader = Loader(task.train, cell, predictor.device, predictor.dtype)
         self.scorer = Scorer(predictor, self.loader, task.tests, task.classes)
         self.deployed: Prompt | None = None
         self._scored: tuple[Prompt, dict[str, float]] | None = None
@@ -72,7 +72,7 @@ class Trial:
         batches, k = self.loader.train_pass if batches is None else batches, len(prompts)
         self.meter.require(k * len(batches))
         answers = self._prepare(prompts)
-        total = torch.zeros(k, device=self.predictor.device)
+        total = torch.zeros(k, dtype=torch.float64, device=self.predictor.device)
         for batch in batches:
             self._charge(k, batch)
             total += len(batch) * loss(self._ask(answers, batch, k), batch.labels)

@@ -13,24 +13,34 @@ inexact float64 operation is moved in its 14th digit, some fifty times as much a
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from bench.datasets import card_files
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from bench.data.card import load_card
 from bench.data.source import pictures_sha256
+from bench.lab import Lab, Settings
 from bench.mini import world
+from bench.plan import make_cells
+from bench.plugins import DATASETS, METHODS
+from bench.record import Made, dump
+from bench.resolve import Resolved, resolve
+from bench.run import run_cell
+from bench.suite import load_suite
 
 SHAKE = 1e-14  # relative
+BUDGET = int(os.environ.get("SAME_BYTES_BUDGET", "1000"))  # queries of a record
 
 
 def images(names: Iterable[str] = world.names()) -> dict[str, str]:
@@ -51,7 +61,38 @@ def shaken_images() -> dict[str, str]:
         return images(world.TASKS)
 
 
-QUANTITIES: dict[str, Callable[[], dict[str, str]]] = {"images": images}
+def features() -> dict[str, str]:
+    """What is kept of every test set: the features of the model and of BlackVIP's encoder."""
+    found = {}
+    for one in cells(("blackvip",), world.names(), 1):
+        lab = Lab(Settings())
+        for model in (lab.backbone(one), lab.encoder("mini", one.precision)):
+            (test,) = lab.task(one).tests.values()
+            table = lab.features(model, test.images).numpy()
+            found[f"{one.cell.dataset}/{type(model).__name__}"] = hashlib.sha256(table.tobytes()).hexdigest()
+    return found
+
+
+def records() -> dict[str, str]:
+    """Every method's record on two data sets, times and machine left out: trace, state, accuracy."""
+    lab, found = Lab(Settings()), {}
+    for one in cells(tuple(METHODS.files()), ("mini-digits", "mini-shapes"), BUDGET):
+        lasting = replace(run_cell(one, Settings(), lab), run=Made())
+        found[f"{one.cell.dataset}/{one.cell.method}"] = hashlib.sha256(dump(lasting).encode()).hexdigest()
+    return found
+
+
+def cells(methods: Sequence[str], datasets: Sequence[str], budget: int) -> list[Resolved]:
+    """Cells of the mini suite."""
+    suite = load_suite("mini")
+    return resolve(make_cells(suite, methods, datasets=datasets, budgets=[budget]), suite)
+
+
+QUANTITIES: dict[str, Callable[[], dict[str, str]]] = {
+    "images": images,
+    "features": features,
+    "records": records,
+}
 BESIDE: dict[str, Callable[[], dict[str, str]]] = {"images": shaken_images}  # has to agree, too
 
 Setting = dict[str, str]  # environment variables
@@ -79,7 +120,9 @@ def measure(quantity: str, setting: Setting, beside: bool = False) -> dict[str, 
     environment = {key: value for key, value in os.environ.items() if key not in setting}
     environment |= {key: value for key, value in setting.items() if value}
     command = [sys.executable, __file__, quantity, "--measure", *(["--beside"] if beside else [])]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    with tempfile.TemporaryDirectory() as cache:  # nothing that another setting has worked out
+        environment["BENCH_CACHE"] = cache
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found
 
@@ -172,7 +215,7 @@ def renew() -> None:
     """Write this machine's sha256 of every split into the cards."""
     found = images()
     for name in world.names():
-        path = card_files()[name]
+        path = DATASETS.files()[name]
         text = path.read_text()
         for split, pin in load_card(name).images.sha256.items():
             text = text.replace(pin, found[f"{name}/{split}"])

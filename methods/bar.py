@@ -66,7 +66,7 @@ class BAR(Method):
             """[B, 3, S, S]: sigmoid(W) on the frame, the image in the window."""
             small = batch.resampled(self.params.inner)
             sent = small.new_zeros(len(batch), *self.frame.shape)
-            sent[:, self.frame] = state.sigmoid()
+            sent[:, self.frame] = state.sigmoid().to(sent)
             sent[:, :, self.window, self.window] = small
             return sent
 

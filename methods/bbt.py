@@ -49,7 +49,7 @@ class BBT(Method):
         if p.std:
             self.A = self.normal(self.words.numel(), p.intrinsic, std=p.std)
         else:
-            drawn = 2 * torch.rand(self.words.numel(), p.intrinsic, generator=self.rng) - 1
+            drawn = 2 * torch.rand(self.words.numel(), p.intrinsic, generator=self.rng).double() - 1
             self.A = (drawn / p.intrinsic**0.5).to(self.box.device)
         self.views: Sequence[Batch] | None = None  # the pass that is scored; None: the plain one
 

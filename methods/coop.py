@@ -13,6 +13,7 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
+from bench import exact
 from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.prompt import WHITE_BOX, Prompt
@@ -70,4 +71,5 @@ class CoOp(Method):
             loss = cross_entropy(self.box.logits(batch, [self.prompt(x)]), batch.labels).sum()
             (x.grad,) = torch.autograd.grad(loss, x)
             sgd.step()
+            x.data = exact.stored(x.data)
             self.box.report(self.prompt(x.detach().clone()))

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from bench.methods.bbt import BBT
 from torch import Tensor
 
+from bench import exact
 from bench.blackbox import Batch, cross_entropy
 from bench.optim import CMAES
 from bench.prompt import Prompt
@@ -113,6 +114,7 @@ class CraFT(BBT):
         loss = cross_entropy(refined, batch.labels) + weight * divergence(logits, refined)
         (self.weights.grad,) = torch.autograd.grad(loss.sum(), weights)
         adam.step()
+        self.weights.data = exact.stored(self.weights.data)
 
 
 def divergence(one: Tensor, other: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class VP(Method):
 
         def pixels(batch: Batch) -> Tensor:
             border = torch.zeros_like(batch.images[0])
-            border[self.frame] = state
+            border[self.frame] = state.to(border)
             sent = batch.images + self.std * border
             return sent.clamp(0, 1) if self.params.clamp else sent
 

@@ -10,6 +10,7 @@ from math import ceil, log2
 import torch
 from torch import Tensor
 
+from bench import exact
 from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.optim import SPSA, SPSASettings
@@ -59,7 +60,7 @@ class Zip(Method):
 
     def start(self) -> Tensor:
         """U ~ N(0, 1), s = 1, V = 0, u = 0: the first prompt is theta0 and the first gradient is not zero."""
-        state = torch.zeros(self.n_params, device=self.box.device)
+        state = torch.zeros(self.n_params, dtype=torch.float64, device=self.box.device)
         if r := self.params.rank:
             state[: self.q * r] = self.normal(self.q * r)
             state[self.q * r : self.q * r + r] = 1.0
@@ -99,7 +100,7 @@ class Zip(Method):
             raise ValueError(f"intrinsic / m = {self.q} does not fit the padded text width {L}")
         signs = 2.0 * torch.randint(2, (L,), generator=self.rng) - 1
         order = torch.randperm(L, generator=self.rng)
-        G = torch.randn(L, generator=self.rng)
+        G = exact.normal(L, rng=self.rng)
         H = hadamard(L)
         M = (H[:d] * G) @ (H * signs)[order, : self.q]
         return (M / (L * G.square().sum()).sqrt() / (d / L) ** 0.5).to(self.box.device)
@@ -111,7 +112,7 @@ class Zip(Method):
 
 def hadamard(n: int) -> Tensor:
     """[n, n] Walsh-Hadamard matrix of +-1 entries (Sylvester), n a power of two."""
-    H = torch.ones(1, 1)
+    H = torch.ones(1, 1, dtype=torch.float64)
     while len(H) < n:
-        H = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), H)
+        H = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64), H)
     return H

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from toy import ToyBackbone, ToyImages, ToyLab, ToyTask, toy_cell, trial_of
 
+from bench import exact
 from bench.blackbox import BudgetSpent, cross_entropy
 from bench.loader import Sample
 from bench.optim import CMAES
@@ -33,8 +34,13 @@ SEED = 7  # of numpy's generator behind CMA-ES, in their runs and in ours
 
 
 @pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
+def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
+    # ours without its rounding, which theirs does not have, and with the library's own root of C
+    for name in ("answer", "stored"):
+        monkeypatch.setattr(exact, name, lambda numbers: numbers.double())
+    monkeypatch.setattr(exact, "significant", lambda numbers, bits: numbers)
+    monkeypatch.setattr(CMAES, "turned", False)
     yield
     torch.set_default_dtype(torch.float32)
 
@@ -63,6 +69,7 @@ class Tiny:
         limits = (run.pixel_mean, run.pixel_std) if run.has("pixel_std") else (torch.zeros(3), torch.ones(3))
         self.pixel_mean, self.pixel_std = (values.view(3, 1, 1) for values in limits)
         self.token_std = self.patch_std = 0.02
+        self.dtype = torch.float64
         self.patch_mean = 0.0
 
     def text_tower(self, names: tuple[str, ...]) -> "Tiny":

@@ -18,7 +18,7 @@ PACKAGE = Path(bench.__file__).parent
 
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
-    {"", "errors", "paths", "toml", "cache"},
+    {"", "errors", "paths", "toml", "cache", "exact", "code"},
     {"cell", "prompt", "methods"},
     {"protocols", "blackbox", "record", "optim"},
     {"method", "meter", "isolation", "store"},

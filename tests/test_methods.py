@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from toy import D, S, ToyBackbone, ToyLab, toy_cell, toy_trial, trial_of
 
+from bench import exact
 from bench.blackbox import Batch, BlackBox, BudgetSpent, cross_entropy
 from bench.errors import UserError
 from bench.loader import Sample
@@ -126,7 +127,7 @@ def test_zip_starts_at_theta0_and_its_first_gradient_is_not_zero() -> None:
 
 def test_zip_context_is_the_papers_formula_token_by_token() -> None:
     method = zip_method()
-    state = torch.randn(method.n_params)
+    state = torch.randn(method.n_params).double()
     U, s, V, u = state.split(method.sizes)
     U, V = U.view(method.q, 2), V.view(4, 2)
     for i, vector in enumerate(method.prompt(state).context):
@@ -144,10 +145,10 @@ def test_fastfood_is_the_transform_applied_step_by_step() -> None:
     L = 128
     signs = 2.0 * torch.randint(2, (L,), generator=method.rng) - 1
     order = torch.randperm(L, generator=method.rng)
-    G = torch.randn(L, generator=method.rng)
-    H = torch.tensor([[(-1.0) ** bin(i & j).count("1") for j in range(L)] for i in range(L)])
+    G = exact.normal(L, rng=method.rng)
+    H = torch.tensor([[(-1.0) ** bin(i & j).count("1") for j in range(L)] for i in range(L)]).double()
     for j in range(40):
-        e = torch.zeros(L)
+        e = torch.zeros(L).double()
         e[j] = 1
         column = (H @ (G * (H @ (signs * e))[order]))[:d] / ((L * G.square().sum()) ** 0.5 * (d / L) ** 0.5)
         torch.testing.assert_close(M[:, j], column, atol=1e-5, rtol=1e-4)
@@ -190,11 +191,11 @@ def test_blackvips_decoder_is_the_plain_one_for_every_candidate() -> None:
     box = toy_trial(("pixels",), method="blackvip").box
     method = build("blackvip", box, encoder="toy", grid=2, cube=4, channels=(8, 6))
     states = method.x0[: method.n_params] + 0.1 * torch.randn(3, method.n_params)
-    features = torch.randn(5, 4)
+    features = torch.randn(5, 4).double()
     drawn, seen = method.decode(states, features)
     assert drawn.shape == (3, 5, 3, S, S)
     for k, state in enumerate(states):
-        decoder = plain_decoder(method).train()
+        decoder = plain_decoder(method).double().train()
         trigger, weights = state.split([method.layout[0][1][0], decoder_size(decoder)])
         nn.utils.vector_to_parameters(weights, decoder.parameters())
         for layer in decoder:
@@ -233,7 +234,7 @@ def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
     method, trial = small("bar")
     batch = next(trial.box.batches())
     sent = method.prompt(torch.full_like(method.x0, 2.0)).pixels(batch)
-    assert torch.all(sent[:, :, 0] == torch.tensor(2.0).sigmoid())
+    assert torch.all(sent[:, :, 0] == torch.tensor(2.0).double().sigmoid())
     inside = sent[:, :, 2:14, 2:14]
     assert (inside.mean((2, 3)) - batch.images.mean((2, 3))).abs().max() < 0.1
     assert method.n_params == 3 * (16**2 - 12**2)
@@ -326,9 +327,9 @@ def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> 
     weights, C, h = fresh.x0[fresh.params.intrinsic :], 4, fresh.params.hidden
     for part, inputs in zip(weights.split([h * C + h, C * h + C]), (C, h), strict=True):
         assert 0.9 * inputs**-0.5 < part.abs().max() <= inputs**-0.5
-    net = nn.Sequential(nn.Linear(C, h), nn.ReLU(), nn.Linear(h, C))
+    net = nn.Sequential(nn.Linear(C, h), nn.ReLU(), nn.Linear(h, C)).double()
     nn.utils.vector_to_parameters(weights, net.parameters())
-    logits = torch.randn(2, 3, C)
+    logits = torch.randn(2, 3, C).double()
     torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits + net(logits))
 
 
@@ -336,7 +337,7 @@ def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
     """KL(refined || logits), as kl_div(log_softmax(logits), softmax(refined)) has it."""
     method: Any = small("craft")[0]
     method.weights = method.x0[method.params.intrinsic :]
-    logits, labels = torch.randn(1, 5, 4), torch.arange(5) % 4
+    logits, labels = torch.randn(1, 5, 4).double(), torch.arange(5) % 4
     refined = method.refine(logits, method.weights)
     kl = nn.functional.kl_div(logits[0].log_softmax(1), refined[0].softmax(1), reduction="batchmean")
     expected = nn.functional.cross_entropy(logits[0], labels) + method.params.consistency * kl

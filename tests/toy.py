@@ -61,7 +61,8 @@ class ToyTower:
 
     def encode(self, contexts: Tensor) -> Tensor:
         return F.normalize(
-            self.names + torch.tanh(contexts.mean(1) @ self.mix)[:, None] * self.names.flip(0), dim=-1
+            self.names + torch.tanh(contexts.double().mean(1) @ self.mix)[:, None] * self.names.flip(0),
+            dim=-1,
         )
 
 
@@ -70,9 +71,10 @@ class ToyBackbone:
 
     def __init__(self, side: int = S, text_width: int = D, vision_width: int = E) -> None:
         g = torch.Generator().manual_seed(0)
-        self.W = torch.randn(3 * side * side, E, generator=g)
-        self.mix = torch.randn(text_width, E, generator=g)
+        self.W = torch.randn(3 * side * side, E, generator=g).double()
+        self.mix = torch.randn(text_width, E, generator=g).double()
         self.name, self.device, self.weights_hash = "toy", torch.device("cpu"), "toy"
+        self.dtype = torch.float64
         self.image_size, self.text_width, self.vision_width = side, text_width, vision_width
         self.pixel_mean = self.pixel_std = torch.full((3, 1, 1), 0.5)
         self.token_std, self.patch_mean, self.patch_std, self.logit_scale = 0.02, 0.0, 0.02, 10.0
@@ -80,7 +82,7 @@ class ToyBackbone:
 
     def vectors(self, names: tuple[str, ...]) -> Tensor:
         rows = [torch.randn(E, generator=torch.Generator().manual_seed(sum(map(ord, n)))) for n in names]
-        return torch.stack(rows)
+        return torch.stack(rows).double()
 
     def text_tower(self, class_names: Sequence[str]) -> ToyTower:
         return ToyTower(self.vectors(tuple(class_names)), self.mix)
@@ -92,12 +94,12 @@ class ToyBackbone:
         return 0.02 * torch.ones(len(text.split()), D)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return F.normalize((images - 0.5).flatten(1) @ self.W, dim=-1)
+        return F.normalize((images.double() - 0.5).flatten(1) @ self.W, dim=-1)
 
     encode_clean = encode_images
 
     def trunk(self, images: Tensor) -> Tensor:
-        return (images - 0.5).flatten(1) @ self.W
+        return (images.double() - 0.5).flatten(1) @ self.W
 
     def encode_trunk(self, trunk: Tensor, tokens: Tensor | None = None) -> Tensor:
         assert tokens is not None

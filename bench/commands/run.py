@@ -71,9 +71,8 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option(
     "--precision",
-    default="float32",
-    show_default=True,
-    help="Also bf16-images (image features that are kept), fp16-text, or both: fp16-text+bf16-images.",
+    help="float32; float64 (the same numbers on every processor); bf16-images (for image features that are "
+    "kept), fp16-text, or both: fp16-text+bf16-images. Default: the suite's.",
 )
 @click.option("--offline", is_flag=True, help="Never touch the network.")
 @click.option(
@@ -98,7 +97,7 @@ def run_cells(
     methods: tuple[str, ...],
     root: str | None,
     device: str,
-    precision: str,
+    precision: str | None,
     offline: bool,
     retry_stale: bool,
     dry_run: bool,
@@ -123,9 +122,9 @@ def run_cells(
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
     chosen = load_suite(suite)
-    cells = resolve(make_cells(chosen, methods, **what), chosen)
+    cells = resolve(make_cells(chosen, methods, **what), chosen, precision)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
-    settings = Settings(device, precision, str(Path(root).resolve()) if root else None, offline)
+    settings = Settings(device, str(Path(root).resolve()) if root else None, offline)
     store = Store(results)
     if dry_run:
         lab, absent, faults = check_without_fetching(cells, settings)
@@ -238,7 +237,7 @@ def echo_plan(plan: "Plan", retry_stale: bool) -> None:
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(
-            f"{stale} records are stale (made with another method file, card, split, parameter or precision) "
+            f"{stale} records are stale (made with other code, methods, cards, splits, parameters or precision) "
             "and are left as they are: --retry-stale runs them again."
         )
 

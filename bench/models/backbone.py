@@ -8,6 +8,7 @@ import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
+from bench import exact
 from bench.errors import UserError, did_you_mean
 from bench.models.block import OpenClip
 from bench.models.fast import Weights
@@ -34,6 +35,13 @@ PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
 TEXTS_AT_ONCE = 256
 
 
+def model_dtype(precision: str) -> torch.dtype:
+    """In which a model computes. Raises UserError for a precision that does not exist."""
+    if precision not in PRECISIONS:
+        raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+    return PRECISIONS[precision][0]
+
+
 class Backbone:
     """An open_clip model in evaluation mode, frozen.
 
@@ -56,8 +64,7 @@ class Backbone:
         device: str | torch.device = "cpu",
         precision: str = "float32",
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+        model_dtype(precision)
         self.name, self.precision, self.device = name, precision, torch.device(device)
         self.dtype, self._text_dtype, self._image_dtype = PRECISIONS[precision]
         self.model = model.eval().requires_grad_(False).to(device=self.device, dtype=self.dtype)
@@ -71,9 +78,9 @@ class Backbone:
         table = text_module(model).token_embedding.weight
         self.text_width: int = table.shape[1]
         self.context_length: int = model.context_length
-        self.token_std = float(table.double().std())
+        self.token_std = exact.digits(float(table.double().std()))
         self.patch_mean, self.patch_std = patch_statistics(model.visual)
-        self.logit_scale = float(model.logit_scale.double().exp())
+        self.logit_scale = exact.digits(float(model.logit_scale.double().exp()))
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, {self.precision}, {self.device})"
@@ -110,7 +117,8 @@ class Backbone:
         Here, and nowhere else, the image layers have the precision's own type: what is tuned in the image is
         told apart by differences that bfloat16 does not hold.
         """
-        return unit(self._kept_images.finish(self._kept_images.trunk(self._normalised(images)), None))[0]
+        trunk = self._kept_images.trunk(self._normalised(images))
+        return exact.kept(unit(self._kept_images.finish(trunk, None))[0])
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.to(device=self.device, dtype=self.dtype) - self.pixel_mean) / self.pixel_std
@@ -186,8 +194,7 @@ def load_backbone(
     and for weights that cannot be had (see weights.py).
     """
     device = _device(device)
-    if precision not in PRECISIONS:
-        raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+    model_dtype(precision)
     loaded = load_model(name, offline)
     return Backbone(name, loaded.model, loaded.tokenizer, loaded.preprocess, device, precision)
 

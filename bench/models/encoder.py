@@ -10,6 +10,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
+from bench import exact
 from bench.errors import NotHere, UserError
 from bench.models.weights import first_line, hub, seeded, state_hash
 
@@ -17,21 +18,30 @@ from bench.models.weights import first_line, hub, seeded, state_hash
 class Encoder:
     """Images in [0, 1] -> one vector each, of `embed_dim` numbers; nothing in it learns."""
 
-    def __init__(self, name: str, module: nn.Module, width: int, device: str | torch.device = "cpu") -> None:
-        self.name, self.embed_dim, self.device = name, width, torch.device(device)
-        self.module = module.eval().requires_grad_(False).to(self.device)
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        width: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name, self.embed_dim, self.device, self.dtype = name, width, torch.device(device), dtype
+        self.module = module.eval().requires_grad_(False).to(self.device, dtype)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1], not normalised -> [B, embed_dim]."""
-        return self.module(images.to(self.device, torch.float32))
+        return self.module(images.to(self.device, self.dtype))
 
-    encode_clean = encode_images  # an encoder knows one precision
+    def encode_clean(self, images: Tensor) -> Tensor:
+        """The same for plain images, whose features are kept."""
+        return exact.kept(self.encode_images(images))
 
     @cached_property
     def identity(self) -> tuple[object, ...]:
         """All that decides the features of an image."""
-        return (self.name, state_hash(self.module), self.device.type)
+        return (self.name, state_hash(self.module), str(self.dtype), self.device.type)
 
 
 class ClassToken(nn.Module):
@@ -53,7 +63,9 @@ class ClassToken(nn.Module):
         return self.vit.forward_features(self.normalise(images))[:, 0]
 
 
-def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = False) -> Encoder:
+def load_encoder(
+    name: str, device: str | torch.device = "cpu", offline: bool = False, dtype: torch.dtype = torch.float32
+) -> Encoder:
     """The encoder "mini" (shipped), a timm ViT ("vit_base_patch16_224.mae"), or "<timm ViT>:random" (tests).
 
     Raises UserError for a name timm does not have, a model without a class token, and weights that cannot be
@@ -63,7 +75,7 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
         from bench.mini.model import load_encoder as load_mini  # the mini suite is read only where asked for
 
         module = load_mini()
-        return Encoder(name, module, module.width, device)
+        return Encoder(name, module, module.width, device, dtype)
     import timm
     from timm.data.config import resolve_model_data_config
 
@@ -88,4 +100,4 @@ def load_encoder(name: str, device: str | torch.device = "cpu", offline: bool = 
             f"the image encoder {arch!r} has no class token; use a ViT such as vit_base_patch16_224.mae"
         )
     size = resolve_model_data_config(vit)["input_size"][1]
-    return Encoder(name, ClassToken(vit, size), vit.num_features, device)
+    return Encoder(name, ClassToken(vit, size), vit.num_features, device, dtype)

@@ -18,6 +18,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from bench import exact
 from bench.errors import UserError
 from bench.models.block import OpenClip, is_plain, norm, pack_layer
 
@@ -189,7 +190,8 @@ def patch_statistics(visual: OpenClip) -> tuple[float, float]:
         table = visual.attnpool.positional_embedding
     else:
         return 0.0, 1.0
-    return float(table.detach().double().mean()), float(table.detach().double().std())
+    wide = table.detach().double()
+    return exact.digits(float(wide.mean())), exact.digits(float(wide.std()))
 
 
 def unit(features: Tensor) -> Tensor:

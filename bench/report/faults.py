@@ -96,6 +96,8 @@ def _hashes(record: Record, known: Hashes) -> list[str]:
             faults.append(f"no {kind} {name!r} here: add its file to the submission")
         elif given != at_hand:
             faults.append(f"made with another version of {kind} {name!r}: run it again with this one")
+    if known.code and record.hashes.code != known.code:
+        faults.append("made with another version of the code: run it again with this one")
     faults += [
         f"hashes.{kind} is missing" for kind in ("split", "weights") if not getattr(record.hashes, kind)
     ]
