@@ -12,6 +12,8 @@ from bench.loader import AT_ONCE, Sample
 from bench.prompt import Prompt
 from bench.protocols import Backbone, Features, Frozen, TextTower
 
+WIDE = 32  # float64 images through the image tower: more do not fit a processor's cache and take longer
+
 Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]
 
 
@@ -116,7 +118,8 @@ class LocalPredictor:
             if len(moved) < len(prompts) or tokens:
                 raise ValueError("one call mixes prompts that move pixels with prompts of another kind")
             sent = torch.cat([pixels(sample.batch) for pixels in moved])  # [K * B, 3, S, S]
-            parts = [self._backbone.encode_images(part) for part in torch.split(sent, AT_ONCE)]
+            at_once = WIDE if self.dtype == torch.float64 else AT_ONCE
+            parts = [self._backbone.encode_images(part) for part in torch.split(sent, at_once)]
             return torch.cat(parts).view(len(prompts), len(sample), -1)
         if tokens:
             if len(tokens) != len(prompts):

@@ -79,8 +79,7 @@ def broken(name: str, budget: int = 300) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_method_keeps_the_contract(name: str) -> None:
-    """At 300 queries whether a method has learned is a matter of luck, and so of the processor's make."""
-    assert set(broken(name)) <= {LEARNS}
+    assert broken(name) == {}
 
 
 def test_blackvip_keeps_all_of_it_but_learning_which_takes_longer() -> None:
