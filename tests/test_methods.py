@@ -478,11 +478,11 @@ def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPa
 def test_a_method_is_stale_when_what_it_builds_on_changes(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "base.py").write_text("# a base")
+    (tmp_path / "base.py").write_text("A = 1")
     (tmp_path / "child.py").write_text("from bench.methods.base import Base")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     before = method_hash("child")
-    (tmp_path / "base.py").write_text("# another base")
+    (tmp_path / "base.py").write_text("A = 2")
     assert method_hash("child") != before
 
 
