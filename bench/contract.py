@@ -227,8 +227,8 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
 def learns(record: Record, lab: Lab) -> Verdict:
     """On the train set the deployed prompt's loss is below the untuned one's: z > 0 over its images.
 
-    Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fall short of it, and 3
-    of 28 runs pass it whose losses were shuffled before the optimiser saw them. A method that learns and falls
+    Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fall short of it. Of
+    28 runs whose losses were shuffled before the optimiser saw them, 3 pass. A method that learns and falls
     short passes with a longer budget. The numbers are the same on every processor, so the verdict is, too.
     """
     point = "learns more than noise"

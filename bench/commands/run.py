@@ -237,7 +237,7 @@ def echo_plan(plan: "Plan", retry_stale: bool) -> None:
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(
-            f"{stale} records are stale (made with other code, methods, cards, splits, parameters or precision) "
+            f"{stale} records are stale (other code, method, card, split, parameters or precision) "
             "and are left as they are: --retry-stale runs them again."
         )
 
