@@ -136,8 +136,9 @@ def _imported_at(path: Path, mtime: int, size: int) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             dotted += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            dotted += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, (PACKAGE_OF_METHODS if node.level else "", node.module)))
+            dotted += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return {name.removeprefix(prefix).split(".")[0] for name in dotted if name.startswith(prefix)}
 
 
@@ -186,9 +187,7 @@ def _check_bases(cls: "type[Method]", path: Path) -> None:
     """Every class that this one builds on comes by an import, so that `method_hash` covers its file."""
     covered = {f"{PACKAGE_OF_METHODS}.{file.stem}" for file in _closure(path)}
     for base in cls.__mro__:
-        if base.__module__ not in covered and not base.__module__.startswith(
-            ("bench.method", "abc", "builtins")
-        ):
+        if base.__module__ not in covered | {"bench.method", "abc", "builtins"}:
             raise UserError(
                 f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Keep that file in "
                 f"the methods' folder and write `from {PACKAGE_OF_METHODS}.name import {base.__name__}`."

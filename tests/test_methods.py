@@ -475,11 +475,14 @@ def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPa
         FOUND.files()
 
 
+@pytest.mark.parametrize(
+    "line", ["from bench.methods.base import Base", "from .base import Base", "import bench.methods.base"]
+)
 def test_a_method_is_stale_when_what_it_builds_on_changes(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    line: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "base.py").write_text("A = 1")
-    (tmp_path / "child.py").write_text("from bench.methods.base import Base")
+    (tmp_path / "child.py").write_text(line)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     before = method_hash("child")
     (tmp_path / "base.py").write_text("A = 2")
