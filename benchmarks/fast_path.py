@@ -59,9 +59,8 @@ def text_gflop(backbone: Backbone, tower: TextTower) -> float:
     d, layers, e = backbone.text_width, len(text.transformer.resblocks), backbone.embed_dim
     prefix, suffix, classes = 1 + CONTEXT, int(tower.ends.sum()), len(tower.class_names)
     length = prefix + suffix
-    first = (
-        3 * prefix * d**2 + 9 * length * d**2
-    )  # queries, keys and values of the class tokens are constants
+    # the queries, keys and values of the class tokens are constants
+    first = 3 * prefix * d**2 + 9 * length * d**2
     middle = (layers - 2) * 12 * length * d**2
     last = 2 * length * d**2 + 10 * classes * d**2  # keys and values of all, the rest at EOT
     attention = 2 * d * length * ((layers - 1) * length + classes)

@@ -24,9 +24,8 @@ from bench.method import Method
 from bench.optim import CMAES
 from bench.prompt import Prompt
 
-PATCH_WEIGHTS = (
-    3072  # weights of one ViT-B/32 patch filter (3 x 32 x 32), the authors' scale for every backbone
-)
+# weights of one ViT-B/32 patch filter (3 x 32 x 32), the authors' scale for every backbone
+PATCH_WEIGHTS = 3072
 
 
 @dataclass(frozen=True)

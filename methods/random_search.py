@@ -27,9 +27,8 @@ class RandomSearch(Zip):
         while True:
             states = self.x0 + self.normal(p.at_once, self.n_params, std=p.sigma)
             if lowest == float("inf"):
-                states[0] = (
-                    self.x0
-                )  # the start is a candidate too, or the first draws would replace it unseen
+                # the start is a candidate too, or the first draws would replace it unseen
+                states[0] = self.x0
             losses = self.box.pass_loss([self.prompt(state) for state in states])
             if losses.min().item() < lowest:
                 lowest, best = losses.min().item(), states[losses.argmin()]

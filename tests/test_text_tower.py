@@ -61,9 +61,8 @@ def test_equals_open_clip_at_full_size(name: str) -> None:
 @pytest.mark.parametrize("block", [128, 8], ids=["one block", "several"])
 def test_gradients_equal_those_of_open_clip(block: int) -> None:
     tower = TextTower(tiny_clip(quick_gelu=True), tokenizer(), NAMES, block=block)
-    with (
-        torch.inference_mode()
-    ):  # the black box comes first, and must not leave tensors without gradient behind
+    # The black box comes first. It must not leave tensors without gradient behind.
+    with torch.inference_mode():
         tower.encode(contexts(2, 4))
     direction = torch.randn(2, len(NAMES), 16, dtype=torch.float64)
     gradients = []

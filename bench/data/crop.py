@@ -88,9 +88,8 @@ def resample_one(image: Tensor, box: Tensor, mirrored: Tensor, size: int, device
 
 def _filter(start: Tensor, length: Tensor, extent: int, size: int) -> Tensor:
     """Resampling weights [b, size, extent] of the stretch [start, start + length) onto `size` pixels."""
-    scale = (
-        length.double()[:, None, None] / size
-    )  # [b, 1, 1]; in float64: positions must not be off by a pixel
+    # [b, 1, 1], in float64: positions must not be wrong by a pixel
+    scale = length.double()[:, None, None] / size
     grid = torch.arange(extent, device=start.device, dtype=torch.float64)
     centre = (torch.arange(size, device=start.device, dtype=torch.float64)[:, None] + 0.5) * scale
     inside = grid + 0.5 - start[:, None, None]  # [b, 1, extent], pixel centres seen from the crop's edge

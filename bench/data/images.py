@@ -18,9 +18,8 @@ from bench.data import crop
 from bench.data.split import Item
 from bench.errors import UserError
 
-KEEP_BYTES = (
-    4 * 2**30
-)  # of decoded images held by one image set; what is over is decoded again when asked for
+# Decoded images that one image set may hold. The others are decoded again each time.
+KEEP_BYTES = 4 * 2**30
 THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 Index = Sequence[int] | Tensor
@@ -31,9 +30,8 @@ class View:
     """How a model wants its images, in open_clip's words. The crops of training take `size` alone."""
 
     size: int
-    resize_mode: str = (
-        "shortest"  # "shortest": shorter side to size, centre crop; "squash": both sides to size
-    )
+    # "shortest": the shorter side becomes `size`, then a centre crop; "squash": both sides become `size`
+    resize_mode: str = "shortest"
     interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:

@@ -94,9 +94,8 @@ def _rows(path: Path, split: str, rows: object, prefix: str) -> list[Entry]:
         ok = isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str)
         if not ok or type(row[1]) is not int:
             raise UserError(f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name].")
-        entries.append(
-            Entry(str(PurePosixPath(prefix, row[0])), row[1], row[2])
-        )  # an absolute path stays one
+        # PurePosixPath keeps an absolute path absolute, so the check of paths can refuse it
+        entries.append(Entry(str(PurePosixPath(prefix, row[0])), row[1], row[2]))
     return entries
 
 

@@ -24,9 +24,8 @@ class Split:
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
-    content: str = (
-        ""  # sha256 of the images themselves, where a name alone would not pin them (rendered sets)
-    )
+    # sha256 of the images themselves, for rendered sets: a name alone would not identify their images
+    content: str = ""
 
     @property
     def hash(self) -> str:
