@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from bench.data.card import load_card
-from bench.data.source import pictures_sha256
+from bench.data.dataset import pictures_sha256
 from bench.lab import Lab, Settings
 from bench.mini import world
 from bench.plan import make_cells

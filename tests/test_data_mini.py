@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from bench.data.dataset import pictures_sha256
 from bench.data.images import View
-from bench.data.source import pictures_sha256
 from bench.data.task import load_task
 from bench.errors import UserError
 

@@ -15,7 +15,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from bench.data.card import load_card
-from bench.data.source import pictures_sha256
+from bench.data.dataset import pictures_sha256
 from bench.errors import UserError
 from bench.mini import files, glyphs, vocabulary, world
 from bench.mini import model as mini
@@ -121,7 +121,7 @@ def test_other_kernels_render_the_same_bytes(kernels):
     """On the validation splits; benchmarks/same_bytes.py has all splits and all settings."""
     script = """
 import json
-from bench.data.source import pictures_sha256
+from bench.data.dataset import pictures_sha256
 from bench.mini import world
 found = {name: pictures_sha256(*world._rendered(name, "val")) for name in world.TASKS}
 found["mini-digits"] = pictures_sha256(*world.draw("mini-digits")["val"])

@@ -46,7 +46,7 @@ def test_both_sources_without_records_of_the_suite_are_the_papers_rows(folder: P
     assert "no records of suite zip" in result.stderr and "BlackVIP" in result.stdout
 
 
-def test_stale_records_and_holes_in_pictures_are_said(folder: Path, tmp_path: Path) -> None:
+def test_stale_records_and_missing_cells_in_pictures_are_reported(folder: Path, tmp_path: Path) -> None:
     """The fabricated records name no shipped version of a method."""
     assert (
         "9 records of zip are stale, made with another zip.py"

@@ -44,16 +44,16 @@ def test_accuracy_at_a_budget_is_that_of_the_last_checkpoint(frame: pd.DataFrame
 def test_targets_are_shares_of_the_way_to_the_best_black_box(frame: pd.DataFrame) -> None:
     white = pd.concat([frame, curve("coop", {0: 40.0, 1000: 90.0}, white=True)])
     for each in (frame, white):
-        goals = efficiency.targets(each)
+        goals = efficiency.goals(each)
         assert goals == {("d", "25%"): 45.0, ("d", "50%"): 50.0, ("d", "75%"): 55.0, ("d", "90%"): 58.0}
-    assert efficiency.targets(frame, [50.0]) == {("d", "50 %"): 50.0}
+    assert efficiency.goals(frame, [50.0]) == {("d", "50 %"): 50.0}
     with pytest.raises(UserError, match="there is none for d: add manual to --methods"):
-        efficiency.targets(frame[frame["row"] != "manual"])
+        efficiency.goals(frame[frame["row"] != "manual"])
 
 
 def test_expected_running_time_is_all_queries_over_successes(frame: pd.DataFrame) -> None:
     expected = efficiency.typical(
-        efficiency.expected_queries(efficiency.hits(frame, efficiency.targets(frame)))
+        efficiency.expected_queries(efficiency.hits(frame, efficiency.goals(frame)))
     )
     assert expected.loc["zip"].to_dict() == {"25%": 10.0, "50%": 100.0, "75%": 100.0, "90%": 1000.0}
     # seed 1 reaches 50 at 100, seed 2 spends its 1,000 in vain: 1,100 queries, one success
@@ -81,9 +81,9 @@ def test_a_data_set_without_a_target_does_not_count_as_unsolved() -> None:
 def test_targets_within_test_noise_of_the_start_are_left_out(frame: pd.DataFrame) -> None:
     """40 % of 600 images: standard error 2.0 points, three are 6; targets lie 5, 10, 15 and 18 above 40."""
     assert efficiency.standard_error(40.0, 600) == pytest.approx(2.0)
-    assert list(efficiency.targets(frame, images={"d": 600})) == [("d", "50%"), ("d", "75%"), ("d", "90%")]
-    assert len(efficiency.targets(frame, images={"d": 60_000})) == 4
-    assert efficiency.targets(frame, [45.0, 50.0], {"d": 600}) == {("d", "50 %"): 50.0}
+    assert list(efficiency.goals(frame, images={"d": 600})) == [("d", "50%"), ("d", "75%"), ("d", "90%")]
+    assert len(efficiency.goals(frame, images={"d": 60_000})) == 4
+    assert efficiency.goals(frame, [45.0, 50.0], {"d": 600}) == {("d", "50 %"): 50.0}
 
 
 def test_images_behind_an_accuracy_are_those_of_its_test_sets(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_runs_are_compared_up_to_the_smallest_budget(frame: pd.DataFrame) -> Non
 
 
 def test_ecdf_counts_the_unsolved(frame: pd.DataFrame) -> None:
-    reached = efficiency.hits(frame, efficiency.targets(frame))
+    reached = efficiency.hits(frame, efficiency.goals(frame))
     queries, share = efficiency.ecdf(reached, "blackvip")
     assert queries.tolist() == [100.0, 100.0] and share.tolist() == [1 / 8, 2 / 8]
 
@@ -165,7 +165,7 @@ def test_the_tables_of_ranks_and_efficiency(tmp_path: Path) -> None:
     assert any(note.startswith("ZIP reaches BlackVIP's final accuracy with") for note in table.notes)
 
 
-def test_holes_are_an_error_here_too(tmp_path: Path) -> None:
+def test_missing_cells_are_an_error_here_too(tmp_path: Path) -> None:
     results = select(load(write(tmp_path, *grid(("manual", "blackvip")), record("zip"))))
     with pytest.raises(UserError, match="8 cells are missing"):
         ranks_table(results)

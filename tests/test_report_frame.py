@@ -12,7 +12,7 @@ from fabricate import SETS, failed, grid, raw, record, write
 
 from bench.errors import UserError
 from bench.record import Malformed, Record, read
-from bench.report.frame import harmonic, holes, load, points, select
+from bench.report.frame import harmonic, load, missing_cells, points, select
 
 
 def test_a_record_becomes_a_row_a_test_set_and_a_row_a_trace_point(tmp_path: Path) -> None:
@@ -76,17 +76,17 @@ def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
 
 
-def test_failed_cells_are_holes_with_their_reason(tmp_path: Path) -> None:
+def test_failed_cells_are_missing_cells_with_their_reason(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip",)), failed(method="zip", dataset=SETS[0], seed=1))
-    assert holes(load(tmp_path)) == ["zip / toy-colors / seed 1 (failed: RuntimeError: out of luck)"]
+    assert missing_cells(load(tmp_path)) == ["zip / toy-colors / seed 1 (failed: RuntimeError: out of luck)"]
 
 
-def test_missing_cells_are_holes_but_the_hand_template_needs_one_seed(tmp_path: Path) -> None:
+def test_missing_cells_are_found_but_the_hand_template_needs_one_seed(tmp_path: Path) -> None:
     some = [r for r in grid(("blackvip", "zip")) if r.cell.seed != 3 or r.cell.method != "zip"]
     results = load(write(tmp_path, *some, *(record("manual", d, 1) for d in SETS)))
-    assert holes(results) == [f"zip / {d} / seed 3" for d in sorted(SETS)]
+    assert missing_cells(results) == [f"zip / {d} / seed 3" for d in sorted(SETS)]
     none = replace(results, cells=results.cells[results.cells["row"] != "zip"])
-    assert holes(none) == []
+    assert missing_cells(none) == []
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_ablation_draws_the_swept_values_in_order(results: Results) -> None:
         plots.ablation(swept, "zip", "rnk")
 
 
-def test_an_ablation_with_a_hole_is_refused(results: Results, tmp_path: Path) -> None:
+def test_an_ablation_with_a_missing_cell_is_refused(results: Results, tmp_path: Path) -> None:
     """A value that ran on one data set would stand beside the averages of three."""
     folder = write(tmp_path, *grid(("zip",), params={"rank": 5}))
     swept = select(load(write(folder, record("zip", overrides={"rank": 1}, params={"rank": 1}))))

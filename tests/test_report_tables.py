@@ -127,7 +127,7 @@ def test_seeds_are_averaged_first_and_sd_has_ddof_1(tmp_path: Path) -> None:
     assert row.entries[0].text == "53.00"
 
 
-def test_holes_are_an_error_that_names_them_and_partial_prints_n(tmp_path: Path) -> None:
+def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip", "blackvip")), failed(method="zip", dataset="toy-clocks", seed=2))
     results = select(load(tmp_path))
     with pytest.raises(

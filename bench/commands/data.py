@@ -85,9 +85,9 @@ def verify(name: str, root: Path | None) -> None:
 
 def _verify_rendered(card: Card) -> None:
     """Rendering raises UserError if it contradicts the card."""
-    from bench.data.source import open_source
+    from bench.data.dataset import open_dataset
 
-    split = open_source(card, Path()).split
+    split = open_dataset(card, Path()).split
     counts = ", ".join(f"{len(getattr(split, part)):,} {part}" for part in SPLITS)
     Console().print(f"{card.title} is built in and as its card says: {counts} images.", highlight=False)
 

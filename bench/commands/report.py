@@ -12,7 +12,7 @@ from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
 from bench.errors import UserError
 from bench.plugins import METHODS, method_hash
-from bench.report.frame import Results, holes, load, select
+from bench.report.frame import Results, load, missing_cells, select
 from bench.report.render import FORMS, render
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
@@ -165,7 +165,7 @@ def picture(command: Command) -> Command:
 def pictured(results: Path, wanted: dict[str, Any]) -> Results:
     """The records a picture is of; holes are named on standard error."""
     found = select(records(results), **wanted)
-    missing = holes(found)
+    missing = missing_cells(found)
     if missing:
         warn(
             f"{len(missing)} cells are missing, so rows may stand on different runs: {'; '.join(missing[:5])}"

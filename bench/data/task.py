@@ -8,8 +8,8 @@ import torch
 
 from bench.cell import ELSEWHERE, PROTOCOLS, SCORES
 from bench.data.card import Card, joint_hash, load_card
+from bench.data.dataset import Dataset, open_dataset
 from bench.data.images import ImageSet, View
-from bench.data.source import Source, open_source
 from bench.data.split import Item, base_and_new, few_shot, loader_shuffles, only
 from bench.errors import UserError, did_you_mean
 from bench.paths import data_root
@@ -74,8 +74,8 @@ def load_task(
         raise UserError(f"protocol {protocol!r} {need}.")
 
     loader = _Loader(view, Path(root) if root else data_root(), score, device)
-    card, source = loader.open(dataset)
-    split = source.split
+    card, opened = loader.open(dataset)
+    split = opened.split
     shuffled = loader_shuffles(split) if card.shuffled else ()
     train, val = few_shot(split.train, split.val, shots, seed, shuffled)  # before halving, as CoOp does
     if not train:
@@ -95,10 +95,10 @@ def load_task(
         name=dataset,
         classes=words(classes),
         template=card.template,
-        train=source.images(train, view, keep=True, device=device),
-        val=source.images(val, view, keep=True, device=device),
+        train=opened.images(train, view, keep=True, device=device),
+        val=opened.images(val, view, keep=True, device=device),
         tests=tests,
-        split_hash=joint_hash(source.split.hash for _, source in loader.opened.values()),
+        split_hash=joint_hash(one.split.hash for _, one in loader.opened.values()),
         card_hash=joint_hash(card.hash for card, _ in loader.opened.values()),
     )
 
@@ -108,23 +108,23 @@ class _Loader:
 
     def __init__(self, view: View, root: Path, score: str, device: torch.device | str) -> None:
         self.view, self.root, self.score, self.device = view, root, score, device
-        self.opened: dict[str, tuple[Card, Source]] = {}
+        self.opened: dict[str, tuple[Card, Dataset]] = {}
 
-    def open(self, name: str) -> tuple[Card, Source]:
+    def open(self, name: str) -> tuple[Card, Dataset]:
         if name not in self.opened:
             card = load_card(name)
-            self.opened[name] = card, open_source(card, self.root)
+            self.opened[name] = card, open_dataset(card, self.root)
         return self.opened[name]
 
     def test(self, name: str, labels: range | None = None) -> TestSet:
         """The test set (or, under score="val", the whole validation split) of `labels`, relabelled from 0."""
-        card, source = self.open(name)
-        split = source.split
+        card, opened = self.open(name)
+        split = opened.split
         items: tuple[Item, ...] = split.test if self.score == "test" else split.val
         if not items:
             raise UserError(f"{name} has no validation images: score it on the test split.")
         labels = range(len(split.classes)) if labels is None else labels
-        images = source.images(only(items, labels), self.view, keep=False, device=self.device)
+        images = opened.images(only(items, labels), self.view, keep=False, device=self.device)
         return TestSet(name, words(split.classes[labels.start : labels.stop]), card.template, images)
 
 

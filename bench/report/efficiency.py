@@ -22,7 +22,7 @@ def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
     return reached.loc[reached.groupby(RUN)["at"].idxmax()].reset_index(drop=True)
 
 
-def targets(
+def goals(
     points: pd.DataFrame, absolute: Sequence[float] = (), images: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str], float]:
     """(data set, target's name) -> accuracy to reach.
@@ -36,7 +36,7 @@ def targets(
     datasets = list(dict.fromkeys(points["dataset"]))
     start = zero_shot(points)
     if absolute:
-        goals = {(d, f"{value:g} %"): value for d in datasets for value in absolute}
+        found = {(d, f"{value:g} %"): value for d in datasets for value in absolute}
     else:
         black = points[~points["white_box"].astype(bool)]
         best = black.groupby(["row", "dataset", "at"])["accuracy"].mean().groupby("dataset").max()
@@ -46,7 +46,7 @@ def targets(
                 f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {REFERENCE} "
                 "to --methods, or run it there first"
             )
-        goals = {
+        found = {
             (d, f"{share:.0%}"): start[d] + share * (best[d] - start[d])
             for d in datasets
             if best.get(d, 0.0) > start[d]
@@ -54,7 +54,7 @@ def targets(
         }
     noise = {d: CLEAR * standard_error(start[d], n) for d, n in (images or {}).items() if d in start}
     return {
-        (d, name): goal for (d, name), goal in goals.items() if d not in noise or goal >= start[d] + noise[d]
+        (d, name): goal for (d, name), goal in found.items() if d not in noise or goal >= start[d] + noise[d]
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.cell import ELSEWHERE
 from bench.errors import UserError
 from bench.record import Hashes, Record
-from bench.report.frame import CONDITIONS, Results, holes, load, read_all, record_files
+from bench.report.frame import CONDITIONS, Results, load, missing_cells, read_all, record_files
 from bench.resolve import known_hashes
 
 ROUNDING = 0.006  # of an accuracy in percent, written with two decimals or more
@@ -112,5 +112,5 @@ def incomplete(path: Path) -> list[str]:
         group = Results(cells, results.trace.iloc[:0], results.failed.iloc[:0])
         place = dict(zip(CONDITIONS, key, strict=False))
         where = f"{place['suite']} / {place['protocol']} / budget {place['budget']}"
-        faults += [f"seeds are incomplete: {where} / {hole} is missing" for hole in holes(group)]
+        faults += [f"seeds are incomplete: {where} / {cell} is missing" for cell in missing_cells(group)]
     return faults

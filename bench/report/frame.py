@@ -230,7 +230,7 @@ def within_images(results: Results, images: int) -> Results:
     return replace(results, cells=cells[list(results.cells.columns)], trace=trace)
 
 
-def holes(results: Results) -> list[str]:
+def missing_cells(results: Results) -> list[str]:
     """The cells a full grid of the rows, data sets and seeds at hand would have and these records lack.
 
     A row that neither tunes nor asks (the hand template) is the same for every seed: one record a data set
@@ -253,9 +253,11 @@ def holes(results: Results) -> list[str]:
     return missing
 
 
-def refuse_holes(results: Results, remedy: str = "print with --partial", partial: bool = False) -> list[str]:
+def refuse_missing(
+    results: Results, remedy: str = "print with --partial", partial: bool = False
+) -> list[str]:
     """The holes. Raises UserError naming them, unless there are none or `partial`."""
-    missing = holes(results)
+    missing = missing_cells(results)
     if missing and not partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
         raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or {remedy}")

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.errors import UserError
 from bench.report import efficiency, published
 from bench.report.drawing import rows_of
-from bench.report.frame import Results, holes, points, select
+from bench.report.frame import Results, missing_cells, points, select
 from bench.report.order import arrange, shown
 from bench.report.render import html
 from bench.report.style import params_text
@@ -30,7 +30,7 @@ HEADLINE = 500  # beside the whole budget
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a view as the template prints it. `kind`: ranked, white box or published."""
+    """One row at one budget, as the template prints it. `kind`: ranked, white box or published."""
 
     row: str
     label: str
@@ -52,8 +52,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class View:
-    """One budget of one tab."""
+class AtBudget:
+    """The table of one tab after one number of queries."""
 
     budget: int
     origin: str  # where the numbers were read
@@ -71,7 +71,7 @@ class Tab:
     headline: tuple[str, ...]
     notes: tuple[str, ...]
     datasets: tuple[str, ...]
-    views: tuple[View, ...]
+    budgets: tuple[AtBudget, ...]
     curves: dict[str, Any]
 
 
@@ -124,8 +124,8 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
     frame = points(longest)
     datasets = arrange(group["suite"], frame["dataset"])
     marks = sorted({m for m in MARKS if m < max(runs)} | set(runs))
-    views = tuple(_view(runs, mark, datasets, home) for mark in marks)
-    said = {v.budget: v.verdict for v in views}
+    budgets = tuple(_at_budget(runs, mark, datasets, home) for mark in marks)
+    said = {v.budget: v.verdict for v in budgets}
     several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in GROUP[2:]}
     extra = ", ".join(f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:] if several[name])
     return Tab(
@@ -135,13 +135,13 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
         tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(longest, 1)),
         tuple(_notes(longest, runs)),
         tuple(shown(group["suite"], d) for d in datasets),
-        views,
+        budgets,
         _curves(frame, datasets, group["suite"]),
     )
 
 
 def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
-    missing, said = holes(longest), []
+    missing, said = missing_cells(longest), []
     if missing:
         listed = "; ".join(missing[:8]) + ("; ..." if len(missing) > 8 else "")
         said.append(f"{len(missing)} cells are missing; rows without every data set are left out: {listed}.")
@@ -155,7 +155,7 @@ def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
     return said
 
 
-def _view(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) -> View:
+def _at_budget(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) -> AtBudget:
     """Runs made with this very budget where every row has them, else the longest runs, read at `mark`."""
     longest = runs[max(runs)]
     own = runs.get(mark)
@@ -168,7 +168,7 @@ def _view(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) 
     suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]
     where = f"the {suite} suite" + ("" if protocol == "few-shot" else f" ({protocol})")
     lines += _published(chosen, datasets)
-    return View(mark, origin, verdict(s, where), tuple(lines), tuple(s.footnotes))
+    return AtBudget(mark, origin, verdict(s, where), tuple(lines), tuple(s.footnotes))
 
 
 def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str], home: Path) -> Line:

@@ -10,7 +10,7 @@ from bench.cell import REFERENCE
 from bench.errors import UserError, did_you_mean
 from bench.report import efficiency, stats
 from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
-from bench.report.frame import Results, points, refuse_holes
+from bench.report.frame import Results, points, refuse_missing
 from bench.report.order import arrange, shown
 from bench.report.style import Look, look
 
@@ -92,7 +92,7 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
     Expected queries are the median over data sets; a target that half of them never reach has no point.
     """
     frame = points(results)
-    goals = efficiency.targets(frame, absolute, efficiency.images_behind(results))
+    goals = efficiency.goals(frame, absolute, efficiency.images_behind(results))
     if not goals:
         raise UserError("no method clearly beat zero-shot, so there are no targets: name some with --targets")
     reached = efficiency.hits(frame, goals)
@@ -128,7 +128,7 @@ def ablation(results: Results, method: str, parameter: str, width: float = 3.4) 
     cells = results.cells[results.cells["method"] == method]
     if cells.empty:
         raise UserError(f"no records of {method!r}. {did_you_mean(method, set(results.cells['method']))}")
-    refuse_holes(results, SAME)
+    refuse_missing(results, SAME)
     known = sorted({name for params in cells["params"] for name in params})
     if parameter not in known:
         raise UserError(f"{method} has no parameter {parameter!r}. {did_you_mean(parameter, known)}")
@@ -166,7 +166,7 @@ def _without(overrides: Mapping[str, Any], parameter: str) -> str:
 
 def params(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
     """Average accuracy against the number of tuned parameters, bars: sd over seeds."""
-    refuse_holes(results, SAME)
+    refuse_missing(results, SAME)
     frame = points(results)
     final = efficiency.at_budget(frame, budget or int(frame["at"].max()))
     by_seed = final.groupby(["row", "seed"])["accuracy"].mean()

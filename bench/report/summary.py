@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report import efficiency, schedule, stats
-from bench.report.frame import Results, points, refuse_holes
+from bench.report.frame import Results, points, refuse_missing
 from bench.report.scores import scores, seedless
 from bench.report.style import rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -212,7 +212,7 @@ PLUS_MINUS = "±: standard deviation over seeds (n - 1); seeds are averaged firs
 
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
     """Average accuracy and its spread, average rank, tie letters, and the difference to the best."""
-    results, holes_said = _complete(results, partial)
+    results, missing_said = _complete(results, partial)
     s = standing(results, budget)
     letters = s.comparison.letters
     rows = []
@@ -232,7 +232,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
         *([PLUS_MINUS] if any(s.spread.values()) else []),
         _conditions(results),
         *s.footnotes,
-        *holes_said,
+        *missing_said,
     )
     return marked(Table(title, ("Method", "Ties"), columns, (Block("", tuple(rows)),), notes))
 
@@ -246,10 +246,10 @@ def efficiency_table(
     results: Results, marks: Sequence[int] = MARKS, absolute: Sequence[float] = (), partial: bool = False
 ) -> Table:
     """Accuracy at budgets, area under the log-query curve, targets solved, expected queries to targets."""
-    results, holes_said = _complete(results, partial)
+    results, missing_said = _complete(results, partial)
     frame = points(results)
     limit = efficiency.fair_budget(frame)
-    goals = efficiency.targets(frame, absolute, efficiency.images_behind(results))
+    goals = efficiency.goals(frame, absolute, efficiency.images_behind(results))
     reached = efficiency.hits(frame, goals)
     expected = efficiency.typical(efficiency.expected_queries(reached))
     bound = schedule.bound(results.cells)
@@ -290,7 +290,7 @@ def efficiency_table(
                 *savings(results),
                 _conditions(results),
                 *([schedule.said(int(results.cells["budget"].max()))] if bound else []),
-                *holes_said,
+                *missing_said,
             ),
         )
     )
@@ -361,7 +361,7 @@ def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     An average over fewer data sets than the next row's says nothing. Raises UserError for holes unless
     `partial`, or when no row is left.
     """
-    missing = refuse_holes(results, partial=partial)
+    missing = refuse_missing(results, partial=partial)
     if not missing:
         return results, []
     listed = "; ".join(missing[:20])

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.cell import ELSEWHERE
 from bench.errors import UserError
 from bench.report import published, schedule, stats
-from bench.report.frame import Results, harmonic, refuse_holes, select, within_images
+from bench.report.frame import Results, harmonic, refuse_missing, select, within_images
 from bench.report.order import arrange, plain, shown, suite_datasets
 from bench.report.scores import Scores, scores, scores_of, seedless
 from bench.report.style import params_text, rank_of
@@ -49,7 +49,7 @@ def tables(
 
 def measured(results: Results, form: Form = Form()) -> Table:
     """One table of selected records (frame.select). Raises UserError naming missing cells, unless partial."""
-    missing = refuse_holes(results, partial=form.partial)
+    missing = refuse_missing(results, partial=form.partial)
     bound = schedule.bound(results.cells) if _cut_short(results, form) else frozenset()
     if form.images is not None:
         results = within_images(results, form.images)

@@ -1,4 +1,4 @@
-"""A source: one data set opened for reading, its split and its images."""
+"""A data set opened for reading: its split and its images."""
 
 import hashlib
 import warnings
@@ -18,7 +18,7 @@ from bench.data.split import Item, Split
 from bench.errors import UserError
 
 
-class Source(Protocol):
+class Dataset(Protocol):
     split: Split
 
     def images(
@@ -27,7 +27,7 @@ class Source(Protocol):
         """An image set of these items. `keep`: they will be read often, so keep them decoded."""
 
 
-class RenderedSource:
+class RenderedDataset:
     """A data set of the mini suite, rendered by bench.mini.world."""
 
     def __init__(self, card: Card) -> None:
@@ -63,7 +63,7 @@ class RenderedSource:
         return MemoryImages(self._images[part][rows], labels, view, device)
 
 
-class FileSource:
+class FileDataset:
     """A data set on disk."""
 
     def __init__(self, card: Card, root: Path) -> None:
@@ -112,6 +112,6 @@ def _compare_with_pin(card: Card, parts: dict[str, tuple[np.ndarray, np.ndarray]
         )
 
 
-def open_source(card: Card, root: Path) -> Source:
+def open_dataset(card: Card, root: Path) -> Dataset:
     """The data set of this card under this data root. Raises UserError if it is missing or inconsistent."""
-    return RenderedSource(card) if card.reader == "mini" else FileSource(card, root)
+    return RenderedDataset(card) if card.reader == "mini" else FileDataset(card, root)
