@@ -70,14 +70,8 @@ class Cell:
         return int.from_bytes(digest[:8], "little") >> 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for the record; `from_dict` is its inverse."""
+        """Plain data for the record; `Record.from_json` reads it back."""
         return asdict(self) | {"overrides": dict(self.overrides)}
-
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> "Cell":
-        """The cell that `as_dict` described. Raises TypeError when fields are missing or unknown."""
-        overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("overrides", {}).items()}
-        return Cell(**{**data, "overrides": tuple(sorted(overrides.items()))})
 
 
 # What is the same for all rows of one table: the cell without its method's own coordinates.

@@ -147,6 +147,8 @@ def code() -> Names:
 
 def _note(found: Names, name: str, owner: ModuleType | type) -> None:
     for attribute, value in list(vars(owner).items()):
+        if attribute in ("__dict__", "__weakref__"):  # no code, and made anew when they are read
+            continue
         if not isinstance(value, ModuleType) and not (
             attribute.startswith("_") and isinstance(owner, ModuleType)
         ):
@@ -270,9 +272,12 @@ class Before:
 
     def compare(self, broken: Callable[[], list[str]]) -> Faults:
         """What has changed since. Switches and code are put back. broken: names the changed data."""
-        switches = []
+        switches, stuck = [], []
         for switch, value in zip(SWITCHES, self.switches, strict=True):
-            if switch.get() != value:
-                switch.put(value)
-                switches.append(switch.words)
-        return Faults(switches, restore_code(self.code), broken())
+            try:
+                if switch.get() != value:
+                    switch.put(value)
+                    switches.append(switch.words)
+            except Exception as error:  # it can neither be read nor put back: the process is of no more use
+                stuck.append(f"{switch.words} ({error})")
+        return Faults(switches, stuck + restore_code(self.code), broken())

@@ -13,14 +13,21 @@ class Meter:
         self.budget = budget
         self.spent = 0
         self.image_queries = 0
+        self._open = True
 
     @property
     def remaining(self) -> int:
         """Queries left."""
         return self.budget - self.spent
 
+    def close(self) -> None:
+        """The run is over: whoever still holds its box gets no more answers."""
+        self._open = False
+
     def require(self, queries: int) -> None:
         """Raise BudgetSpent unless `queries` more fit."""
+        if not self._open:
+            raise BudgetSpent("the run is over: its box answers no more")
         if queries > self.remaining:
             raise BudgetSpent(f"{self.spent} of {self.budget} queries are spent; {queries} more do not fit")
 

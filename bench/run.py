@@ -18,6 +18,7 @@ import torch
 
 from bench import __version__
 from bench.blackbox import BudgetSpent
+from bench.errors import UserError
 from bench.isolation import Before, Spoiled
 from bench.lab import CellFeatures, Lab, Settings
 from bench.method import Method
@@ -25,7 +26,7 @@ from bench.params import make_params
 from bench.plugins import load_method
 from bench.predictor import LocalPredictor
 from bench.prompt import Prompt
-from bench.record import Deployed, Expected, Made, Record
+from bench.record import Deployed, Expected, Made, Record, failure
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
 
@@ -42,33 +43,47 @@ def run_cell(
     """Run one cell and return its record.
 
     A method's exception becomes a record with status "failed" and its traceback, and so does a change of what
-    later cells use. UserError (bad input) and KeyboardInterrupt pass through. Raises Spoiled when this
-    process should run no more cells. watch: see Trial.
+    later cells use, whichever way the method left. UserError (bad input) and KeyboardInterrupt pass through.
+    Raises Spoiled when this process should run no more cells. watch: see Trial.
     """
     lab = lab or _lab(settings)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
-    torch.set_num_threads(1)  # one thread a worker: faster in sum, and the same sums everywhere
+    torch.set_num_threads(1)  # one thread per worker: faster in sum, and the same sums everywhere
     lab.load(resolved)
     before = Before()
-    method, trial = prepare(resolved, lab, watch)
-    error = None
     try:
+        record = _attempt(resolved, lab, watch)
+    finally:
+        faults = before.compare(lab.broken)
+        if faults.spoiled:
+            lab.clear()
+    if faults:
+        record = replace(record, status="failed", error=f"{record.error or ''}{faults}", accuracy={})
+    made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
+    record = replace(record, run=made)
+    if faults.spoiled:
+        raise Spoiled(record)
+    return record
+
+
+def _attempt(resolved: Resolved, lab: Lab, watch: Watch) -> Record:
+    """The record of a method's run, without when and where; a failed one for all that the method raises."""
+    trial = None
+    try:
+        method, trial = prepare(resolved, lab, watch)
         trial.report(method.prompt(method.x0))
         with suppress(BudgetSpent):
             method.tune()
         trial.finish()
-    except Exception:
-        error = traceback.format_exc()
-    faults = before.compare(lab.broken)
-    if faults:
-        error = f"{error or ''}{faults}"
-    record = _record(resolved, lab, method, trial, error)
-    made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
-    record = replace(record, run=made)
-    if faults.spoiled:
-        lab.clear()
-        raise Spoiled(record)
-    return record
+        return _record(resolved, lab, method, trial)
+    except UserError:
+        raise
+    except (Exception, SystemExit):
+        record = replace(failure(resolved.cell, traceback.format_exc()), params=dict(resolved.params))
+        if trial is None:
+            return record
+        meter, points = trial.meter, tuple(trial.trace.points)
+        return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points)
 
 
 def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predictor) -> tuple[Method, Trial]:
@@ -82,21 +97,20 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
     return cls(trial.box, params, cell.seed_for("method")), trial
 
 
-def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial, error: str | None) -> Record:
+def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Record:
     points = tuple(trial.trace.points)
     return Record(
         cell=resolved.cell,
-        status="failed" if error else "ok",
-        error=error,
+        status="ok",
         title=method.title,
         access=tuple(method.access),
         white_box=method.white_box,
         schedule=method.schedule,
-        n_params=method.n_params,
+        n_params=int(method.n_params),
         params=dict(resolved.params),
         queries=trial.meter.spent,
         image_queries=trial.meter.image_queries,
-        accuracy={} if error else points[-1].accuracy,
+        accuracy=points[-1].accuracy,
         n_test=trial.scorer.n_test,
         trace=points,
         prompt=pack(trial.deployed),

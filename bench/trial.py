@@ -128,7 +128,8 @@ class Trial:
         self.deployed = prompt
 
     def finish(self) -> None:
-        """Score what is deployed at the checkpoints that are left, the budget last."""
+        """Close the box, and score what is deployed at the checkpoints that are left, the budget last."""
+        self.meter.close()
         while self.trace.due():
             self._checkpoint()
 

@@ -1,17 +1,19 @@
 """Cells: names, streams and grids."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from toy import toy_cell
 
-from bench.cell import Cell, grid, show
+from bench.cell import grid, show
+from bench.record import Record, dump, failure
 
 
 def test_a_cell_survives_the_way_through_a_record() -> None:
     cell = toy_cell(overrides=(("channels", (8, 4)), ("clip", "none"), ("rank", 1)))
-    assert Cell.from_dict(cell.as_dict()) == cell
-    assert hash(Cell.from_dict(cell.as_dict())) == hash(cell)
+    again = Record.from_json(json.loads(dump(failure(cell, "no")))).cell
+    assert again == cell and hash(again) == hash(cell)
 
 
 def test_the_path_names_the_cell_by_what_it_contains() -> None:

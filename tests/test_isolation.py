@@ -179,6 +179,38 @@ def test_a_vandal_changes_nothing_for_the_next_cell(
     assert lasting(run_cell(zip_, Settings(), lab)) == alone
 
 
+TURN = "torch.set_default_dtype(torch.float64)"
+LEAVES = {  # ways out of a cell, each after a switch was turned
+    "raises in setup": f"def setup(self):\n        {TURN}\n        raise ValueError",
+    "exits": f"def tune(self):\n        {TURN}\n        raise SystemExit(1)",
+    "raises in n_params": f"@property\n    def n_params(self):\n        {TURN}\n        raise ValueError",
+}
+
+
+@pytest.mark.parametrize("way", LEAVES)
+def test_a_vandal_is_noticed_whichever_way_it_leaves(
+    way: str, alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = VANDAL.format(deed="pass") + f"\n    {LEAVES[way]}\n"
+    (tmp_path / "vandal.py").write_text(text)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    lab = Lab(Settings())
+    record = run_cell(vandal, Settings(), lab)
+    assert not record.ok and "torch's default dtype" in str(record.error)
+    assert lasting(run_cell(zip_, Settings(), lab)) == alone
+
+
+def test_a_box_answers_no_more_when_its_run_is_over() -> None:
+    trial = toy_trial(budget=30)
+    trial.report(CONTEXT)
+    batch = next(trial.box.batches())
+    trial.finish()
+    with pytest.raises(BudgetSpent, match="the run is over"):
+        trial.box.logits(batch, [CONTEXT])
+    assert trial.meter.spent == 0
+
+
 @pytest.fixture
 def on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))

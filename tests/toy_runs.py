@@ -18,7 +18,8 @@ import torch
 from bench.cell import Cell
 from bench.record import Deployed, Hashes, Made, Point, Record
 from bench.resolve import Resolved
-from bench.schedule.pool import Interrupted, run_all
+from bench.schedule.job import Interrupted
+from bench.schedule.pool import run_all
 from bench.store import Store
 
 HERE = Path(__file__).parent

@@ -157,16 +157,17 @@ def carry_out(
     """Run what is to be run, keep its records, show the table; the exit code."""
     from bench.run import run_cell
     from bench.schedule.gpu import rounds
-    from bench.schedule.pool import Interrupted, run_all
+    from bench.schedule.job import Interrupted
+    from bench.schedule.pool import run_all
     from bench.schedule.progress import Progress
 
     progress = Progress(one.cell for one in todo)
     failed: list[tuple[Cell, str]] = []
+    on_gpus = settings.device.startswith("cuda") and not where.local
+    share = where.gpus_per_cell or (None if on_gpus else 0.0)  # None: to be found out
     try:
         with progress:
-            gpus_per_cell = 0.0 if where.local or not settings.device.startswith("cuda") else None
-            shares = where.gpus_per_cell or gpus_per_cell
-            for part, gpus in rounds(todo, plan.cells, store, shares, where.workers):
+            for part, gpus in rounds(todo, plan.cells, store, share, where.workers):
                 summary = run_all(
                     part,
                     settings,

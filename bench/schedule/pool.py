@@ -11,8 +11,7 @@ from bench.record import Record
 from bench.resolve import Resolved
 from bench.schedule.cluster import check_request, ray_session, room_for
 from bench.schedule.driver import Driver, Worker
-from bench.schedule.job import Event, Job, Run, S, Summary, attempt
-from bench.schedule.job import Interrupted as Interrupted
+from bench.schedule.job import Event, Interrupted, Job, Run, S, Summary, attempt
 from bench.schedule.process import cores, environment, one_thread, worker_environment
 from bench.schedule.signals import Stopped, StopRequest
 
