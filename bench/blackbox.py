@@ -17,6 +17,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.answered import DEFAULT
 from bench.prompt import Batch, Prompt, Scale
 
 __all__ = ["AccessDenied", "Batch", "BlackBox", "BudgetSpent", "Loss", "ModelSpec", "Spec", "cross_entropy"]
@@ -44,6 +45,7 @@ class ModelSpec:
     token_std: float  # of the token embedding table
     patch_mean: float  # of the patch embedding's weights
     patch_std: float
+    logit_scale: float  # of the cosines between image and class features
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Spec(ModelSpec):
     train_size: int  # few-shot images
     batch_size: int  # images a query carries at most
     budget: int  # queries
+    answers: str = DEFAULT  # how much of its logits the box answers with: see bench/answered.py
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -151,6 +154,14 @@ class BlackBox(Protocol):
         Raises BudgetSpent before the call if it would pass the budget, AccessDenied if a prompt uses more
         than the method declared or the batch is not one of this box, FloatingPointError if a prompt makes the
         model's answer infinite.
+        """
+        ...
+
+    def features(self, batch: Batch, prompt: Prompt | None = None) -> tuple[Tensor, Tensor]:
+        """Features of unit norm, of the images [B, e] and of the classes [C, e]: one query.
+
+        prompt: what is sent; None: the hand template. Raises what `logits` raises; AccessDenied without the
+        access level "features".
         """
         ...
 

@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
+from bench.answered import DEFAULT
+
 PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
 ELSEWHERE = ("cross-dataset", "ood")  # protocols that score on other data sets than the one they tune on
 SCORES = ("test", "val")
@@ -42,6 +44,8 @@ class Cell:
     batch_size: int  # images a query carries at most
     augment: bool = False  # random crops and flips of the training images
     score: str = "test"  # the split the checkpoints are scored on; "val" to choose step sizes
+    answers: str = DEFAULT  # how much of its logits the box answers with: see bench/answered.py
+    pixels_8bit: bool = False  # pixel prompts are rounded to bytes, as an API takes them
     overrides: tuple[tuple[str, Value], ...] = ()  # sorted (name, value): parameters unlike the suite's
 
     @property
@@ -59,7 +63,10 @@ class Cell:
         """The record's place below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
         row = f"{self.method}[{self.variant}]" if self.overrides else self.method
         leaf = f"{self.backbone}-shots{self.shots}-batch{self.batch_size}-budget{self.budget}-seed{self.seed}"
-        flags = ("-augment" if self.augment else "") + ("" if self.score == "test" else f"-{self.score}")
+        flags = "-augment" if self.augment else ""
+        flags += "" if self.answers == DEFAULT else f"-{self.answers.replace(':', '')}"
+        flags += "-8bit" if self.pixels_8bit else ""
+        flags += "" if self.score == "test" else f"-{self.score}"
         parts = (self.suite, self.protocol, self.dataset, row, f"{leaf}{flags}.json")
         return PurePosixPath(*map(_file_name, parts))
 

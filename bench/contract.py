@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from bench.blackbox import PUBLIC, ModelSpec
+from bench.deploy import deployed
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.loader import Sample
+from bench.outcome import accuracy
 from bench.plan import make_cells
 from bench.plugins import METHODS, load_method
-from bench.predictor import Answers, Predictor
+from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
 from bench.record import Record
 from bench.resolve import Resolved, resolve
@@ -25,7 +27,10 @@ from bench.run import rebuild, run_cell
 from bench.suite import load_suite
 from bench.trial import Trial
 
-IMPORTS = ("bench.blackbox", "bench.exact", "bench.method", "bench.methods", "bench.optim", "bench.prompt")
+IMPORTS = (
+    "bench.access", "bench.blackbox", "bench.exact", "bench.method", "bench.methods", "bench.optim",
+    "bench.prompt",
+)  # fmt: skip
 LIBRARIES = (
     "__future__", "collections", "dataclasses", "functools", "itertools", "math", "numpy", "scipy", "torch",
     "typing",
@@ -143,6 +148,15 @@ class Counting:
 
         return answer
 
+    def encode(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Encodings:
+        encodings = self._inner.encode(prompts, classes, template)
+
+        def encoding(sample: Sample) -> tuple[Tensor, Tensor]:
+            self.calls += len(prompts)
+            return encodings(sample)
+
+        return encoding
+
 
 def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
     """A run's record, and how often the method's prompts really reached the model."""
@@ -205,10 +219,10 @@ def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
     """The prompt built from the record's numbers has the deployed one's accuracy, again and again."""
     prompt, _, trial = rebuild(record, lab)
     again, _, other = rebuild(record, lab)
-    accuracy = trial.scorer.score(prompt)
+    found = {name: accuracy(outcome) for name, outcome in trial.scorer.score(prompt).items()}
     gap = (answer(trial, prompt) - answer(other, again)).abs().max().item()
-    same = accuracy == record.accuracy and gap < 1e-4
-    detail = f"{accuracy} against {record.accuracy}, logits differ by {gap:.0e}"
+    same = found == record.accuracy and gap < 1e-4
+    detail = f"{found} against {record.accuracy}, logits differ by {gap:.0e}"
     return Verdict("prompt rebuilt from its record", same, detail)
 
 
@@ -254,8 +268,7 @@ def image_losses(trial: Trial, prompt: Prompt) -> Tensor:
 
 @torch.no_grad()
 def answer(trial: Trial, prompt: Prompt, batch: Batch | None = None) -> Tensor:
-    """[B, C] logits of one batch (default: the first), through the head the prompt brings. Off the meter."""
+    """[B, C] logits of one batch (default: the first), as the deployed prompt gives them. Off the meter."""
     batch = batch or trial.loader.train_pass[0]
-    answers = trial.predictor.prepare([prompt], trial.classes, trial.template)
-    logits = answers(trial.loader.behind(batch))
-    return (logits if prompt.head is None else prompt.head(logits))[0]
+    at_work = deployed(prompt, trial.predictor, trial.classes, trial.template, trial.classes)
+    return at_work(trial.loader.behind(batch))

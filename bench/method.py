@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bench import exact
+from bench.access import REFERENCES, WHITE_BOX
 from bench.blackbox import BlackBox
-from bench.prompt import WHITE_BOX, Prompt
+from bench.prompt import Prompt
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class NoParams:
 class Method(ABC):
     """A tuning algorithm.
 
-    A subclass names its `title` (the papers' row), its `paper`, its `access` (see bench.prompt.ACCESS) and
+    A subclass names its `title` (the papers' row), its `paper`, its `access` (see bench.access.ACCESS) and
     its `Params`, a frozen dataclass whose defaults are the paper's values. If a step depends on the whole
     budget (a decay that ends with it), its `schedule` is "budget": then a run of 500 queries is not the
-    beginning of a run of 5,000, and the reports mark it where they read one from the other. It is built once
-    a cell: `setup` draws what is fixed for the run, `start` the first state, and `tune` runs until the budget
-    ends it.
+    beginning of a run of 5,000, and the reports mark it where they read one from the other. Its
+    `least_answer` is one of bench.answered.KINDS: "top", some probabilities, as whatever follows a loss needs
+    them, or "label" where the predicted class alone tells candidates apart.
+
+    It is built once per cell: `setup` draws what is fixed for the run, `start` the first state, and `tune`
+    runs until the budget ends it.
 
     self.box: the black box. self.params: parameters in force. self.rng: the cell's own stream, on the CPU;
     self.seed: its seed, for generators of another kind. self.x0: what `start` gave.
@@ -37,6 +41,7 @@ class Method(ABC):
     access: ClassVar[tuple[str, ...]]
     Params: ClassVar[type] = NoParams
     schedule: ClassVar[Literal["free", "budget"]] = "free"
+    least_answer: ClassVar[str] = "top"
 
     def __init__(self, box: BlackBox, params: Any, seed: int) -> None:
         self.box, self.params, self.seed = box, params, seed
@@ -72,6 +77,14 @@ class Method(ABC):
     def tunes(cls) -> bool:
         """False for a method with nothing to tune, whose file says `n_params = 0`: it asks no query."""
         return bool(getattr_static(cls, "n_params") != 0)
+
+    @classmethod
+    def needs(cls, params: Any) -> str:
+        """The least that the box must answer with for these parameters: `least_answer`, as a rule.
+
+        What reads features or gradients needs "logits".
+        """
+        return "logits" if REFERENCES & set(cls.access) else cls.least_answer
 
     @property
     def white_box(self) -> bool:

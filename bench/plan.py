@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
+from bench.answered import DEFAULT, parse
 from bench.cell import Cell, Value, grid
 from bench.data.images import View
 from bench.errors import NotHere, UserError, did_you_mean
@@ -64,6 +65,8 @@ def make_cells(
     shots: Sequence[int] | None = None,
     backbone: str | None = None,
     score: str = "test",
+    answers: Sequence[str] = (DEFAULT,),
+    pixels_8bit: bool = False,
     overrides: Sequence[str] = (),
 ) -> list[Cell]:
     """The grid, the suite's values where nothing is asked for. Raises UserError for what cannot be."""
@@ -75,8 +78,10 @@ def make_cells(
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
     variants = parse_variants(suite, names, overrides)
+    levels = tuple(dict.fromkeys(str(parse(one)) for one in answers))
     return [
         cell
+        for level in levels
         for n in shots or (suite.shots,)
         for cell in grid(
             names,
@@ -91,6 +96,8 @@ def make_cells(
             batch_size=suite.batch_size,
             augment=suite.augment,
             score=score,
+            answers=level,
+            pixels_8bit=pixels_8bit,
         )
     ]
 

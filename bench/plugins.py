@@ -196,7 +196,7 @@ def _check_bases(cls: "type[Method]", path: Path) -> None:
 
 def _check_class(cls: "type[Method]", path: Path) -> None:
     """Raises UserError naming what the class lacks."""
-    from bench.prompt import ACCESS, WHITE_BOX
+    from bench.access import ACCESS, WHITE_BOX
 
     lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
     lacking += sorted(cls.__abstractmethods__)

@@ -15,6 +15,8 @@ from bench.protocols import Backbone, Features, Frozen, TextTower
 WIDE = 32  # float64 images through the image tower: more do not fit a processor's cache and take longer
 
 Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]
+# a sample -> features of unit norm: of its images [K | 1, B, e], and of the classes [K | 1, C, e]
+Encodings = Callable[[Sample], tuple[Tensor, Tensor]]
 
 
 class Predictor(Protocol):
@@ -49,12 +51,19 @@ class Predictor(Protocol):
         """
         ...
 
+    def encode(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Encodings:
+        """The features behind those answers, where they are granted; arguments as of `prepare`."""
+        ...
+
 
 class LocalPredictor:
-    """The predictor whose model lies in this process."""
+    """The predictor whose model lies in this process.
 
-    def __init__(self, backbone: Backbone, features: Features) -> None:
-        self._backbone, self._features = backbone, features
+    eight_bit: pixel prompts are sent as an API takes them, rounded to multiples of 1/255.
+    """
+
+    def __init__(self, backbone: Backbone, features: Features, eight_bit: bool = False) -> None:
+        self._backbone, self._features, self._eight_bit = backbone, features, eight_bit
         self._towers: dict[tuple[str, ...], TextTower] = {}
         self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
         b = backbone
@@ -68,6 +77,7 @@ class LocalPredictor:
             token_std=b.token_std,
             patch_mean=b.patch_mean,
             patch_std=b.patch_std,
+            logit_scale=b.logit_scale,
         )
 
     def embed_words(self, words: str) -> Tensor:
@@ -76,13 +86,18 @@ class LocalPredictor:
 
     def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
         """See Predictor: the text is encoded here, the images where they come."""
-        text = self._text(prompts, classes, template).transpose(-1, -2)  # [K | 1, e, C]
+        encodings = self.encode(prompts, classes, template)
 
         def answer(sample: Sample) -> Tensor:
-            image = self._image(sample, prompts).to(text.dtype)  # [K | 1, B, e]
-            return exact.answer(self._backbone.logit_scale * (image @ text))
+            image, text = encodings(sample)
+            return exact.answer(self._backbone.logit_scale * (image @ text.transpose(-1, -2)))
 
         return answer
+
+    def encode(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Encodings:
+        """See Predictor."""
+        text = self._text(prompts, classes, template)  # [K | 1, C, e]
+        return lambda sample: (self._image(sample, prompts).to(text.dtype), text)
 
     # Text
 
@@ -118,6 +133,8 @@ class LocalPredictor:
             if len(moved) < len(prompts) or tokens:
                 raise ValueError("one call mixes prompts that move pixels with prompts of another kind")
             sent = torch.cat([pixels(sample.batch) for pixels in moved])  # [K * B, 3, S, S]
+            if self._eight_bit:
+                sent = (sent * 255).round() / 255
             at_once = WIDE if self.dtype == torch.float64 else AT_ONCE
             parts = [self._backbone.encode_images(part) for part in torch.split(sent, at_once)]
             return torch.cat(parts).view(len(prompts), len(sample), -1)

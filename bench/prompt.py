@@ -7,15 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-# The access a black box must grant for each part of a prompt; a method declares the ones it needs.
-ACCESS = {
-    "context": "text context",
-    "template": "template",
-    "pixels": "pixels",
-    "tokens": "visual tokens",
-    "head": "logits head",
-}
-WHITE_BOX = "white box"
+from bench.access import ACCESS
 
 Scale = tuple[float, float]  # of a crop: the smallest and the largest share of the image's area
 
@@ -84,13 +76,20 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt. A part left out means: the data set's hand template, the image as it is.
+    """A prompt. What is left out means: the data set's hand template, the image as it is.
 
     context: [m, d] vectors between SOS and the tokens of "{class name}." (d = text width).
     template: words with one {} for the class name. Not together with `context`.
     pixels: images of a batch -> images [B, 3, S, S] to send instead, in [0, 1].
     tokens: [n, w] visual tokens joined to the image's own (w = vision width).
-    head: logits [B, C] -> logits [B, C], worked out on the caller's side.
+    parts: K prompts in one, each sent and paid for; they hold the text and the images, this one the head.
+    head: logits [B, C] -> logits [B, C], worked out on the caller's side; of a prompt with parts their logits
+        [K, B, C] -> [B, C].
+    adapter: image features [B, e] and class features [C, e], both of unit norm -> logits [B, C], on the
+        caller's side, where an API grants features.
+    local: images of a batch -> logits [B, C] of a model of the caller's own. Nothing is sent.
+    any_classes: whether head, adapter and local serve other classes than those they were tuned on. Where they
+        do not, new classes are answered by the prompt without them, or by the first of its parts.
     state: flat float32 numbers that, with the cell, are enough to build this prompt again.
     """
 
@@ -99,13 +98,39 @@ class Prompt:
     pixels: Callable[[Batch], Tensor] | None = None
     tokens: Tensor | None = None
     head: Callable[[Tensor], Tensor] | None = None
+    adapter: Callable[[Tensor, Tensor], Tensor] | None = None
+    local: Callable[[Batch], Tensor] | None = None
+    parts: tuple["Prompt", ...] = ()
+    any_classes: bool = False
     state: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.context is not None and self.template is not None:
             raise ValueError("a prompt has a text context or a template, not both")
+        if sum(part is not None for part in (self.head, self.adapter, self.local)) > 1:
+            raise ValueError("a prompt has one of head, adapter and local, not several")
+        if self.parts:
+            self._check_parts()
+
+    def _check_parts(self) -> None:
+        if self.head is None:
+            raise ValueError("a prompt with parts needs a head that makes one answer of theirs")
+        if any(getattr(self, name) is not None for name in TEXT_AND_IMAGES):
+            raise ValueError("a prompt with parts holds no text or images itself: put them into a part")
+        for part in self.parts:
+            if part.parts or part.head or part.adapter or part.local:
+                raise ValueError("a part of a prompt has no parts, head, adapter or local model of its own")
 
     @property
     def access(self) -> set[str]:
         """The access levels this prompt makes use of."""
-        return {level for part, level in ACCESS.items() if getattr(self, part) is not None}
+        own = {level for part, level in ACCESS.items() if getattr(self, part) is not None}
+        return own.union(*(part.access for part in self.parts))
+
+    @property
+    def sent(self) -> tuple["Prompt", ...]:
+        """The prompts that are sent, and paid for, with each batch once this one is deployed."""
+        return () if self.local is not None else self.parts or (self,)
+
+
+TEXT_AND_IMAGES = ("context", "template", "pixels", "tokens")  # what of a prompt goes to the model

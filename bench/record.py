@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bench.access import REFERENCES
 from bench.cell import PROTOCOLS, Cell, Value
 from bench.errors import UserError
 
@@ -25,6 +26,27 @@ class Point:
     image_queries: int  # images sent by then, one for each time
     train_loss: float | None  # mean cross-entropy of the candidates since the last checkpoint
     accuracy: dict[str, float]  # % correct, by test set
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many images of one class were taken for another."""
+
+    label: int
+    answered: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the deployed prompt answered on one test set (bench/outcome.py works it out)."""
+
+    correct: str  # base64 of a bit for each image, in order, the first is the highest of its byte
+    right: tuple[int, ...]  # images answered correctly, by class
+    images: tuple[int, ...]  # of each class
+    confusions: tuple[Confusion, ...]  # the most frequent ones, in order
+    calibration_error: float | None = None  # %, expected, 15 bins; None where no probabilities are answered
+    log_loss: float | None = None  # mean
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,8 @@ class Record:
     n_test: dict[str, int] = field(default_factory=dict)  # images, by test set
     trace: tuple[Point, ...] = ()
     prompt: Deployed = field(default_factory=Deployed)
+    deploy_queries: int = 1  # what the deployed prompt costs for each batch; 0: it is answered locally
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # of the deployed prompt, by test set
     hashes: Hashes = field(default_factory=Hashes)
     run: Made = field(default_factory=Made)
     targets: tuple[str, ...] = ()  # data sets it was scored on, where those are not its own test set
@@ -92,6 +116,11 @@ class Record:
     def ok(self) -> bool:
         """Whether the cell is done: a failed one is tried again."""
         return self.status == "ok"
+
+    @property
+    def reference(self) -> bool:
+        """Whether it had more than predictions, gradients or features: a row shown apart, never ranked."""
+        return self.white_box or bool(REFERENCES & set(self.access))
 
     @property
     def label(self) -> str:
@@ -169,7 +198,8 @@ class Malformed(UserError):
     """What a file holds is no record."""
 
 
-LATER = {"error", "schedule", "targets"}  # fields that a finished record may lack: the first records do
+# Fields that a finished record may lack: the first records do.
+LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes"}
 
 
 def _required(data: dict[str, Any]) -> set[str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from bench.access import answered
+from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
 from bench.data.card import joint_hash, load_card
@@ -50,6 +52,7 @@ def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -
     params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
     targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
     methods: dict[str, tuple[str, bool]] = {}
+    asked: dict[tuple[Any, ...], str | None] = {}
     code = code_hash()
     found = []
     for cell in cells:
@@ -57,6 +60,8 @@ def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -
             methods[cell.method] = method_hash(cell.method), load_method(cell.method).tunes()
         if (row := (cell.method, cell.dataset, cell.overrides)) not in params:
             params[row] = as_values(params_in_force(suite, *row))
+        if (ask := (*row, cell.answers)) not in asked:
+            asked[ask] = misfit(suite, cell.method, cell.answers, cell.dataset, cell.overrides)
         if (place := (cell.protocol, cell.dataset)) not in targets:
             names = suite.tests(*place)
             targets[place] = names, card_hash(cell.dataset, names)
@@ -64,7 +69,25 @@ def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -
         scored_on, card = targets[place]
         hashes = Hashes(method, card, suite=suite.hash, code=code)
         found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes))
+    if faults := dict.fromkeys(why for why in asked.values() if why):
+        raise UserError("\n".join(faults))
     return found
+
+
+def misfit(
+    suite: Suite,
+    method: str,
+    answers: str,
+    dataset: str = "",
+    overrides: Iterable[tuple[str, Value]] = (),
+) -> str | None:
+    """Why a method cannot work with such answers, in one line; None where it can. Raises UserError."""
+    cls, level = load_method(method), parse(answers)
+    needed = cls.needs(params_in_force(suite, method, dataset, overrides))
+    if level.grants(needed):
+        return None
+    read = answered(cls.access, needed)
+    return f"{method} reads {read}, and --answers {level} does not grant that: leave the method out."
 
 
 def resolve_record(record: Record) -> Resolved:

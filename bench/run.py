@@ -92,7 +92,7 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
     cls = load_method(cell.method, fresh=True)
     params = make_params(cell.method, resolved.params)
     features = CellFeatures(lab, resolved.precision)
-    predictor = LocalPredictor(lab.backbone(resolved), features)
+    predictor = LocalPredictor(lab.backbone(resolved), features, cell.pixels_8bit)
     trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch)
     return cls(trial.box, params, cell.seed_for("method")), trial
 
@@ -114,6 +114,8 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Recor
         n_test=trial.scorer.n_test,
         trace=points,
         prompt=pack(trial.deployed),
+        deploy_queries=0 if trial.deployed is None else len(trial.deployed.sent),
+        outcomes=trial.outcomes,
         hashes=expected(resolved, lab).hashes,
         targets=resolved.targets,
     )

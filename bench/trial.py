@@ -6,13 +6,19 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from bench import exact
+from bench.access import FEATURES, WHITE_BOX
+from bench.answered import parse
 from bench.blackbox import AccessDenied, BlackBox, Loss, Spec, cross_entropy
 from bench.cell import Cell
+from bench.coarse import cut
 from bench.loader import Loader
 from bench.meter import Meter
+from bench.outcome import accuracy
 from bench.predictor import Answers, Predictor, image_features
-from bench.prompt import WHITE_BOX, Batch, Prompt, Scale
+from bench.prompt import Batch, Prompt, Scale
 from bench.protocols import Features, Task
+from bench.record import Outcome
 from bench.scorer import Scorer
 from bench.trace import Trace
 
@@ -40,18 +46,23 @@ class Trial:
         self.classes, self.template, self.access = task.classes, task.template, frozenset(access)
         self.meter = Meter(cell.budget)
         self.trace = Trace(cell.budget)
-        self.predictor = watch(predictor)
+        level = parse(cell.answers)
+        self.predictor = watch(cut(predictor, level))
         self.features = features
         self.loader = Loader(task.train, cell, predictor.device, predictor.dtype)
-        self.scorer = Scorer(predictor, self.loader, task.tests, task.classes)
+        self.scorer = Scorer(
+            cut(predictor, level), self.loader, task.tests, task.classes, probable=level.grants("probs")
+        )
         self.deployed: Prompt | None = None
-        self._scored: tuple[Prompt, dict[str, float]] | None = None
+        self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
+        self._scored: Prompt | None = None
         self.spec = Spec(
             **vars(predictor.model),
             shots=cell.shots,
             train_size=len(task.train),
             batch_size=cell.batch_size,
             budget=cell.budget,
+            answers=cell.answers,
         )
         self.box = wall(self)
 
@@ -81,7 +92,7 @@ class Trial:
 
     def _prepare(self, prompts: Sequence[Prompt]) -> Answers:
         with torch.set_grad_enabled(WHITE_BOX in self.access):
-            return self.predictor.prepare(prompts, self.classes, self.template)
+            return self.predictor.prepare([plain(p) for p in prompts], self.classes, self.template)
 
     def _charge(self, queries: int, batch: Batch) -> None:
         """Pay for a call that is about to be made; the checkpoints before it are scored first."""
@@ -111,6 +122,18 @@ class Trial:
                     f"the prompt uses {', '.join(extra)}; the method declares {', '.join(declared)}"
                 )
 
+    def features_of(self, batch: Batch, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """See BlackBox.features."""
+        if FEATURES not in self.access:
+            raise AccessDenied(f"features are granted to methods that declare the access {FEATURES!r}")
+        self.check_access(prompt)
+        self.loader.behind(batch)
+        self._charge(1, batch)
+        with torch.no_grad():
+            encodings = self.predictor.encode([plain(prompt)], self.classes, self.template)
+            image, text = encodings(self.loader.behind(batch))
+        return exact.kept(image[0]).double(), exact.kept(text[0]).double()
+
     def encode(self, batch: Batch, encoder: str) -> Tensor:
         """See BlackBox.encode."""
         sample, model = self.loader.behind(batch), self.features.encoder(encoder)
@@ -135,9 +158,18 @@ class Trial:
 
     def _checkpoint(self) -> None:
         assert self.deployed is not None, "the harness reports the untuned prompt before the method runs"
-        if self._scored is None or self._scored[0] is not self.deployed:
-            self._scored = (self.deployed, self.scorer.score(self.deployed))
-        self.trace.mark(self.meter, self._scored[1])
+        if self._scored is not self.deployed:
+            self._scored, self.outcomes = self.deployed, self.scorer.score(self.deployed)
+        self.trace.mark(self.meter, {name: accuracy(found) for name, found in self.outcomes.items()})
+
+
+def plain(prompt: Prompt) -> Prompt:
+    """The prompt as one query sends it. Raises ValueError for several in one, and for what sends nothing."""
+    if prompt.parts:
+        raise ValueError("a prompt with parts is several queries: ask for its parts, prompt.parts")
+    if prompt.local is not None:
+        raise ValueError("a prompt with a local model sends nothing: there is nothing to ask")
+    return prompt
 
 
 class _Sealed(type):
@@ -187,6 +219,9 @@ def wall(trial: Trial) -> BlackBox:
 
         def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
             return trial.loader.frozen_pass(crop_scale)
+
+        def features(self, batch: Batch, prompt: Prompt | None = None) -> tuple[Tensor, Tensor]:
+            return trial.features_of(batch, prompt or Prompt())
 
         def require(self, queries: int) -> None:
             trial.meter.require(queries)

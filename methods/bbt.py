@@ -41,6 +41,7 @@ class BBT(Method):
     title = "BBT"
     paper = "Sun et al., ICML 2022"
     access: tuple[str, ...] = ("text context",)
+    least_answer = "label"
     Params = Params
 
     def setup(self) -> None:

@@ -50,6 +50,7 @@ class BPTVLM(Method):
     title = "BPT-VLM"
     paper = "Yu et al., IJCAI 2023"
     access = ("text context", "visual tokens")
+    least_answer = "label"
     Params = Params
 
     def setup(self) -> None:

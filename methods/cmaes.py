@@ -22,6 +22,7 @@ class Params(Zip.Params):
 class CMAESZip(Zip):
     title = "CMA-ES (ZIP's prompt)"
     paper = "Hansen, 2016"
+    least_answer = "label"
     Params = Params
 
     def tune(self) -> None:

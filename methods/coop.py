@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from bench import exact
+from bench.access import WHITE_BOX
 from bench.blackbox import cross_entropy
 from bench.method import Method
-from bench.prompt import WHITE_BOX, Prompt
+from bench.prompt import Prompt
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class CraFT(BBT):
     title = "CraFT"
     paper = "Wang et al., ICML 2024"
     access = ("text context", "logits head")
+    least_answer = "top"  # KL reads probabilities
     Params = Params
 
     def setup(self) -> None:

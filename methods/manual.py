@@ -13,6 +13,7 @@ class Manual(Method):
     title = "Manual Prompt"
     paper = "Radford et al., ICML 2021"
     access = ("template",)
+    least_answer = "label"
     n_params = 0
 
     def start(self) -> Tensor | None:

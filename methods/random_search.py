@@ -19,6 +19,7 @@ class Params(Zip.Params):
 class RandomSearch(Zip):
     title = "Random search"
     paper = ""
+    least_answer = "label"
     Params = Params
 
     def tune(self) -> None:

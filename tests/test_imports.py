@@ -19,13 +19,16 @@ PACKAGE = Path(bench.__file__).parent
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
     {"", "errors", "paths", "toml", "cache", "exact", "code"},
+    {"answered"},
+    {"access"},
     {"cell", "prompt", "methods"},
     {"protocols", "blackbox", "record", "optim"},
-    {"method", "meter", "isolation", "store"},
+    {"method", "meter", "outcome", "isolation", "store"},
     {"plugins"},
     {"params", "suite", "data", "models", "mini"},
     {"loader", "trace", "resolve"},
     {"predictor"},
+    {"coarse", "deploy"},
     {"scorer", "lab"},
     {"trial"},
     {"run"},

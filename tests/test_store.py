@@ -316,6 +316,8 @@ def test_cells_differ_in_path_wherever_they_differ():
         "batch_size": 64,
         "augment": True,
         "score": "val",
+        "answers": "probs:4",
+        "pixels_8bit": True,
         "overrides": (("rank", 2),),
     }
     others = [replace(base, **{name: value}) for name, value in changes.items()]

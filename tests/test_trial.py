@@ -8,9 +8,15 @@ from toy import D, E, S, toy_trial
 
 from bench.blackbox import AccessDenied, BudgetSpent, cross_entropy
 from bench.prompt import Prompt
+from bench.record import Outcome
 from bench.trace import checkpoints
 
 CONTEXT = Prompt(context=torch.zeros(2, D))
+
+
+def right(images: int) -> Outcome:
+    """So many of 100 images answered correctly."""
+    return Outcome("", (images,), (100,), ())
 
 
 @pytest.mark.parametrize("budget", [1, 7, 10, 4_999, 5_000])
@@ -159,8 +165,7 @@ def test_a_checkpoint_shows_what_that_budget_would_have_bought() -> None:
     """Prompts reported at 6, 12, 18 ... : at checkpoint 10 the one of 6 is deployed, at 20 the one of 18."""
     trial = toy_trial(budget=25)
     trial.box.report(CONTEXT)
-    scored: list[float] = []
-    trial.scorer.score = lambda prompt: scored.append(prompt.context[0, 0].item()) or {"test": scored[-1]}  # type: ignore
+    trial.scorer.score = lambda prompt: {"test": right(int(prompt.context[0, 0]))}  # type: ignore
     with pytest.raises(BudgetSpent):
         for batch in trial.box.batches():
             trial.box.logits(batch, [CONTEXT] * 6)
@@ -184,7 +189,7 @@ def test_an_unchanged_prompt_is_scored_once() -> None:
     trial = toy_trial(budget=1000)
     trial.box.report(CONTEXT)
     calls = []
-    trial.scorer.score = lambda prompt: calls.append(prompt) or {"test": 1.0}  # type: ignore
+    trial.scorer.score = lambda prompt: calls.append(prompt) or {"test": right(1)}  # type: ignore
     trial.finish()
     assert len(calls) == 1
     assert len(trial.trace.points) == len(checkpoints(1000))

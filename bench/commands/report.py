@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bench.answered import FORMS as FORMS_OF_ANSWERS
 from bench.cell import PROTOCOLS, SCORES
 from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
@@ -34,6 +35,7 @@ def conditions(command: Command) -> Command:
             click.option("--budget", type=int, help="Queries."),
             click.option("--batch-size", type=int, help="Images per query."),
             click.option("--score", type=click.Choice(SCORES), default="test", show_default=True),
+            click.option("--answers", help=f"{FORMS_OF_ANSWERS}. Default: logits where there are several."),
             click.option("--methods", type=NAMES, help="Comma-separated; default all."),
             click.option("--datasets", type=NAMES, help="Comma-separated; default all."),
             click.option("--seeds", type=WHOLE_NUMBERS, help="e.g. 1,2,3 or 1-3; default all."),

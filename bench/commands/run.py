@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from bench.answered import DEFAULT, FORMS
 from bench.cell import PROTOCOLS, REFERENCE, SCORES, Cell
 from bench.commands import options
 from bench.commands.options import NAMES, QUERIES, WHOLE_NUMBERS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.resolve import Resolved
     from bench.store import Store
+    from bench.suite import Suite
 
 
 @click.command()
@@ -56,6 +58,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="val: score on validation images, to choose parameters without touching the test set.",
 )
+@click.option(
+    "--answers",
+    type=NAMES,
+    default=DEFAULT,
+    show_default=True,
+    help=f"What the box answers with: {FORMS}. Several make several records per cell.",
+)
+@click.option("--pixels-8bit", is_flag=True, help="Round pixel prompts to bytes, as an API takes them.")
 @options.results()
 @click.option("--root", help="Folder of the papers' data sets. Default: $BENCH_DATA, else ./data.")
 @click.option(
@@ -122,6 +132,8 @@ def run_cells(
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
     chosen = load_suite(suite)
+    if "all" in methods:
+        methods = everything(chosen, what["answers"])
     cells = resolve(make_cells(chosen, methods, **what), chosen, precision)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
     settings = Settings(device, str(Path(root).resolve()) if root else None, offline)
@@ -139,6 +151,17 @@ def run_cells(
         echo_plan(plan, retry_stale)
         where = Where(workers, ray_address, gpus_per_cell, local)
         return carry_out(plan, plan.todo(retry_stale), settings, store, where)
+
+
+def everything(suite: "Suite", answers: Sequence[str]) -> tuple[str, ...]:
+    """The methods that can work with these answers; the others are named on standard error."""
+    from bench.plugins import METHODS
+    from bench.resolve import misfit
+
+    why = {name: [m for one in answers if (m := misfit(suite, name, one))] for name in METHODS.files()}
+    for reasons in why.values():
+        click.echo("".join(f"left out: {reason}\n" for reason in reasons), nl=False, err=True)
+    return tuple(name for name, reasons in why.items() if not reasons)
 
 
 @dataclass(frozen=True)
@@ -252,7 +275,7 @@ def echo_table(cells: Sequence[Cell], results: Path) -> None:
     from bench.report.tables import Form, tables
 
     largest = max(cells, key=lambda cell: (cell.budget, cell.shots))
-    names = ("suite", "backbone", "shots", "budget", "batch_size", "score")
+    names = ("suite", "backbone", "shots", "budget", "batch_size", "score", "answers", "pixels_8bit")
     wanted: dict[str, Any] = {name: getattr(largest, name) for name in names}
     for name, column in (("methods", "method"), ("datasets", "dataset"), ("seeds", "seed")):
         wanted[name] = tuple(dict.fromkeys(getattr(cell, column) for cell in cells))

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
 from bench.record import Record, read
 
+# How the box answers and what it takes: where records hold several and none is asked for, the usual one.
+WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False}
 # What must be the same in all records of one table: never mixed, chosen or an error.
-CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment")
+CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment", *WIRE)
 LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
-COUNTS = ("white_box", "n_params", "params", "queries", "image_queries")
+COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
 FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
@@ -146,9 +149,9 @@ def select(results: Results, **wanted: Any) -> Results:
     (methods=, datasets=, seeds=); None means any. Raises UserError when nothing is left, when a condition
     still has two values, or when the records left were not made from the same weights and splits.
     """
-    wanted = {"score": "test"} | {
-        name: value for name, value in wanted.items() if value is not None and not _empty(value)
-    }
+    asked = {name: value for name, value in wanted.items() if value is not None and not _empty(value)}
+    usual = {name: value for name, value in WIRE.items() if results.cells[name].nunique() > 1}
+    wanted = {"score": "test"} | usual | asked
     kept = results
     for name, value in wanted.items():
         column = LISTS.get(name, name)

@@ -1,0 +1,84 @@
+"""What a method sends and reads, in the words of its declared access, and which real APIs grant that.
+
+Facts about the APIs were read in their documentation in 2026: Hugging Face's zero-shot-image-classification
+task (@huggingface/tasks 0.19), BentoML's CLIP-API-service (/rank, /encode), Jina's clip-as-service, AWS
+Rekognition Custom Labels, OpenAI-compatible vision chat, and the Open Inference Protocol v2 of KServe and
+Triton, through which a provider exposes what it pleases. None of the public ones takes a soft context or
+visual tokens: methods that send these need a provider's consent.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from bench.answered import KINDS
+
+# The access a black box must grant for each part of a prompt; a method declares the ones it needs.
+ACCESS = {
+    "context": "text context",
+    "template": "template",
+    "pixels": "pixels",
+    "tokens": "visual tokens",
+    "head": "logits head",
+    "adapter": "features",
+    "local": "own model",
+}
+WHITE_BOX = "white box"
+FEATURES = ACCESS["adapter"]
+REFERENCES = frozenset({WHITE_BOX, FEATURES})  # with more than predictions: rows shown apart, never ranked
+
+# What goes to the API, by access level. A head, an adapter and an own model work on the caller's side.
+SENT = {
+    ACCESS["context"]: "soft context",
+    ACCESS["template"]: "words",
+    ACCESS["pixels"]: "pixels",
+    ACCESS["tokens"]: "visual tokens",
+}
+GRADIENTS = "gradients"
+CLASS_NAMES = "class names"  # what every method sends, with the data set's hand template
+
+
+@dataclass(frozen=True)
+class API:
+    """A kind of API on sale. takes: what can be sent beside images and class names; answers: see KINDS."""
+
+    name: str
+    takes: frozenset[str]
+    answers: str
+    features: bool = False
+
+
+APIS = (
+    API("zero-shot endpoint", frozenset({"words", "pixels"}), "probs"),
+    API("rank service", frozenset({"words", "pixels"}), "logits"),
+    API("encode service", frozenset({"words", "pixels"}), "logits", features=True),
+    API("vision chat", frozenset({"words", "pixels"}), "label"),
+    API("custom labels", frozenset({"pixels"}), "top"),
+)
+CONSENT = "a provider's consent"  # where none of them will do
+
+
+def sent(access: Collection[str]) -> str:
+    """'words', 'soft context, pixels' ..: what a method sends beside images."""
+    found = [words for level, words in SENT.items() if level in access]
+    return ", ".join(found) or CLASS_NAMES
+
+
+def answered(access: Collection[str], needs: str) -> str:
+    """What a method reads of the model: 'gradients', 'features', or the least kind of answer."""
+    if WHITE_BOX in access:
+        return GRADIENTS
+    return FEATURES if FEATURES in access else needs
+
+
+def runs_on(access: Collection[str], needs: str) -> tuple[str, ...]:
+    """The kinds of API that a method can be run on; (CONSENT,) where none grants what it needs."""
+    wanted = {words for level, words in SENT.items() if level in access}
+    fits = (
+        api.name
+        for api in APIS
+        if WHITE_BOX not in access
+        and wanted <= api.takes
+        and KINDS.index(api.answers) >= KINDS.index(needs)
+        and (FEATURES not in access or api.features)
+    )
+    return tuple(fits) or (CONSENT,)

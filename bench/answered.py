@@ -1,0 +1,49 @@
+"""How much of its logits an API answers with: all of them, probabilities, the best few, or the label alone.
+
+A coarser answer comes in the same shape, as log-probabilities of all classes, so that a method, a head and
+the scorer read it in the same way. What an API does not say is filled in with a floor (see bench/coarse.py):
+
+    logits    as the model has them
+    probs     log-probabilities
+    probs:D   probabilities rounded to D decimals; one that is rounded to 0 counts as 0.5 * 10^-D
+    top:K     the K largest probabilities; the rest is shared out evenly, each class at least 10^-6
+    label     the best class alone: it counts as 0.99, and the others share 0.01 evenly
+
+Equal numbers are ordered by their class. Which real APIs answer with what: see bench/apis.py.
+"""
+
+from dataclasses import dataclass
+
+from bench.errors import UserError
+
+KINDS = ("label", "top", "probs", "logits")  # from the least to the most
+DEFAULT = "logits"
+FORMS = "logits, probs, probs:D (decimals), top:K (classes) or label"
+DECIMALS = 12  # at most: more are finer than the logits' own step
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much is answered. kind: one of KINDS. number: D of probs:D, K of top:K, else None."""
+
+    kind: str
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.number is None else f"{self.kind}:{self.number}"
+
+    def grants(self, needed: str) -> bool:
+        """Whether a method that needs this kind of answer can work with this level."""
+        return KINDS.index(self.kind) >= KINDS.index(needed)
+
+
+def parse(text: str) -> Level:
+    """'probs:4' -> Level('probs', 4). Raises UserError for what is no level."""
+    kind, colon, number = text.partition(":")
+    most = {"probs": DECIMALS, "top": 10**6}.get(kind)
+    fits = number.isascii() and number.isdigit() and 0 < len(number) < 8 and most and 1 <= int(number) <= most
+    if kind in KINDS and not colon and kind != "top":
+        return Level(kind)
+    if not fits:
+        raise UserError(f"--answers {text!r}: write {FORMS}, e.g. probs:4 or top:3; D is at most {DECIMALS}.")
+    return Level(kind, int(number))
