@@ -29,7 +29,7 @@ from bench.trial import Trial
 
 IMPORTS = (
     "bench.access", "bench.blackbox", "bench.exact", "bench.method", "bench.methods", "bench.optim",
-    "bench.prompt",
+    "bench.prompt", "bench.templates",
 )  # fmt: skip
 LIBRARIES = (
     "__future__", "collections", "dataclasses", "functools", "itertools", "math", "numpy", "scipy", "torch",

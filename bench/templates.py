@@ -1,0 +1,46 @@
+"""Lists of templates that were published with a model. They are words, and no part of the model."""
+
+from functools import cache
+from itertools import product
+
+from bench.errors import UserError, did_you_mean
+
+ARTICLES = ("a", "the")
+
+
+@cache
+def templates(name: str) -> tuple[str, ...]:
+    """The templates of a list, each with one {} for the class name.
+
+    clip: the 80 that CLIP's authors publish for ImageNet; clip-simple: the 7 that they chose of them (Radford
+    et al., ICML 2021, as open_clip carries them). mini: what the captions of the mini model are made of:
+    every opening with every noun, texture and land (bench/mini/captions.py). Raises UserError for another
+    name.
+    """
+    if name not in LISTS:
+        raise UserError(f"no list of templates {name!r}. {did_you_mean(name, LISTS)}")
+    return LISTS[name]()
+
+
+def _clip() -> tuple[str, ...]:
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(str(template("{}")) for template in OPENAI_IMAGENET_TEMPLATES)
+
+
+def _clip_simple() -> tuple[str, ...]:
+    from open_clip.zero_shot_metadata import SIMPLE_IMAGENET_TEMPLATES
+
+    return tuple(str(template("{}")) for template in SIMPLE_IMAGENET_TEMPLATES)
+
+
+def _mini() -> tuple[str, ...]:
+    from bench.mini.captions import LAND, NOUNS, OPENINGS, TEXTURED
+
+    nouns = dict.fromkeys(noun for group in NOUNS.values() for noun in group)
+    things = [f"{article} {noun}" for article, noun in product(ARTICLES, nouns) if not noun.startswith("the")]
+    phrases = dict.fromkeys([*things, *TEXTURED, *LAND])
+    return tuple(f"{opening} {phrase}." for opening, phrase in product(OPENINGS, phrases))
+
+
+LISTS = {"clip": _clip, "clip-simple": _clip_simple, "mini": _mini}

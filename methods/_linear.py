@@ -1,0 +1,184 @@
+"""Linear read-outs of logits: multinomial logistic regression that starts from a prompt's own answers.
+
+    answers = base + g(X) + b,   loss = mean cross-entropy + l2 (|w|^2 + |b|^2),   w the weights of g
+
+base [N, C]: a prompt's logits; X [N, F]: logits of one or several prompts, each centred over the classes, so
+that a constant added to all logits of an image, which probabilities do not show, changes nothing. g is one of
+the maps below, and gives 0 at the start, as b does. The strength l2 is chosen by cross-validation on the same answers, which costs no query.
+
+Fitted in float64 by L-BFGS (Byrd et al. 1995, as scipy has it). The weights are rounded to multiples of STEP:
+far above what processors differ by, far below what moves a prediction.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from the strongest; of equal ones the strongest is taken
+FOLDS = 4
+ROUGH, FINE = 100, 1000  # iterations: in cross-validation, and of the fit itself
+STEP = 2.0**-12  # of a weight
+DECIMALS = 6  # of a loss that is compared
+
+
+class Map(Protocol):
+    """X [N, F] -> [N, C], by flat weights."""
+
+    @property
+    def size(self) -> int:
+        """How many weights."""
+        ...
+
+    def start(self) -> np.ndarray:
+        """Weights with which every X gives 0."""
+        ...
+
+    def __call__(self, X: np.ndarray, w: np.ndarray) -> np.ndarray: ...
+
+    def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
+        """The gradient in w of a loss whose gradient in the map's value is G [N, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Factor:
+    """s X: one number for all classes (F = C)."""
+
+    size = 1
+
+    def start(self) -> np.ndarray:
+        return np.zeros(1)
+
+    def __call__(self, X: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return w * X
+
+    def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
+        return np.atleast_1d((X * G).sum())
+
+
+@dataclass(frozen=True)
+class Full:
+    """X W, W [F, C]."""
+
+    F: int
+    C: int
+
+    @property
+    def size(self) -> int:
+        return self.F * self.C
+
+    def start(self) -> np.ndarray:
+        return np.zeros(self.size)
+
+    def __call__(self, X: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return X @ w.reshape(self.F, self.C)
+
+    def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
+        return (X.T @ G).ravel()
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """X A B, A [F, r] and B [r, C]: for hundreds of classes, where W would have more numbers than images.
+
+    A starts with orthonormal columns, the first r discrete cosines, and B with zeros.
+    """
+
+    F: int
+    C: int
+    r: int
+
+    @property
+    def size(self) -> int:
+        return self.r * (self.F + self.C)
+
+    def start(self) -> np.ndarray:
+        k, n = np.arange(self.r), np.arange(self.F)
+        A = np.cos(np.pi * (n[:, None] + 0.5) * k / self.F) * (2 / self.F) ** 0.5
+        return np.concatenate([A.ravel(), np.zeros(self.r * self.C)])
+
+    def parts(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        A, B = np.split(w, [self.F * self.r])
+        return A.reshape(self.F, self.r), B.reshape(self.r, self.C)
+
+    def __call__(self, X: np.ndarray, w: np.ndarray) -> np.ndarray:
+        A, B = self.parts(w)
+        return (X @ A) @ B
+
+    def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
+        A, B = self.parts(w)
+        return np.concatenate([(X.T @ (G @ B.T)).ravel(), ((X @ A).T @ G).ravel()])
+
+
+@dataclass(frozen=True)
+class Data:
+    """base [N, C], X [N, F], labels [N]."""
+
+    base: np.ndarray
+    X: np.ndarray
+    labels: np.ndarray
+
+    def part(self, rows: np.ndarray) -> "Data":
+        """Some of the images."""
+        return Data(self.base[rows], self.X[rows], self.labels[rows])
+
+
+def centred(logits: Tensor) -> Tensor:
+    """Logits [.., C] without what all classes of an image have in common."""
+    return logits - logits.mean(-1, keepdim=True)
+
+
+def fit(g: Map, base: Tensor, X: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """g's weights and b [C]; the other arguments as of the module. rng: draws the folds."""
+    data = Data(base.cpu().double().numpy(), X.cpu().double().numpy(), labels.cpu().numpy())
+    l2 = strength(g, data, torch.randperm(len(labels), generator=rng).numpy())
+    w, b = np.split(solve(g, data, l2, FINE), [g.size])
+    return _rounded(w), _rounded(b)
+
+
+def _rounded(weights: np.ndarray) -> Tensor:
+    return (torch.from_numpy(weights) / STEP).round() * STEP
+
+
+def strength(g: Map, data: Data, order: np.ndarray) -> float:
+    """The l2 whose fits have the least mean loss on the images that they were not fitted on.
+
+    order: of the images, at random; the folds are dealt out within each class.
+    """
+    if len(order) < FOLDS:
+        return STRENGTHS[0]
+    fold = np.empty(len(order), dtype=int)
+    fold[order[np.argsort(data.labels[order], kind="stable")]] = np.arange(len(order)) % FOLDS
+
+    def held_out(l2: float) -> float:
+        fits = (solve(g, data.part(fold != k), l2, ROUGH) for k in range(FOLDS))
+        losses = [objective(w, g, data.part(fold == k), 0.0)[0] for k, w in enumerate(fits)]
+        return round(sum(losses) / FOLDS, DECIMALS)
+
+    return min(STRENGTHS, key=held_out)
+
+
+def solve(g: Map, data: Data, l2: float, iterations: int) -> np.ndarray:
+    """g's weights and b, of the least loss."""
+    start = np.concatenate([g.start(), np.zeros(data.base.shape[1])])
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0.0, "gtol": 1e-9}
+    return minimize(
+        lambda w: objective(g, w, data, l2), start, jac=True, method="L-BFGS-B", options=options
+    ).x
+
+
+def objective(w: np.ndarray, g: Map, data: Data, l2: float) -> tuple[float, np.ndarray]:
+    """The loss at g's weights and b, and its gradient."""
+    rows = np.arange(len(data.labels))
+    answers = data.base + g(data.X, w[: g.size]) + w[g.size :]
+    shifted = answers - answers.max(1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    loss = float(-log_probs[rows, data.labels].mean() + l2 * (w**2).sum())
+    G = np.exp(log_probs)
+    G[rows, data.labels] -= 1
+    G /= len(rows)
+    return loss, np.concatenate([g.slope(data.X, w[: g.size], G), G.sum(0)]) + 2 * l2 * w

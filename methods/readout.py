@@ -1,0 +1,99 @@
+"""A linear read-out of several worded prompts: K templates are sent, and their logits are read together.
+
+    answers = logits of the hand template + X W + b,   X [N, K C]: all prompts' logits, centred and scaled
+
+Each template looks at an image from another side; K C numbers tell more of it than C do. Fitted on one pass
+per template (see _linear.py). The deployed prompt costs K queries per batch. A read-out fits the classes it
+was fitted on; new classes are answered by the hand template alone.
+
+Ours; the templates are the model's own (bench/templates.py). No paper has this row as such.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from bench.methods._linear import Full, LowRank, Map, centred, fit
+from torch import Tensor
+
+from bench import exact
+from bench.method import Method
+from bench.prompt import Prompt
+from bench.templates import templates
+
+
+@dataclass(frozen=True)
+class Params:
+    """Ours."""
+
+    k: int = 5  # prompts: the hand template and k - 1 drawn from the list
+    templates: str = "clip"  # the list: see bench/templates.py
+    most: int = 1000  # columns of a full matrix, K C
+    rank: int = 64  # of the matrix above that
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= 1 + len(templates(self.templates)):
+            raise ValueError(f"k must be 1 to {1 + len(templates(self.templates))}, not {self.k}")
+        if min(self.most, self.rank) < 1:
+            raise ValueError("most and rank must be at least 1")
+
+
+class Readout(Method):
+    title = "Read-out of templates"
+    access = ("template", "logits head")
+    least_answer = "label"
+    Params = Params
+
+    def setup(self) -> None:
+        listed = templates(self.params.templates)
+        drawn = torch.randperm(len(listed), generator=self.rng)[: self.params.k - 1].tolist()
+        self.parts = (Prompt(), *(Prompt(template=listed[i]) for i in drawn))
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        p, C = self.params, len(self.box.classes)
+        F = p.k * C
+        return [(F, C), (C,)] if p.most >= F else [(F, p.rank), (p.rank, C), (C,)]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [torch.Size(shape).numel() for shape in self.shapes]
+
+    @property
+    def n_params(self) -> int:
+        return sum(self.sizes)
+
+    def start(self) -> Tensor:
+        """The hand template's own logits."""
+        return torch.zeros(self.n_params, dtype=torch.float64, device=self.box.device)
+
+    def prompt(self, state: Tensor) -> Prompt:
+        *maps, b = (
+            part.view(shape) for part, shape in zip(state.split(self.sizes), self.shapes, strict=True)
+        )
+
+        def head(logits: Tensor) -> Tensor:
+            """[K, B, C] -> [B, C]."""
+            seen = side_by_side(logits)
+            for M in maps:
+                seen = seen @ M
+            return logits[0] + seen + b
+
+        return Prompt(parts=self.parts, head=head, state=state)
+
+    def tune(self) -> None:
+        batches = self.box.train_pass()
+        self.box.require(len(batches) * len(self.parts))
+        answers = torch.cat([self.box.logits(batch, self.parts) for batch in batches], dim=1)  # [K, N, C]
+        labels = torch.cat([batch.labels for batch in batches])
+        parts = fit(self.map(), answers[0], side_by_side(answers), labels, self.rng)
+        self.box.report(self.prompt(exact.stored(torch.cat(parts).to(self.box.device))))
+
+    def map(self) -> Map:
+        """What is fitted, of the kinds in _linear.py."""
+        p, C = self.params, len(self.box.classes)
+        return Full(p.k * C, C) if p.k * C <= p.most else LowRank(p.k * C, C, p.rank)
+
+
+def side_by_side(logits: Tensor) -> Tensor:
+    """[K, B, C] -> [B, K C], each prompt's logits centred."""
+    return centred(logits).transpose(0, 1).flatten(1)
