@@ -4,7 +4,8 @@
 
 base [N, C]: a prompt's logits; X [N, F]: logits of one or several prompts, each centred over the classes, so
 that a constant added to all logits of an image, which probabilities do not show, changes nothing. g is one of
-the maps below, and gives 0 at the start, as b does. The strength l2 is chosen by cross-validation on the same answers, which costs no query.
+the maps below; g(X) and b are 0 at the start. The strength l2 is chosen by cross-validation on the same
+answers, which costs no query.
 
 Fitted in float64 by L-BFGS (Byrd et al. 1995, as scipy has it). The weights are rounded to multiples of STEP:
 far above what processors differ by, far below what moves a prediction.
@@ -166,9 +167,8 @@ def solve(g: Map, data: Data, l2: float, iterations: int) -> np.ndarray:
     """g's weights and b, of the least loss."""
     start = np.concatenate([g.start(), np.zeros(data.base.shape[1])])
     options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0.0, "gtol": 1e-9}
-    return minimize(
-        lambda w: objective(g, w, data, l2), start, jac=True, method="L-BFGS-B", options=options
-    ).x
+    found = minimize(objective, start, (g, data, l2), method="L-BFGS-B", jac=True, options=options)
+    return np.asarray(found.x)
 
 
 def objective(w: np.ndarray, g: Map, data: Data, l2: float) -> tuple[float, np.ndarray]:

@@ -67,9 +67,8 @@ class Readout(Method):
         return torch.zeros(self.n_params, dtype=torch.float64, device=self.box.device)
 
     def prompt(self, state: Tensor) -> Prompt:
-        *maps, b = (
-            part.view(shape) for part, shape in zip(state.split(self.sizes), self.shapes, strict=True)
-        )
+        parts = zip(state.split(self.sizes), self.shapes, strict=True)
+        *maps, b = (part.view(shape) for part, shape in parts)
 
         def head(logits: Tensor) -> Tensor:
             """[K, B, C] -> [B, C]."""
