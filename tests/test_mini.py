@@ -1,7 +1,6 @@
 """The embedded suite: pictures, cards, vocabulary, shipped files."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -133,15 +132,6 @@ print(json.dumps(found))
     assert json.loads(found) == {name: card.images.sha256["val"] for name, card in CARDS.items()}
 
 
-@pytest.fixture(scope="module")
-def same_bytes():
-    path = Path(__file__).parents[1] / "benchmarks" / "same_bytes.py"
-    spec = importlib.util.spec_from_file_location("same_bytes", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", ["mini-textures", "mini-landcover", "mini-shapes-outlined"])
 def test_pictures_do_not_depend_on_the_last_digits(name, same_bytes, monkeypatch):
     def shaken() -> str:
@@ -159,13 +149,6 @@ def test_no_value_lies_near_a_rounding(same_bytes):
         world._rendered("mini-textures", "val")
     assert set(margins.least) == {"round", "lt", "gt"}  # grey levels, dark grounds, woven threads
     assert min(margins.least.values()) > 1e-10  # kernels differ by 1e-12
-
-
-def test_the_matrix_of_settings_starts_with_the_machines_own(same_bytes):
-    every, few = list(same_bytes.settings(few=False)), list(same_bytes.settings(few=True))
-    assert every[0] == few[0] and set(every[0].values()) == {"", "1"}
-    assert len(few) < len(every) == len({tuple(setting.values()) for setting in every})
-    assert all(setting in every for setting in few)
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 48, 1001])
