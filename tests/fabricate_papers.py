@@ -1,7 +1,7 @@
-"""The papers' data sets in full size: every folder, split file and image name that their cards promise.
+"""The papers' data sets at full size: every folder, split file and image name that their cards list.
 
-All images of a data set are hard links to a few files with the same picture. So 1.9 million images take half a
-minute and no disk space.
+All images of a data set are hard links to a few files with the same picture. So 1.9 million images take half
+a minute and no disk space.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Our methods repeat short runs of the authors' own code. tests/golden/authors/ names the code and its commit.
+"""Our methods repeat short runs of the authors' own code. tests/golden/authors/ names it and its commit.
 
-The authors' code ran on a tiny model; the file holds the few numbers of this model. Our code gets the same model,
-the same batches and the same random numbers. It must ask for the same candidates, find the same losses and end at
-the same iterates, in float64. The tolerance is 1e-9. For BlackVIP it is 1e-7, because its code clamps at limits
-with eight decimals.
+The authors' code ran on a tiny model; the file holds the few numbers of this model. Our code gets the same
+model, the same batches and the same random numbers. It must ask for the same candidates, find the same losses
+and end at the same iterates, in float64. The tolerance is 1e-9. For BlackVIP it is 1e-7, because its code
+clamps at limits with eight decimals.
 """
 
 import json
@@ -187,7 +187,7 @@ def near(found: Any, expected: Any, rtol: float = 1e-9) -> None:
 
 
 def two_sided(losses: Tensor) -> Tensor:
-    """[steps, 2 directions] in the order of their code (plus, minus, plus, ...) -> all plus, then all minus."""
+    """[steps, 2 directions] in their order (plus, minus, plus, ...) -> all plus, then all minus."""
     return losses.view(len(losses), -1, 2).transpose(1, 2).flatten(1)
 
 

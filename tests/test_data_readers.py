@@ -279,7 +279,8 @@ def test_a_damaged_image_gives_an_error_with_its_name(one, damage, message, name
     image = folder / ("images/barn/0009.jpg" if name == "fab-json" else "test/barn/photo 9.png")
     damage(image)
     report = inspect(load_card(name), folder.parent)
-    if name == "fab-folder" and damage is remove:  # a folder has no list of its files: only the count shows it
+    # A folder has no list of its files, so only the count shows that one is missing.
+    if name == "fab-folder" and damage is remove:
         assert "19 test images, but the card says 20" in report.problems[0]
     else:
         assert (

@@ -43,7 +43,7 @@ def by_runs(runs: Sequence[Sequence[int]]) -> list[Item]:
     ("name", "draw"), [(name, draw) for name in PUBLISHED for draw in PUBLISHED[name]["draws"]]
 )
 def test_few_shot_draws_what_was_published(name, draw):
-    """Seven real split files, 1 to 16 shots, three seeds: the number and the sha256 of the drawn positions."""
+    """Seven real split files, 1 to 16 shots, three seeds: number and sha256 of the drawn positions."""
     published = PUBLISHED[name]
     lists = by_runs(published["train_labels"]), by_runs(published["val_labels"])
     shots, seed = map(int, draw.split("-"))

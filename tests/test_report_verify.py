@@ -1,4 +1,4 @@
-"""Every fault of a submission is said in words; a sound one passes."""
+"""The check describes every fault of a submission; a submission without faults passes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ def known(record: Record) -> Hashes:
     return KNOWN
 
 
-def test_sound_records_pass(tmp_path: Path) -> None:
+def test_records_without_faults_pass(tmp_path: Path) -> None:
     assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), known) == []
 
 
@@ -51,14 +51,14 @@ def trace_with(index: int, **changes: Any) -> tuple[Point, ...]:
         ({"hashes": replace(record().hashes, weights="")}, "hashes.weights is missing"),
     ],
 )
-def test_each_fault_is_said_in_words(changes: dict[str, Any], said: str) -> None:
+def test_each_fault_is_described(changes: dict[str, Any], said: str) -> None:
     assert faults_of(record(), KNOWN) == []
     assert any(said in fault for fault in faults_of(record(**changes), KNOWN)), faults_of(
         record(**changes), KNOWN
     )
 
 
-def test_unknown_methods_and_cards_are_asked_for() -> None:
+def test_the_check_asks_for_unknown_methods_and_cards() -> None:
     faults = faults_of(record("mine", "toy-new"), Hashes())
     assert faults == [
         "no method 'mine' here: add its file to the submission",
@@ -66,7 +66,7 @@ def test_unknown_methods_and_cards_are_asked_for() -> None:
     ]
 
 
-def test_files_are_named(tmp_path: Path) -> None:
+def test_the_message_names_the_file(tmp_path: Path) -> None:
     write(tmp_path, failed(seed=1), record(seed=2))
     (tmp_path / "torn.json").write_text("{")
     write(tmp_path / "zz-copy", record(seed=2))
@@ -76,7 +76,7 @@ def test_files_are_named(tmp_path: Path) -> None:
     assert any("zz-copy" in f and "the same cell as" in f for f in faults)
 
 
-def test_incomplete_seeds_are_named(tmp_path: Path) -> None:
+def test_the_message_lists_missing_seeds(tmp_path: Path) -> None:
     records = [r for r in grid(("zip",)) if (r.cell.dataset, r.cell.seed) != ("toy-digits", 3)]
     (fault,) = verify(write(tmp_path, *records), known)
     assert (
@@ -95,7 +95,7 @@ def test_the_hashes_of_shipped_methods_are_known() -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_export_is_tidy(tmp_path: Path, ending: str) -> None:
+def test_an_export_has_a_row_for_every_cell_and_checkpoint(tmp_path: Path, ending: str) -> None:
     results = load(write(tmp_path / "r", *grid(protocol="base-to-new")))
     export(results, tmp_path / f"all.{ending}")
     path = tmp_path / f"all.{ending}"
@@ -105,7 +105,7 @@ def test_export_is_tidy(tmp_path: Path, ending: str) -> None:
     assert back["accuracy"].sum() == pytest.approx(tidy(results)["accuracy"].sum())
 
 
-def test_export_refuses_what_it_cannot_write(tmp_path: Path) -> None:
+def test_an_export_to_an_unknown_format_is_refused(tmp_path: Path) -> None:
     results = load(write(tmp_path, record()))
     with pytest.raises(UserError, match=r"end its name in \.parquet or .csv"):
         export(results, tmp_path / "all.xlsx")
