@@ -11,8 +11,8 @@ model. There are three ways to answer it. Their features agree up to rounding, w
 
 ViT-B/16 has random weights: the times do not depend on them. Times are CPU seconds of one thread, the best of
 several runs. The plain way is measured on one query and multiplied by 10. For the text path's share of the
-machine's peak, a formula counts its multiplications (attention as it is computed, with the masked part). The peak
-is measured in the same run, on large float32 products.
+machine's peak, a formula counts its multiplications (attention as it is computed, with the masked part). The
+peak is measured in the same run, on large float32 products.
 """
 
 import argparse

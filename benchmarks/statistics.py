@@ -228,7 +228,7 @@ def tables(simulations: int, others: int, seed: int) -> list[str]:
     lines += [
         "",
         f"The procedures that were not chosen, with 10 data sets; {others:,} benchmarks for each number. "
-        "Family-wise error with all methods equal, and behind the stroke power with three groups:",
+        "Before the slash: family-wise error with all methods equal. After it: power with three groups.",
         "",
         "| methods | noise | " + " | ".join(("paired t, Bonferroni (chosen)", *OTHERS)) + " |",
         "| --: | :-- |" + " --: |" * (1 + len(OTHERS)),
