@@ -73,8 +73,8 @@ def records(folder: Path) -> Results:
         if len(old):
             count = old["path"].nunique()
             warn(
-                f"{count} records of {method} are stale: {files[str(method)].name} has changed since they were "
-                "made. `bench run --retry-stale` makes them again."
+                f"{count} records of {method} are stale: {files[str(method)].name} has changed since then. "
+                "`bench run --retry-stale` makes them again."
             )
     return found
 
