@@ -145,7 +145,9 @@ def get(name: str, root: Path | None) -> None:
         )
     console.print(f"Then: bench data verify {name}", highlight=False)
     if failed:
-        raise click.ClickException(f"{card.title}: not fetched: {', '.join(failed)}. Run the command again.")
+        raise click.ClickException(
+            f"{card.title}: not downloaded: {', '.join(failed)}. Run the command again."
+        )
 
 
 def _instruction(download: Download, root: Path) -> str:
