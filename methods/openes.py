@@ -15,7 +15,7 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params(Zip.Params):
-    """ZIP's prompt; 2 * 5 queries a step."""
+    """ZIP's prompt, with 2 * 5 queries per step."""
 
     lr: float = 0.01
     sigma: float = 0.01

@@ -180,7 +180,7 @@ def test_unknown_names_say_what_there_is(name: str, message: str) -> None:
 def test_unknown_precisions_and_devices(tiny_arch: str) -> None:
     with pytest.raises(UserError, match="Did you mean 'float32'"):
         load_backbone("tiny/random", precision="float23")
-    with pytest.raises(UserError, match="say cpu, cuda"):
+    with pytest.raises(UserError, match="use cpu, cuda"):
         load_backbone("tiny/random", device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"no device .*on this machine"):
@@ -253,7 +253,7 @@ def test_bad_checkpoints_name_the_file_and_the_remedy(tiny_arch: str, tmp_path: 
     save_file({**state, "ln_final.bias": torch.zeros(31)}, tmp_path / "shape.safetensors")
     save_file({"ln_final.bias": torch.zeros(32)}, tmp_path / "few.safetensors")
     for file in sorted(tmp_path.iterdir()):
-        with pytest.raises(UserError, match=rf"{file}.*(fetch it again|name the architecture)"):
+        with pytest.raises(UserError, match=rf"{file}.*(download it again|name the architecture)"):
             load_backbone(f"tiny/{file}")
 
 

@@ -1,10 +1,13 @@
 """CLIP's text tower on learned contexts: exact, and without work that cannot change the result.
 
 A class prompt is SOS, m context vectors, the tokens of "{name}.", EOT. The tower is causal, so
- - tokens after EOT change nothing and are cut; - SOS and the context are the same for every class: they run
- once per candidate, and all classes attend to them; - all candidates run in one forward pass; the linear
- layers get only real tokens and no padding; - the class tokens enter the first layer unchanged by the
- context: their queries, keys and values are constants; - in the last layer only the EOT rows are needed.
+ - tokens after EOT change nothing and are cut;
+ - SOS and the context are the same for every class: they run once per candidate, and all classes attend to
+   them;
+ - all candidates run in one forward pass; the linear layers get only real tokens and no padding;
+ - the class tokens enter the first layer unchanged by the context: their queries, keys and values are
+   constants;
+ - in the last layer only the EOT rows are needed.
 
 The tokens of several classes are put one after the other into one sequence, a *block*. A mask lets each token
 see SOS, the context, and the earlier tokens of its own class. So there is one attention per block, and not

@@ -101,9 +101,9 @@ class TextTower:
     If it is not (e.g. for a tower that is not causal), there is a warning, and `encode` is the same as
     `plain`.
 
-    max_tokens  tokens in one forward pass, which limits the memory; at least one candidate and block run
-    together block       class tokens in one sequence Raises UserError for a context that does not fit before
-    the longest class name.
+    max_tokens  tokens in one forward pass, which limits the memory; at least one candidate and block
+    block       class tokens in one sequence
+    Raises UserError for a context that does not fit before the longest class name.
     """
 
     def __init__(
@@ -125,9 +125,8 @@ class TextTower:
         device = text.token_embedding.weight.device
         # The whole text is tokenised, because the full stop merges with the end of some names.
         self.tokens = tokenizer([f"{name}." for name in class_names]).to(device)  # [C, L]
-        self.start = (
-            1 if reads_eot(model) or hasattr(tokenizer, "sot_token_id") else 0
-        )  # number of SOS tokens
+        # the number of SOS tokens
+        self.start = 1 if reads_eot(model) or hasattr(tokenizer, "sot_token_id") else 0
         self.ends = self._ends()
         self.room = max(0, self.context_length - 1 - int(self.ends.max()))  # tokens left for the context
         self._fast: FastPath | None = None

@@ -36,9 +36,8 @@ class Standing:
     spread: dict[str, float | None]  # standard deviation over seeds (n - 1) of the average
     ranks: dict[str, float]
     seeds: dict[str, int]
-    bound: frozenset[
-        str
-    ]  # rows whose schedule depends on the budget, if budget < run_budget; see schedule.py
+    # rows whose schedule depends on the budget, if budget < run_budget; see schedule.py
+    bound: frozenset[str]
     comparison: stats.Comparison
 
     @property
