@@ -41,6 +41,8 @@ class Params:
 
 
 class BAR(Method):
+    """The image inside a tuned frame, by one-sided gradient-free steps."""
+
     title = "BAR"
     paper = "Tsai et al., ICML 2020"
     access = ("pixels",)

@@ -41,6 +41,8 @@ class Params:
 
 
 class BBT(Method):
+    """The text context from a random subspace, by CMA-ES."""
+
     title = "BBT"
     paper = "Sun et al., ICML 2022"
     access: tuple[str, ...] = ("text context",)

@@ -36,6 +36,8 @@ class Params(SPSASettings):
 
 
 class BlackVIP(Method):
+    """A prompt for each image from a tuned decoder, by SPSA-GC."""
+
     title = "BlackVIP"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)

@@ -47,6 +47,8 @@ class Params:
 
 
 class BPTVLM(Method):
+    """Text and visual tokens from random subspaces, by CMA-ES."""
+
     title = "BPT-VLM"
     paper = "Yu et al., IJCAI 2023"
     access = ("text context", "visual tokens")

@@ -20,6 +20,8 @@ class Params(Zip.Params):
 
 
 class CMAESZip(Zip):
+    """ZIP's prompt, by CMA-ES."""
+
     title = "CMA-ES (ZIP's prompt)"
     paper = "Hansen, 2016"
     Params = Params

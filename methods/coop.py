@@ -35,6 +35,8 @@ class Params:
 
 
 class CoOp(Method):
+    """The text context by SGD with the model's gradients (white box)."""
+
     title = "CoOp"
     paper = "Zhou et al., IJCV 2022"
     access = ("text context", WHITE_BOX)

@@ -46,6 +46,8 @@ class Params(BBT.Params):
 
 
 class CraFT(BBT):
+    """The text context by CMA-ES, and a refinement of the logits by Adam."""
+
     title = "CraFT"
     paper = "Wang et al., ICML 2024"
     access = ("text context", "logits head")

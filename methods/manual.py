@@ -10,6 +10,8 @@ from bench.prompt import Prompt
 
 
 class Manual(Method):
+    """The hand template, untuned."""
+
     title = "Manual Prompt"
     paper = "Radford et al., ICML 2021"
     access = ("template",)

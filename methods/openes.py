@@ -22,6 +22,8 @@ class Params(Zip.Params):
 
 
 class OpenESZip(Zip):
+    """ZIP's prompt, by OpenES."""
+
     title = "OpenES (ZIP's prompt)"
     paper = "Salimans et al., 2017"
     Params = Params

@@ -18,6 +18,8 @@ class Params(Zip.Params):
 
 
 class RandomSearch(Zip):
+    """ZIP's prompt, by random search."""
+
     title = "Random search"
     paper = ""
     Params = Params

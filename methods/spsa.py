@@ -23,6 +23,8 @@ class Params(SPSASettings):
 
 
 class PlainSPSA(Method):
+    """The whole text context, by SPSA."""
+
     title = "SPSA (full context)"
     paper = "Spall, 1998"
     access = ("text context",)

@@ -32,6 +32,8 @@ class Params(SPSASettings):
 
 
 class VP(Method):
+    """A border added to the image, by SPSA-GC."""
+
     title = "VP (SPSA-GC)"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)

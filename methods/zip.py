@@ -32,6 +32,8 @@ class Params(SPSASettings):
 
 
 class Zip(Method):
+    """A low-rank text context, by clipped SPSA."""
+
     title = "ZIP"
     paper = "Park et al., ICLR 2025"
     access = ("text context",)
