@@ -169,7 +169,7 @@ def test_the_hash_is_that_of_the_weights() -> None:
         ("ViT-B-16", "does not name its weights.*openai"),
         ("ViT-B-16-quickgelu/laion400m_e32", "no weights 'laion400m_e32'"),  # trained with GELU
         ("coca_ViT-B-32/random", "no text tower"),
-        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: check what follows ViT-B-16/"),
+        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: correct the path after ViT-B-16/"),
     ],
 )
 def test_unknown_names_say_what_there_is(name: str, message: str) -> None:
