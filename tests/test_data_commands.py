@@ -69,4 +69,4 @@ def test_get_fails_when_a_download_does(run, monkeypatch):
     monkeypatch.setattr("bench.data.download.fetch", down)
     done = run("get", "dtd")
     assert done.exit_code == 1
-    assert "no route to host" in done.output and "not fetched: " in done.output
+    assert "no route to host" in done.output and "not downloaded: " in done.output

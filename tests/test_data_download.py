@@ -67,7 +67,7 @@ def test_unpacking_can_be_repeated_after_an_interruption(tmp_path):
 )
 def test_paths_that_leave_the_folder_are_refused(tmp_path, make, name):
     archive = make(tmp_path / "archive", {"good.txt": b"good", name: b"evil"})
-    with pytest.raises(UserError, match="a path that leaves its folder: refused, nothing was unpacked"):
+    with pytest.raises(UserError, match=r"a path that leaves its folder, .*: nothing was unpacked"):
         unpack(archive, tmp_path / "in" / "out")
     assert contents(tmp_path) == {"archive": archive.read_bytes()}
 
@@ -77,7 +77,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
     extra = tarfile.TarInfo("link")
     extra.type, extra.linkname = kind, "/etc/passwd"
     archive = make_tar(tmp_path / "archive", extra=extra)
-    with pytest.raises(UserError, match="'link', a link or device: refused, nothing was unpacked"):
+    with pytest.raises(UserError, match="'link', a link or device, which is unsafe: nothing was unpacked"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -87,7 +87,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
         info = zipfile.ZipInfo("link")
         info.external_attr = 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(UserError, match="'link', a link or device: refused"):
+    with pytest.raises(UserError, match="'link', a link or device, which is unsafe"):
         unpack(tmp_path / "archive", tmp_path / "out")
 
 
@@ -102,7 +102,7 @@ def test_an_archive_that_unpacks_to_a_huge_size_is_refused(tmp_path, make):
 def test_a_damaged_archive_gives_an_error_with_its_name(tmp_path):
     archive = make_tar(tmp_path / "archive")
     archive.write_bytes(archive.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"is damaged .*delete it and fetch it again"):
+    with pytest.raises(UserError, match=r"is damaged .*delete it and download it again"):
         unpack(archive, tmp_path / "out")
     (tmp_path / "page").write_text("<html>not found</html>")
     with pytest.raises(UserError, match="is damaged"):
@@ -145,7 +145,7 @@ def test_a_broken_download_continues_where_it_stopped(tmp_path, server, ranges, 
     body = make_tar(tmp_path / "archive", files).read_bytes()
     state.update(body=body, cut=3000, ranges=ranges)
     download = Download("images", url, "here", hashlib.sha256(body).hexdigest(), strip="set")
-    with pytest.raises(UserError, match=r"cannot download .*set\.tar\.gz.*Run the command again to go on"):
+    with pytest.raises(UserError, match=r"cannot download .*set\.tar\.gz.*Run the command again to continue"):
         fetch(download, tmp_path / "data")
     seen = []
     assert (

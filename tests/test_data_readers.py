@@ -169,16 +169,16 @@ def gap(split):
 DAMAGED_SPLITS = {
     "leaves": (leave, r"'images/\.\./\.\./\.\./etc/passwd' in train leaves the data set's folder.*again"),
     "absolute": (leave_absolutely, r"etc/passwd.*in test leaves the data set's folder.*again"),
-    "no val": (lambda s: s.pop("val"), r"split_zhou_Fab\.json has no key 'val'.*Fetch it again"),
+    "no val": (lambda s: s.pop("val"), r"split_zhou_Fab\.json has no key 'val'.*Download it again"),
     "more keys": (
         lambda s: s.update(extra=[]),
-        r"split_zhou_Fab\.json must be a table of train, val and test",
+        r"split_zhou_Fab\.json may have only the keys train, val and test",
     ),
     "bad row": (
         lambda s: s["train"].insert(0, ["a.jpg", "0", "x"]),
         r"train\[0\] is .* must be \[path, label",
     ),
-    "label gap": (gap, "labels must run from 0 without gaps, but 2 breaks that.*again"),
+    "label gap": (gap, "labels must be 0, 1, 2, ... without gaps, but 2 breaks.*again"),
     "two names": (
         lambda s: s["train"][0].__setitem__(2, "eel"),
         "label 3 has several class names: dragonfly, eel.*again",
@@ -189,15 +189,15 @@ DAMAGED_SPLITS = {
     ),
     "overlap": (
         lambda s: s["test"].__setitem__(0, s["train"][2]),
-        r"1 images are in train and in test, .*jpg.*again",
+        r"1 images are both in train and in test, .*jpg.*again",
     ),
     "class without test images": (
         lambda s: take_out(s, "test", 3),
-        "class 'dragonfly' has no test images: add some",
+        "class 'dragonfly' has no test images: add images",
     ),
     "class without training images": (
         lambda s: take_out(s, "train", 0),
-        "class 'Sea_Urchin' has no train images: add some",
+        "class 'Sea_Urchin' has no train images: add images",
     ),
     "count": (lambda s: s["test"].pop(), r"19 test images, but the card says 20.*datasets/fab-json\.toml"),
 }
@@ -218,7 +218,7 @@ def test_a_missing_split_is_an_error(one):
     folder = one("fab-json")
     (folder / SPLIT).unlink()
     expected = (
-        rf"{SPLIT} is missing. It belongs at {folder / SPLIT}; get it from https://example.org/fabricated"
+        rf"{SPLIT} is missing. Its place is {folder / SPLIT}; download it from https://example.org/fabricated"
     )
     with pytest.raises(UserError, match=expected):
         load_task("fab-json", "few-shot", 1, 2, View(24))
@@ -269,8 +269,8 @@ def empty(path: Path) -> None:
     ("damage", "message"),
     [
         (remove, "is missing"),
-        (truncate, "damaged or no image"),
-        (replace, "damaged or no image"),
+        (truncate, "damaged or not an image"),
+        (replace, "damaged or not an image"),
         (empty, "empty"),
     ],
 )
@@ -297,7 +297,7 @@ def test_damaged_fgvc_files(one):
     lines[2] = "0000099 Zeppelin NT"
     (folder / "images_variant_val.txt").write_text("\n".join(lines))
     with pytest.raises(
-        UserError, match=r"images_variant_val\.txt, line 3: 'Zeppelin NT' is no class of variants\.txt"
+        UserError, match=r"images_variant_val\.txt, line 3: 'Zeppelin NT' is not a class of variants\.txt"
     ):
         load_task("fab-fgvc", "few-shot", 1, 2, View(24))
     (folder / "images_variant_val.txt").unlink()
@@ -319,7 +319,7 @@ def test_damaged_imagenet_files(one):
     with pytest.raises(UserError, match=r"classnames\.txt: a line has no class name"):
         load_task("fab-imagenet", "few-shot", 1, 2, View(24))
     names.unlink()
-    with pytest.raises(UserError, match=r"classnames\.txt is missing. It belongs at"):
+    with pytest.raises(UserError, match=r"classnames\.txt is missing. Its place is"):
         load_task("fab-imagenet", "few-shot", 1, 2, View(24))
 
 
@@ -346,7 +346,7 @@ def test_a_card_may_fix_the_classes_of_a_folder(one, tmp_path):
         layout.replace("emu bird", "ostrich"),
         classes='["a", "b"]',
     )
-    with pytest.raises(UserError, match="the folder 'Sea_Urchin' is no class of the card"):
+    with pytest.raises(UserError, match="the folder 'Sea_Urchin' is not a class of the card"):
         load_task("fab-folder", "few-shot", 1, 2, View(24))
 
 
@@ -363,5 +363,5 @@ def test_a_class_name_for_a_missing_folder_is_refused(one, tmp_path):
     one("fab-folder")
     card = tmp_path / "cards" / "fab-folder.toml"
     card.write_text(card.read_text().replace("emu =", "emuu ="))
-    with pytest.raises(UserError, match=r"\[names\] has 'emuu', but no folder is called so"):
+    with pytest.raises(UserError, match=r"\[names\] has 'emuu', but there is no folder of this name"):
         load_task("fab-folder", "few-shot", 1, 2, View(24))

@@ -166,10 +166,10 @@ def test_the_hash_depends_on_the_weights() -> None:
     [
         ("ViT-B16/openai", "no backbone 'ViT-B16'.*Did you mean ViT-B-16"),
         ("ViT-B-16/opena", "no weights 'opena'.*Did you mean 'openai'"),
-        ("ViT-B-16", "does not say which weights.*openai"),
+        ("ViT-B-16", "does not name its weights.*openai"),
         ("ViT-B-16-quickgelu/laion400m_e32", "no weights 'laion400m_e32'"),  # trained with GELU
         ("coca_ViT-B-32/random", "no text tower"),
-        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: check what follows ViT-B-16/"),
+        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: correct the path after ViT-B-16/"),
     ],
 )
 def test_the_error_for_an_unknown_name_lists_the_known_ones(name: str, message: str) -> None:
@@ -180,7 +180,7 @@ def test_the_error_for_an_unknown_name_lists_the_known_ones(name: str, message: 
 def test_unknown_precisions_and_devices(tiny_arch: str) -> None:
     with pytest.raises(UserError, match="Did you mean 'float32'"):
         load_backbone("tiny/random", precision="float23")
-    with pytest.raises(UserError, match="say cpu, cuda"):
+    with pytest.raises(UserError, match="use cpu, cuda"):
         load_backbone("tiny/random", device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"no device .*on this machine"):
@@ -253,7 +253,7 @@ def test_the_error_for_a_bad_checkpoint_names_the_file_and_what_to_do(tiny_arch:
     save_file({**state, "ln_final.bias": torch.zeros(31)}, tmp_path / "shape.safetensors")
     save_file({"ln_final.bias": torch.zeros(32)}, tmp_path / "few.safetensors")
     for file in sorted(tmp_path.iterdir()):
-        with pytest.raises(UserError, match=rf"{file}.*(fetch it again|name the architecture)"):
+        with pytest.raises(UserError, match=rf"{file}.*(download it again|name the architecture)"):
             load_backbone(f"tiny/{file}")
 
 

@@ -45,7 +45,7 @@ def test_one_plain_line_per_cell(clock):
         progress.record(failure(cells[1], "Traceback\nValueError: [bold] no"), "results/x.json")
     assert lines(console) == [
         "[1/2] zip, digits, seed 1: 40.0 -> 51.2 % in 1,000 queries; 100 queries/s, 0:10 left",
-        "a worker died (killed [by] the system); zip, digits, seed 2 is tried again on a fresh one",
+        "a worker died (killed [by] the system); zip, digits, seed 2 runs again in a new worker",
         "[2/2] zip, digits, seed 2: failed: ValueError: [bold] no (results/x.json); 50 queries/s, 0:00 left",
     ]
 

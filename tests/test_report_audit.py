@@ -26,7 +26,7 @@ def test_conventions_of_the_printed_harmonic_averages() -> None:
         "zip": [OF_CELLS],
     }
     (sentence,) = mixed(audit())
-    assert "no one convention fits all rows" in sentence
+    assert "the rows follow different conventions" in sentence
 
 
 def test_every_printed_average_and_harmonic_mean_is_checked() -> None:

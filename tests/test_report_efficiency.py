@@ -171,5 +171,7 @@ def test_missing_cells_are_an_error_in_these_tables_too(tmp_path: Path) -> None:
         ranks_table(results)
     for table in (ranks_table(results, partial=True), efficiency_table(results, partial=True)):
         assert sorted(row.lead[0] for row in table.blocks[0].rows) == ["BlackVIP", "Manual Prompt"]
-        assert table.notes[-1] == "Left out, without a record for every data set: zip."
-        assert table.notes[-2].startswith("Partial, 8 cells missing: zip / toy-clocks / seed 1")
+        assert table.notes[-1] == "Methods without a record for every data set are left out: zip."
+        assert table.notes[-2].startswith(
+            "This table is partial: 8 cells are missing: zip / toy-clocks / seed 1"
+        )

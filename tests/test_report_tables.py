@@ -139,7 +139,7 @@ def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_pat
     assert [e.n for e in zip_row.entries] == [2, None, None, 2]
     assert zip_row.entries[0].text.endswith(" ± 1.7 (n=2)")
     assert zip_row.entries[0].mark == "" and table.blocks[0].rows[0].entries[0].mark == "best"
-    assert any("Partial, 1 cells missing" in note for note in table.notes)
+    assert any("partial: 1 cells are missing" in note for note in table.notes)
 
 
 def test_runs_cut_at_image_queries_show_the_accuracy_reached_by_then(tmp_path: Path) -> None:

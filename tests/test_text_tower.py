@@ -141,7 +141,7 @@ def letters(texts: list[str]) -> torch.Tensor:
 
 def test_a_tower_that_is_not_causal_uses_the_plain_path() -> None:
     model = siglip()
-    with pytest.warns(UserWarning, match="TextTransformer is no plain causal"):
+    with pytest.warns(UserWarning, match="TextTransformer is not a plain causal"):
         tower = TextTower(model, letters, ["cat", "zebra"])
     assert not tower.fast
     words = model.text.token_embedding(letters(["abc"])[0, :3])[None]
@@ -162,7 +162,7 @@ def test_a_block_of_another_kind_uses_the_plain_path() -> None:
     }
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
     model = open_clip.CLIP(16, vision, config).eval().double()
-    with pytest.warns(UserWarning, match="CLIP is no plain causal"):
+    with pytest.warns(UserWarning, match="CLIP is not a plain causal"):
         tower = TextTower(model, tokenizer(), NAMES)
     assert not tower.fast
     assert torch.equal(tower.encode(contexts(1, 4)), tower.plain(contexts(1, 4)))
