@@ -1,18 +1,18 @@
-"""What one ZIP step costs: the plain way, with the images encoded once, and with cached image features.
+"""Measures the time of one ZIP step: the plain way, with images encoded once, and with cached features.
 
     python benchmarks/fast_path.py [--models mini,ViT-B-16] [--classes 10]
 
 A ZIP step is 10 queries: 10 contexts of 8 tokens on one batch of images, 128 for ViT-B/16 and 32 for the mini
-model. Three ways to answer it, all with the same features up to rounding (checked here, too):
+model. There are three ways to answer it. Their features agree up to rounding, which is checked here, too:
 
-    plain     for every query the image tower and the text tower over its full context length, by open_clip
-    fresh     the image tower once per step, and the fast text path: what an augmented batch costs
-    cached    image features from the cache, and the fast text path: what an unaugmented batch costs
+    plain     open_clip's image tower and text tower (with full context length) for every query
+    fresh     the image tower once per step, and the fast text path: the time of an augmented batch
+    cached    cached image features, and the fast text path: the time of a batch without augmentation
 
-ViT-B/16 has random weights: no time here depends on them. Times are CPU seconds of one thread, the best of
-several runs; the plain way is measured on one query and multiplied by 10. The text path's share of the
-machine's peak counts its multiplications analytically (attention as it is computed, masked part included) and
-measures the peak in the same run, on large float32 products.
+ViT-B/16 has random weights: the times do not depend on them. Times are CPU seconds of one thread, the best of
+several runs. The plain way is measured on one query and multiplied by 10. For the text path's share of the
+machine's peak, a formula counts its multiplications (attention as it is computed, with the masked part). The
+peak is measured in the same run, on large float32 products.
 """
 
 import argparse
@@ -34,7 +34,7 @@ WORDS = ["red", "blue", "dark green", "seven", "circle", "white star", "clock", 
 
 
 def seconds(f: Callable[[], object], budget: float = 3.0, runs: int = 50) -> float:
-    """CPU seconds of one call: the best of `runs`, or of as many as fit the budget (one at least)."""
+    """CPU seconds of one call: the best of `runs` calls, or of as many as fit the budget, at least one."""
     best, spent, done = float("inf"), 0.0, 0
     while done < 1 or (done < runs and spent < budget):
         start = time.process_time()
@@ -45,7 +45,7 @@ def seconds(f: Callable[[], object], budget: float = 3.0, runs: int = 50) -> flo
 
 
 def peak(n: int = 2048) -> tuple[float, float]:
-    """GFLOP/s of a large float32 product: PyTorch's default, and oneDNN's on prepacked weights where used."""
+    """GFLOP/s of a large float32 product: PyTorch's default, and oneDNN's with prepacked weights if used."""
     x, weight, bias = torch.randn(n, n), torch.randn(n, n), torch.zeros(n)
     packed = Dense(weight, bias)
     packed(x)
@@ -54,15 +54,15 @@ def peak(n: int = 2048) -> tuple[float, float]:
 
 
 def text_gflop(backbone: Backbone, tower: TextTower) -> float:
-    """Of the fast path on QUERIES contexts, for classes that fit one block (see bench/models/fast.py)."""
+    """GFLOP of the fast path for QUERIES contexts, if all classes fit one block (bench/models/fast.py)."""
     text = backbone.model
     d, layers, e = backbone.text_width, len(text.transformer.resblocks), backbone.embed_dim
     prefix, suffix, classes = 1 + CONTEXT, int(tower.ends.sum()), len(tower.class_names)
     length = prefix + suffix
-    # the queries, keys and values of the class tokens are constants
+    # The queries, keys and values of the class tokens are constants in the first layer.
     first = 3 * prefix * d**2 + 9 * length * d**2
     middle = (layers - 2) * 12 * length * d**2
-    last = 2 * length * d**2 + 10 * classes * d**2  # keys and values of all, the rest at EOT
+    last = 2 * length * d**2 + 10 * classes * d**2  # keys and values of all tokens, the rest only at EOT
     attention = 2 * d * length * ((layers - 1) * length + classes)
     return 2 * QUERIES * (first + middle + last + attention + classes * d * e) / 1e9
 
@@ -81,7 +81,7 @@ def measure(name: str, classes: int) -> None:
     contexts = 0.02 * torch.randn(QUERIES, CONTEXT, backbone.text_width)
     images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
     pixels = (images - backbone.pixel_mean) / backbone.pixel_std
-    kept = backbone.encode_images(images)  # the first call of each tower casts and packs its weights
+    kept = backbone.encode_images(images)  # the first call of each tower converts and packs its weights
     tower.encode(contexts[:1])
 
     def plain() -> Tensor:
@@ -100,7 +100,7 @@ def measure(name: str, classes: int) -> None:
     gflop, (default, packed) = text_gflop(backbone, tower), peak()
     print(f"\n{name}, {classes} classes, {int(tower.ends.sum())} class tokens, batch of {batch}")
     for way, value in by.items():
-        print(f"  {way:8}{1e3 * value:12.1f} ms a step   {by['plain'] / value:10.1f} x")
+        print(f"  {way:8}{1e3 * value:12.1f} ms per step   {by['plain'] / value:10.1f} x")
     print(f"  text path {gflop:.2f} GFLOP in {1e3 * text:.1f} ms: {gflop / text:.0f} GFLOP/s")
     print(
         f"  peak, default product {default:.0f} GFLOP/s: the text path reaches {gflop / text / default:.0%}"

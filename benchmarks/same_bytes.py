@@ -1,15 +1,16 @@
-"""Are the bytes the same on every processor? The same work under all kernel settings that this machine has.
+"""Are the bytes the same on every processor? Does the same work under all kernel settings of this machine.
 
-    python benchmarks/same_bytes.py                 # every quantity, every combination of settings
+    python benchmarks/same_bytes.py                 # the full check, under every combination of settings
     python benchmarks/same_bytes.py images --few    # one quantity, one setting changed at a time
-    python benchmarks/same_bytes.py images --renew  # write the sha256 of the pictures into the cards anew
+    python benchmarks/same_bytes.py images --renew  # write the sha256 of the pictures into the cards again
 
-Each combination runs in a process of its own, since libraries choose their kernels when they are loaded. A
-quantity is a function that returns {item: sha256}; another one is one more entry of QUANTITIES.
+Each combination runs in its own process, because libraries choose their kernels when they are loaded. A
+quantity is a function that returns {item: sha256}. To add one, add an entry to QUANTITIES.
 
-For the images two things are measured beside, as processors that are not at hand may have other kernels
-still: how near a value comes to a rounding or a threshold, and whether bytes change when the result of every
-inexact float64 operation is moved in its 14th digit, some fifty times as much as a kernel or a library does.
+Other processors may have kernels that this machine does not have. So two more things are measured for the
+images: how near a value comes to a rounding or a threshold, and whether bytes change when the result of every
+inexact float64 operation is changed in its 14th digit. That is about fifty times as much as a kernel or a
+library changes it.
 """
 
 import argparse
@@ -22,18 +23,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from bench.contract import Counting
 from bench.data.card import load_card
 from bench.data.dataset import pictures_sha256
 from bench.lab import Lab, Settings
+from bench.loader import Sample
 from bench.mini import world
 from bench.plan import make_cells
 from bench.plugins import DATASETS, METHODS
+from bench.predictor import Answers, Predictor
+from bench.prompt import Prompt
 from bench.record import Made, dump
 from bench.resolve import Resolved, resolve
 from bench.run import run_cell
@@ -41,6 +47,8 @@ from bench.suite import load_suite
 
 SHAKE = 1e-14  # relative
 BUDGET = int(os.environ.get("SAME_BYTES_BUDGET", "1000"))  # queries of a record
+# method -> queries of a short record. CraFT and BPT-VLM score whole populations before their first step.
+SHORT = {"zip": 100, "craft": 450, "bptvlm": 120, "blackvip": 10}
 
 
 def images(names: Iterable[str] = world.names()) -> dict[str, str]:
@@ -53,16 +61,16 @@ def images(names: Iterable[str] = world.names()) -> dict[str, str]:
 
 
 def shaken_images() -> dict[str, str]:
-    """The sets drawn by code, with every inexact float64 result moved at random in its 14th digit.
+    """The sets drawn by code, with every inexact float64 result changed at random in its 14th digit.
 
-    Not the digits: they are computed exactly, whatever the kernel, and rounded where they lie on a half.
+    mini-digits is left out: its pictures are computed exactly by every kernel, and many values lie on a half.
     """
     with Shaken():
         return images(world.TASKS)
 
 
 def features() -> dict[str, str]:
-    """What is kept of every test set: the features of the model and of BlackVIP's encoder."""
+    """The features that are kept of every test set: those of the model and of BlackVIP's encoder."""
     found = {}
     for one in cells(("blackvip",), world.names(), 1):
         lab = Lab(Settings())
@@ -74,12 +82,58 @@ def features() -> dict[str, str]:
 
 
 def records() -> dict[str, str]:
-    """Every method's record on two data sets, times and machine left out: trace, state, accuracy."""
+    """Records and answers of every method on two data sets."""
+    return record_sums(cells(tuple(METHODS.files()), ("mini-digits", "mini-shapes"), BUDGET))
+
+
+def short_records() -> dict[str, str]:
+    """Records and answers of the methods in SHORT after a few steps: seconds of work, for the tests."""
+    return record_sums(one for name in SHORT for one in cells((name,), ("mini-digits",), SHORT[name]))
+
+
+def record_sums(cells: Iterable[Resolved]) -> dict[str, str]:
+    """Run cells of the mini suite: the sha256 of each record, without time and machine, and of all answers.
+
+    The answers show an error at once. A record shows it late, because its numbers are rounded once more.
+    """
     lab, found = Lab(Settings()), {}
-    for one in cells(tuple(METHODS.files()), ("mini-digits", "mini-shapes"), BUDGET):
-        lasting = replace(run_cell(one, Settings(), lab), run=Made())
-        found[f"{one.cell.dataset}/{one.cell.method}"] = hashlib.sha256(dump(lasting).encode()).hexdigest()
+    for one in cells:
+        answers = hashlib.sha256()
+        record = run_cell(one, Settings(), lab, partial(Hashing, hash=answers))
+        assert record.ok, record.error
+        name, text = f"{one.cell.dataset}/{one.cell.method}", dump(replace(record, run=Made()))
+        found[name] = hashlib.sha256(text.encode()).hexdigest()
+        found[f"{name}/answers"] = answers.hexdigest()
     return found
+
+
+class Hashing(Counting):
+    """A predictor that adds all its answers to a hash, in their order."""
+
+    def __init__(self, inner: Predictor, hash: "hashlib._Hash") -> None:
+        super().__init__(inner)
+        self._hash = hash
+
+    def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
+        answers = super().prepare(prompts, classes, template)
+
+        def answer(sample: Sample) -> torch.Tensor:
+            logits = answers(sample)
+            self._hash.update(logits.detach().numpy().tobytes())
+            return logits
+
+        return answer
+
+
+def unrounded() -> dict[str, str]:
+    """Features of random images before they are rounded. Nobody promises that these agree.
+
+    If two settings differ here, they really use different kernels.
+    """
+    (one,) = cells(("zip",), ("mini-digits",), 1)
+    images = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    table = Lab(Settings()).backbone(one).encode_images(images).numpy()
+    return {"features": hashlib.sha256(table.tobytes()).hexdigest()}
 
 
 def cells(methods: Sequence[str], datasets: Sequence[str], budget: int) -> list[Resolved]:
@@ -92,14 +146,20 @@ QUANTITIES: dict[str, Callable[[], dict[str, str]]] = {
     "images": images,
     "features": features,
     "records": records,
+    "short-records": short_records,
+    "unrounded": unrounded,
 }
+FULL = ("images", "features", "records")  # what is compared where no quantity is named
 BESIDE: dict[str, Callable[[], dict[str, str]]] = {"images": shaken_images}  # has to agree, too
 
 Setting = dict[str, str]  # environment variables
 
 
 def settings(few: bool) -> Iterator[Setting]:
-    """Every combination of what decides the kernels, the machine's own first; `few`: one change at a time."""
+    """Every combination of the variables that decide the kernels; the first one changes nothing.
+
+    few: only the combinations that change one variable.
+    """
     levels = ["default", "avx2", "avx512"]
     own = torch.backends.cpu.get_cpu_capability().lower()
     below = levels[: levels.index(own) + 1] if own in levels else []
@@ -115,12 +175,12 @@ def settings(few: bool) -> Iterator[Setting]:
             yield dict(zip(choices, values, strict=True))
 
 
-def measure(quantity: str, setting: Setting, beside: bool = False) -> dict[str, str]:
-    """{item: sha256} of one quantity in a process with these settings."""
+def measure(quantities: Sequence[str], setting: Setting, beside: bool = False) -> dict[str, str]:
+    """{item: sha256} of these quantities in a process with these settings."""
     environment = {key: value for key, value in os.environ.items() if key not in setting}
     environment |= {key: value for key, value in setting.items() if value}
-    command = [sys.executable, __file__, quantity, "--measure", *(["--beside"] if beside else [])]
-    with tempfile.TemporaryDirectory() as cache:  # nothing that another setting has worked out
+    command = [sys.executable, __file__, *quantities, "--measure", *(["--beside"] if beside else [])]
+    with tempfile.TemporaryDirectory() as cache:  # empty: nothing that another setting has computed
         environment["BENCH_CACHE"] = cache
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
@@ -135,12 +195,12 @@ def compare(quantity: str, few: bool) -> bool:
     first: dict[str, str] = {}
     agreed = True
     for setting, beside in runs:
-        found = measure(quantity, setting, beside)
+        found = measure([quantity], setting, beside)
         first = first or found
         other = [item for item in found if found[item] != first[item]]
         agreed &= not other
         words = [f"{key}={value or 'unset'}" for key, value in setting.items()]
-        words += ["every inexact operation moved in its 14th digit"] * beside
+        words += ["every inexact operation changed in its 14th digit"] * beside
         print(f"{'differs' if other else 'same':8} {' '.join(words)}", flush=True)
         for item in other:
             print(f"         {item}")
@@ -154,9 +214,9 @@ def _name(func: Any) -> str:
 
 
 class Shaken(TorchDispatchMode):
-    """Moves the result of every inexact float64 operation at random, by up to SHAKE of itself.
+    """Changes the result of every inexact float64 operation at random, by up to SHAKE of itself.
 
-    As another kernel or another mathematical library would, only more.
+    Another kernel or another mathematical library does the same, but changes it less.
     """
 
     EXACT = frozenset({
@@ -182,9 +242,9 @@ class Shaken(TorchDispatchMode):
 
 
 class Margins(TorchDispatchMode):
-    """How near float64 values come to where a small error would show: the least distance by operation.
+    """How near float64 values come to a point where a small error shows: the least distance per operation.
 
-    Rounding: to the next half. Comparisons: between the two sides.
+    For a rounding it is the distance to the next half, for a comparison that between the two sides.
     """
 
     def __init__(self) -> None:
@@ -203,7 +263,7 @@ class Margins(TorchDispatchMode):
 
 
 def print_margins() -> None:
-    """Of the pictures drawn by code; those of the digits are computed exactly, ties included."""
+    """Print the margins of the pictures drawn by code. Those of mini-digits are computed exactly."""
     with Margins() as margins:
         for name in world.TASKS:
             world.draw(name)
@@ -235,7 +295,7 @@ def main() -> None:
     if args.renew:
         renew()
         return
-    chosen = args.quantities or list(QUANTITIES)
+    chosen = args.quantities or list(FULL)
     if args.measure:
         functions = BESIDE if args.beside else QUANTITIES
         print(json.dumps({item: h for quantity in chosen for item, h in functions[quantity]().items()}))

@@ -1,17 +1,17 @@
-"""What the reports' test is worth: family-wise error, coverage and power, measured on made-up benchmarks.
+"""Measures the reports' test on simulated benchmarks: family-wise error, coverage and power.
 
     python benchmarks/statistics.py [--simulations 20000] [--seed 1] [--update docs/statistics.md]
 
-A made-up benchmark has methods x data sets x 3 seeds. Accuracy = the method's true mean + the data set's
-effect (shared by all methods) + an interaction that methods of one family share in part + noise of the seed.
-The standard deviation of what a method does differently from data set to data set grows from 1 to 4 points
-over the methods.
+A simulated benchmark has methods x data sets x 3 seeds. Accuracy = the method's true mean + the data set's
+effect (shared by all methods) + an interaction of method and data set, of which methods of one family share
+a part + noise of the seed. The standard deviation of the interaction is different for every method, from 1
+to 4 points.
 
-Two truths: all methods are equal (the complete null), or they fall into three groups of equals 6 points apart
-(a partial null). A family-wise error is a benchmark in which two equals are told apart; coverage is the share
-of benchmarks in which all simultaneous intervals hold the true difference; power is the share of truly
-different pairs that are told apart. What is measured is bench.report.stats.pairwise itself, which the reports
-call; the other procedures are here for comparison.
+There are two truths: all methods are equal (the complete null), or there are three groups of equal methods,
+6 points apart (a partial null). A family-wise error is a benchmark in which two equal methods are called
+different. Coverage is the share of benchmarks in which all simultaneous intervals hold the true difference.
+Power is the share of truly different pairs that are called different. The measured function is
+bench.report.stats.pairwise, which the reports call. The other procedures are here for comparison.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from scipy import stats as scipy_stats
 from bench.report.stats import ALPHA, Pairs, pairwise
 
 METHODS, SETS, SEEDS = (7, 12, 25), (10, 5), 3
-LOW, HIGH, STEP = 1.0, 4.0, 6.0  # standard deviations of the interactions; distance of the groups; points
-FAMILY, SEED_NOISE = 0.4, 0.5  # share of the variance that a family shares; seed's sd, relative
+LOW, HIGH, STEP = 1.0, 4.0, 6.0  # points: least and largest sd of the interaction; distance of the groups
+# Share of the interaction's variance that a family shares; sd of a seed's noise over the interaction's sd.
+FAMILY, SEED_NOISE = 0.4, 0.5
 BATCH = 250
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -57,7 +58,7 @@ class Scenario:
     def truth(self) -> np.ndarray:
         """[methods] true means."""
         groups = np.arange(self.methods) * 3 // self.methods
-        # equals are spread over all variances
+        # Equal methods have all kinds of variances.
         return STEP * np.random.default_rng(0).permutation(groups) * self.partial
 
     def draw(self, rng: np.random.Generator, simulations: int) -> np.ndarray:
@@ -73,7 +74,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one procedure in one scenario; coverage is NaN where it has no simultaneous intervals."""
+    """The rates of one procedure in one scenario. Coverage is NaN if it has no simultaneous intervals."""
 
     error: float
     coverage: float
@@ -103,11 +104,11 @@ def share(found: np.ndarray) -> float:
     return float(found.mean()) if found.size else float("nan")
 
 
-# Procedures that were not chosen: from [methods, data sets, seeds] to which pairs are told apart.
+# Procedures that were not chosen: from [methods, data sets, seeds] to [pairs], True if called different.
 
 
 def holm(runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Paired t tests, Holm's step-down correction: no intervals that agree with it."""
+    """Paired t tests, Holm's step-down correction. It has no intervals that agree with it."""
     pairs = pairwise(runs.mean(axis=-1))
     return step_down(2 * scipy_stats.t.sf(np.abs(pairs.mean) / pairs.error, pairs.sets - 1))
 
@@ -132,12 +133,12 @@ def range_limit(methods: int, sets: int) -> float:
 
 
 def sign_flips(runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Largest t of all pairs against its distribution under all sign flips of whole data sets (max-T)."""
+    """Every t against the distribution of the largest t under all sign flips of whole data sets (max-T)."""
     return sign_flip_p(runs.mean(axis=-1)) < ALPHA
 
 
 def sign_flip_p(accuracy: np.ndarray) -> np.ndarray:
-    """[pairs] corrected p of [methods, data sets]."""
+    """[methods, data sets] -> [pairs] corrected p."""
     pairs, sets = pairwise(accuracy), accuracy.shape[1]
     gaps = accuracy[pairs.first] - accuracy[pairs.second]  # [pairs, data sets]
     flips = np.array([(1, *rest) for rest in product((1, -1), repeat=sets - 1)])
@@ -148,7 +149,7 @@ def sign_flip_p(accuracy: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Percentile bootstrap over data sets and within them seeds, 10,000 draws, Holm's correction."""
+    """Percentile bootstrap over data sets, and over seeds within them; 10,000 draws, Holm's correction."""
     methods, sets, seeds = runs.shape
     resampled = resamples(sets, seeds, 10_000) @ runs.reshape(methods, -1).T  # [draws, methods]
     first, second = np.triu_indices(methods, 1)
@@ -177,7 +178,7 @@ OTHERS = {
 
 
 def compare_others(scenario: Scenario, simulations: int, seed: int) -> dict[str, Measured]:
-    """The procedures that were not chosen, on the same benchmarks."""
+    """The rates of the procedures that were not chosen, on the same benchmarks."""
     rng, truth = np.random.default_rng(seed), scenario.truth
     first, second = np.triu_indices(scenario.methods, 1)
     null = truth[first] == truth[second]
@@ -194,9 +195,9 @@ def compare_others(scenario: Scenario, simulations: int, seed: int) -> dict[str,
 
 
 def found_at_the_least_lead(simulations: int, seed: int, methods: int, sets: int) -> float:
-    """How often a lead of `detectable` points, from the true spread, is found: 0.8 if all is right."""
+    """How often a lead of `detectable` points, computed from the true spread, is found. It should be 0.8."""
     rng, lead = np.random.default_rng(seed), 0.0
-    for _ in range(2):  # first without the lead, to know it
+    for _ in range(2):  # the first round computes the lead, the second uses it
         accuracy = rng.standard_normal((simulations, methods, sets))
         accuracy[:, 0] += lead
         pairs = pairwise(accuracy)
@@ -227,7 +228,7 @@ def tables(simulations: int, others: int, seed: int) -> list[str]:
     lines += [
         "",
         f"The procedures that were not chosen, with 10 data sets; {others:,} benchmarks for each number. "
-        "Family-wise error with all methods equal, and behind the stroke power with three groups:",
+        "Before the slash: family-wise error with all methods equal. After it: power with three groups.",
         "",
         "| methods | noise | " + " | ".join(("paired t, Bonferroni (chosen)", *OTHERS)) + " |",
         "| --: | :-- |" + " --: |" * (1 + len(OTHERS)),
@@ -260,7 +261,7 @@ def skewness(accuracy: np.ndarray) -> float:
 
 
 def skewness_table(results: Path) -> list[str]:
-    """How skewed the differences of the records are, beside those of made-up benchmarks of 12 x 10."""
+    """The skewness of the differences in the records and in simulated benchmarks of 12 x 10."""
     from bench.report.frame import load, select
     from bench.report.summary import standing
 
@@ -271,7 +272,7 @@ def skewness_table(results: Path) -> list[str]:
             lines.append(f"| {protocol}, {budget:,} queries | {skewness(s.matrix.to_numpy(float)):.2f} |")
     for noise in NOISES:
         runs = Scenario(12, 10, noise, False).draw(np.random.default_rng(1), 1000)
-        lines.append(f"| made up, {noise} | {skewness(runs.mean(axis=-1)):.2f} |")
+        lines.append(f"| simulated, {noise} | {skewness(runs.mean(axis=-1)):.2f} |")
     return lines
 
 

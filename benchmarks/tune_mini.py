@@ -1,14 +1,14 @@
-"""How the mini suite's parameter values were chosen: the same effort for every method, on validation images.
+"""Chooses the mini suite's parameter values: the same effort for every method, on validation images.
 
     python benchmarks/tune_mini.py [--methods zip,bar] [--results runs/tuning]
 
-Step sizes do not carry over from ViT-B/16 to a tiny model. Every method with something to tune gets the
-same five trials on one scale of its own (a step, a width), a factor of about three apart; a grid whose end
-came out best was moved on until it did not; what 32 pixels and a small text tower force (frames, decoder,
-subspaces: see bench/suites/mini.toml) was set once; everything else keeps the paper's value. A trial is
-scored on the validation split of three data sets, with a seed that the leaderboard does not use and 2,000
-queries; the best average goes into bench/suites/mini.toml. Test images are never looked at. Every trial that
-was made is in results/mini/tuning.csv.
+The step sizes for ViT-B/16 do not fit a tiny model. Every method that has something to tune gets the same
+five trials on one of its scales (a step, a width), with a factor of about three between them. Where the
+best value was at an end of the grid, the grid was moved until it was not. Images of 32 pixels and a small
+text tower need other values for frames, decoder and subspaces (see bench/suites/mini.toml); these were set
+once. All other parameters keep the paper's value. A trial is scored on the validation split of three data
+sets, with 2,000 queries and a seed that the leaderboard does not use. The value with the best average goes
+into bench/suites/mini.toml. Test images are never used. Every trial is in results/mini/tuning.csv.
 """
 
 import argparse
@@ -40,7 +40,7 @@ GRIDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def run(methods: list[str], results: Path) -> None:
-    """Every trial, as `bench run --score val` runs it; what is done is not done again."""
+    """Run every trial with `bench run --score val`. Finished trials are not run again."""
     settings = [part for m in methods for part in ("--set", f"{m}.{GRIDS[m][0]}={','.join(GRIDS[m][1])}")]
     command = [sys.executable, "-m", "bench", "run", "--score", "val", "--methods", ",".join(methods)]
     command += ["--datasets", ",".join(DATASETS), "--seeds", str(SEED), "--budget", str(BUDGET)]
@@ -48,7 +48,7 @@ def run(methods: list[str], results: Path) -> None:
 
 
 def scores(results: Path) -> dict[tuple[str, str, float], list[float]]:
-    """(method, parameter, value) -> validation accuracies after 2,000 queries, % , one a data set."""
+    """(method, parameter, value) -> validation accuracies (%) after 2,000 queries, one per data set."""
     found: dict[tuple[str, str, float], list[float]] = {}
     for record in Store(results).records():
         method = record["cell"]["method"]

@@ -1,15 +1,17 @@
 """BAR: transfer learning without knowing, reprogramming black-box models with scarce data.
 
 Tsai, Chen, Ho. ICML 2020, https://arxiv.org/abs/2007.08714
-Section 3: the image inside a tuned frame; one-sided gradient-free estimate, eq. 6. Steps and values are those
-of the code that the comparison in ZIP (ICLR 2025) ran (trainers/bar.py of its repository):
+Section 3: the image is put into a tuned frame; one-sided gradient-free estimate, eq. 6. Steps and values are
+those of the code with which ZIP's authors (ICLR 2025) made their comparison (trainers/bar.py of ZIP's
+repository):
 
-- A direction is a unit vector over all 3 * 224^2 entries and the estimate is scaled by their number, although
-  the entries under the image change nothing: unbiased, and a frame's share of the perturbation is beta / 2.
-- The step decays over 0.9 of 1,000 epochs, whatever the budget, so a short run begins as a long one does.
-- The images are resampled, or cropped, straight to the window's size.
+- A direction is a unit vector over all 3 * 224^2 entries, and the estimate is scaled by their number,
+  although the entries under the image change nothing. This is unbiased, and the frame's share of a
+  perturbation is beta / 2.
+- The step decays over 0.9 of 1,000 epochs, whatever the budget, so a short run begins as a long one.
+- The images are resampled, or cropped, directly to the size of the window.
 
-Only the live entries are kept here. The last iterate is deployed.
+Here only the entries of the frame are kept. The last iterate is deployed.
 """
 
 from dataclasses import dataclass
@@ -25,20 +27,22 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params:
-    """ViT-B/16 at 224 pixels: 3 (224^2 - 194^2) = 37,620 live entries."""
+    """Values for ViT-B/16 at 224 pixels: the frame has 3 (224^2 - 194^2) = 37,620 entries."""
 
-    inner: int = 194  # pixels a side of the image in the frame
+    inner: int = 194  # pixels per side of the image in the frame
     beta: float = 0.01  # length of a perturbation
-    directions: int = 5  # 1 + 5 queries a step
+    directions: int = 5  # 1 + 5 queries per step
     step: float = 10.0  # decays to `last` as (1 - k / steps)^power, k = 1, 2, ..
     last: float = 0.1
     power: float = 0.9
-    epochs: int = 1000  # steps = decay * epochs * batches an epoch
+    epochs: int = 1000  # steps = decay * epochs * batches per epoch
     decay: float = 0.9
     focal: float = 2.0  # gamma of the focal loss; 0: cross-entropy
 
 
 class BAR(Method):
+    """The image inside a tuned frame, by one-sided gradient-free steps."""
+
     title = "BAR"
     paper = "Tsai et al., ICML 2020"
     access = ("pixels",)
@@ -63,7 +67,7 @@ class BAR(Method):
 
     def prompt(self, state: Tensor) -> Prompt:
         def pixels(batch: Batch) -> Tensor:
-            """[B, 3, S, S]: sigmoid(W) on the frame, the image in the window."""
+            """Images [B, 3, S, S]: sigmoid(W) in the frame, the image in the window."""
             small = batch.resampled(self.params.inner)
             sent = small.new_zeros(len(batch), *self.frame.shape)
             sent[:, self.frame] = state.sigmoid().to(sent)

@@ -1,10 +1,11 @@
-"""BBT: CMA-ES on a random subspace of the text context; CraFT's prompt half alone.
+"""BBT: CMA-ES on a random subspace of the text context; it is CraFT without the network on the logits.
 
 Sun, Shao, Qian, Huang, Qiu. Black-box tuning for language-model-as-a-service, ICML 2022,
-https://arxiv.org/abs/2201.03514; for vision-language models and with these values as the baseline of
+https://arxiv.org/abs/2201.03514. For vision-language models, and with these values, it is the baseline of
 CraFT (Wang, Liang, He, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.04050, section 3.2).
 
-The paper counts a candidate as one query; here it pays for its pass over the train set, batch by batch.
+The paper counts a candidate as one query. Here a candidate costs one query per batch of its pass over the
+train set.
 """
 
 from collections.abc import Sequence
@@ -25,12 +26,14 @@ class Params:
 
     words: str = "a photo of a"  # the context to start from: 4 tokens
     intrinsic: int = 512  # length of z
-    std: float = 0.2  # of the entries of A; 0: uniform, as PyTorch starts a linear layer
+    std: float = 0.2  # of the entries of A; 0: uniform, as PyTorch initialises a linear layer
     population: int = 40
     sigma: float = 1.0
     bound: float = 5.0  # z in [-bound, bound]; 0: no bound
     separable: bool = False
-    deploy: str = "mean"  # of the distribution; best: the best candidate so far; sample: mean of a fresh draw
+    # mean: the mean of the distribution; best: the best candidate so far; sample: the mean of a new
+    # population
+    deploy: str = "mean"
 
     def __post_init__(self) -> None:
         if self.deploy not in ("mean", "best", "sample"):
@@ -38,6 +41,8 @@ class Params:
 
 
 class BBT(Method):
+    """The text context from a random subspace, by CMA-ES."""
+
     title = "BBT"
     paper = "Sun et al., ICML 2022"
     access: tuple[str, ...] = ("text context",)
@@ -62,10 +67,11 @@ class BBT(Method):
         return torch.zeros(self.params.intrinsic, device=self.box.device)
 
     def prompt(self, state: Tensor) -> Prompt:
-        """The words' embeddings plus A z."""
+        """The context: the embeddings of the words plus A z."""
         return Prompt(context=self.words + (self.A @ state).view_as(self.words), state=state)
 
     def cma(self) -> CMAES:
+        """CMA-ES around z = 0."""
         p = self.params
         bounds = (-p.bound, p.bound) if p.bound else None
         origin = torch.zeros(p.intrinsic, device=self.box.device)
@@ -74,15 +80,15 @@ class BBT(Method):
         )
 
     def fitness(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[K, B, C] -> [K]."""
+        """The loss of each candidate: logits [K, B, C] -> [K]."""
         return cross_entropy(logits, labels)
 
     def generation(self, es: CMAES) -> None:
-        """population * ceil(N / batch_size) queries, refused whole."""
+        """One generation: population * ceil(N / batch_size) queries, of which all or none are spent."""
         es.tell(self.box.pass_loss([self.prompt(z) for z in es.ask()], self.fitness, self.views))
 
     def chosen(self, es: CMAES) -> Tensor:
-        """z as `deploy` names it."""
+        """The z to deploy, as `deploy` says."""
         if self.params.deploy == "sample":
             return es.sample()
         return es.x if self.params.deploy == "mean" else es.best

@@ -2,8 +2,9 @@
 
 Oh, Hwang, Lee, Lim, Jung, Jung, Choi, Song. CVPR 2023, https://arxiv.org/abs/2303.14773
 Section 4.1: the Coordinator, a frozen encoder and a tuned decoder that gives each image its own prompt;
-section 4.2: SPSA-GC. Values of the comparison in ZIP (ICLR 2025) where they differ. As in the authors' code
-the encoder sees images normalised for CLIP and is read before its last layer norm (bench/models/encoder.py).
+section 4.2: SPSA-GC. Where the values of ZIP's comparison (ICLR 2025) differ, they are used. As in the
+authors' code, the encoder gets images normalised for CLIP and is read before its last layer norm
+(bench/models/encoder.py).
 """
 
 from dataclasses import dataclass
@@ -24,17 +25,19 @@ BN_MOMENTUM = 0.1  # PyTorch's default, as in the authors' decoder
 
 @dataclass(frozen=True)
 class Params(SPSASettings):
-    """ViT-B/16 at 224 pixels: 800 trigger entries and 9,120 decoder weights."""
+    """Values for ViT-B/16 at 224 pixels: 800 trigger entries and 9,120 decoder weights."""
 
-    encoder: str = "vit_base_patch16_224.mae"  # the caller's own frozen encoder: CLS of ViT-MAE-base, 768
+    encoder: str = "vit_base_patch16_224.mae"  # the user's frozen encoder: CLS of ViT-MAE-base, 768 numbers
     cube: int = 32  # channels of the decoder's input [cube, grid, grid]
     grid: int = 7
-    channels: tuple[int, ...] = (64, 32, 32, 16)  # output channels of the blocks, each doubling the side
-    eps: float = 1.0  # on the prompt, in normalised pixels
+    channels: tuple[int, ...] = (64, 32, 32, 16)  # output channels of the blocks; each block doubles the side
+    eps: float = 1.0  # factor on the prompt, in normalised pixels
     momentum: float = 0.8  # beta; 0.9 in BlackVIP, 0.8 in ZIP's comparison
 
 
 class BlackVIP(Method):
+    """A prompt for each image from a tuned decoder, by SPSA-GC."""
+
     title = "BlackVIP"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)
@@ -48,23 +51,25 @@ class BlackVIP(Method):
         self.std = torch.tensor(self.box.spec.pixel_std, device=self.box.device).view(3, 1, 1)
         self.layout = [("trigger", (p.cube * p.grid**2 - self.box.encoder_width(p.encoder),))]
         width, inner = p.cube, p.channels[0]
-        for out in p.channels:  # a transposed convolution 2x2 by groups, then 1x1, then batch norm
+        for out in p.channels:  # a 2x2 transposed convolution in groups, then 1x1, then batch norm
             self.layout += [("conv", (width, inner // width, 2, 2)), ("bias", (inner,))]
             self.layout += [("point", (inner, out)), ("scale", (out,)), ("shift", (out,))]
             width = inner = out
         self.layout += [("out", (width, 3, 2, 2))]
         self.places = self.unsorted()
-        self.stats = [c for c in p.channels for _ in range(2)]  # running mean, variance: deployed, not tuned
+        # running means and variances, which are deployed and not tuned
+        self.stats = [c for c in p.channels for _ in range(2)]
 
     @property
     def n_params(self) -> int:
         return sum(prod(shape) for _, shape in self.layout)
 
     def start(self) -> Tensor:
-        """Trigger U[0, 0.1], the layers as PyTorch starts them, running means 0 and variances 1."""
+        """Trigger U[0, 0.1], the layers as PyTorch initialises them, running means 0 and variances 1."""
         parts, bound = [], 0.0
         for kind, shape in self.layout:
-            if kind in ("conv", "point", "out"):  # U[-b, b], b = 1 / sqrt(fan in); the bias has its layer's b
+            # U[-b, b] with b = 1 / sqrt(fan in); a bias has the b of its layer.
+            if kind in ("conv", "point", "out"):
                 bound = prod(shape[1:]) ** -0.5
             uniform = torch.rand(prod(shape), generator=self.rng)
             fixed = {"trigger": 0.1 * uniform, "scale": torch.ones(shape), "shift": torch.zeros(shape)}
@@ -73,7 +78,7 @@ class BlackVIP(Method):
         return torch.cat(parts).to(self.box.device)
 
     def prompt(self, state: Tensor) -> Prompt:
-        """The deployed Coordinator: running statistics, so that an image's prompt is its own alone."""
+        """The deployed Coordinator, with running statistics, so that an image's prompt depends only on it."""
         params, stats = state.split([self.n_params, sum(self.stats)])
 
         def pixels(batch: Batch) -> Tensor:
@@ -97,7 +102,7 @@ class BlackVIP(Method):
             images = self.add(batch, drawn)
             prompts = [Prompt(pixels=lambda _, sent=sent: sent) for sent in images]
             optimiser.tell(cross_entropy(self.box.logits(batch, prompts), batch.labels))
-            # every forward moves the running statistics, in the authors' order: plus and minus in turn
+            # Every forward pass updates the running statistics, in the authors' order: plus, minus, plus, ..
             for one in seen.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1):
                 stats = stats + BN_MOMENTUM * (one - stats)
             stats = exact.stored(stats)
@@ -106,9 +111,10 @@ class BlackVIP(Method):
     def decode(self, states: Tensor, features: Tensor, stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States [K, n], features [B, e] -> prompts [K, B, 3, S, S] and the batch's statistics [K, s].
 
-        All candidates at once, each normalised by itself. A 2x2 stride-2 transposed convolution writes every
-        output pixel once, so with the 1x1 behind it it is one product; positions stay unsorted,
-        [.., a2, b2, a1, b1, B, y, x], until the end. `stats` None: batch norm in training mode.
+        All candidates run at once, and batch norm treats each by itself. A 2x2 transposed convolution with
+        stride 2 writes every output pixel once, so it is one product together with the 1x1 convolution after
+        it. Positions stay in the order [.., a2, b2, a1, b1, B, y, x] until the end. stats: running
+        statistics; None: batch norm in training mode.
         """
         K, B, p = len(states), len(features), self.params
         sizes = [prod(shape) for _, shape in self.layout]
@@ -138,13 +144,13 @@ class BlackVIP(Method):
         return drawn, torch.cat(seen, dim=1) if seen else drawn.new_empty(K, 0)
 
     def sort(self, x: Tensor, B: int) -> Tensor:
-        """[K, 3 a b, .., a1 b1 B y x] -> [K, B, 3, S, S]."""
+        """Put pixels in order: [K, 3 a b, .., a1 b1 B y x] -> [K, B, 3, S, S]."""
         K, side = len(x), self.box.spec.image_size
         images = x.view(K, -1, B, self.params.grid**2).transpose(1, 2).reshape(K * B, -1)
         return images.index_select(1, self.places).view(K, B, 3, side, side)
 
     def unsorted(self) -> Tensor:
-        """Where each pixel of [3, S, S] lies in [3 a b .. a1 b1 y x]: row y a1 .. a, column x b1 .. b."""
+        """The index of each pixel of [3, S, S] in [3 a b .. a1 b1 y x]: row y a1 .. a, column x b1 .. b."""
         n, g = len(self.params.channels) + 1, self.params.grid
         shape = (3, *[2] * (2 * n), g, g)
         a = [1 + 2 * (n - level) for level in range(1, n + 1)]

@@ -1,15 +1,15 @@
 """BPT-VLM: black-box prompt tuning for vision-language model as a service.
 
 Yu, Chen, Yao, Sun, Wang, Huang. IJCAI 2023, https://www.ijcai.org/proceedings/2023/187
-Text and visual tokens from two random subspaces, tuned together by CMA-ES. Values of the comparison in ZIP
-(ICLR 2025). Each batch of a candidate is a query. There are two codes, and `fitness` says which is walked:
+Text and visual tokens from two random subspaces, tuned together by CMA-ES. Values of ZIP's comparison
+(ICLR 2025). Each batch of a candidate is a query. There are two codes; `fitness` chooses one:
 
-- plain, the authors' own: a candidate's fitness is its mean loss over one unaugmented pass of the whole train
-  set; the best candidate of all is deployed.
-- port, the code in ZIP's repository, which its published rows were made with (trainers/bptvlm.py): each
-  candidate sees an epoch of its own, shuffled and augmented, without the short last batch. That is 1 query a
-  candidate on EuroSAT instead of 2. After every batch the mean loss so far is compared with the lowest one
-  ever, so a candidate is deployed for a lucky first batch.
+- plain, the authors' own code: a candidate's fitness is its mean loss over one pass of the whole train set
+  without augmentation; the best of all candidates is deployed.
+- port, the code in ZIP's repository (trainers/bptvlm.py), with which its published rows were made: each
+  candidate has its own epoch, shuffled and augmented, without the short last batch. That is 1 query per
+  candidate on EuroSAT instead of 2. After every batch, the candidate's mean loss so far is compared with the
+  lowest one of the run, so a candidate can be deployed because its first batch was easy.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from bench.method import Method
 from bench.optim import CMAES
 from bench.prompt import Prompt
 
-# weights of one ViT-B/32 patch filter (3 x 32 x 32), the authors' scale for every backbone
+# The number of weights of one ViT-B/32 patch filter (3 x 32 x 32); the authors use it for every backbone.
 PATCH_WEIGHTS = 3072
 
 
@@ -38,8 +38,8 @@ class Params:
     visual_dim: int = 2000  # length of v_V
     population: int = 15
     sigma: float = 1.0
-    separable: bool = False  # full covariance: 0.2 s and 0.4 GB a generation at 4,000 parameters
-    fitness: str = "plain"  # or port: see above
+    separable: bool = False  # a full covariance takes 0.2 s and 0.4 GB per generation at 4,000 parameters
+    fitness: str = "plain"  # or "port": see above
 
     def __post_init__(self) -> None:
         if self.fitness not in ("plain", "port"):
@@ -47,6 +47,8 @@ class Params:
 
 
 class BPTVLM(Method):
+    """Text and visual tokens from random subspaces, by CMA-ES."""
+
     title = "BPT-VLM"
     paper = "Yu et al., IJCAI 2023"
     access = ("text context", "visual tokens")
@@ -54,9 +56,9 @@ class BPTVLM(Method):
     Params = Params
 
     def setup(self) -> None:
-        """A_L with std s / (sqrt(dim) sigma); A_V with mean mu 3072 / dim, std t sqrt(3072 / dim) sigma.
+        """A_L has std s / (sqrt(dim) sigma); A_V has mean mu 3072 / dim and std t sqrt(3072 / dim) sigma.
 
-        s: std of the token embeddings; mu, t: mean and std of the patch embedding's weights.
+        s: std of the token embeddings. mu, t: mean and std of the patch embedding's weights.
         """
         p, spec = self.params, self.box.spec
         if spec.vision_width is None:
@@ -90,7 +92,7 @@ class BPTVLM(Method):
             self.box.report(self.prompt(es.best))
 
     def tune_like_the_port(self, es: CMAES) -> None:
-        """Until the budget ends it."""
+        """The code in ZIP's repository (fitness "port"). It runs until the budget is spent."""
         stream, spec = self.box.batches(), self.box.spec
         per_epoch = max(spec.train_size // spec.batch_size, 1)
         self.lowest = float("inf")
@@ -99,7 +101,7 @@ class BPTVLM(Method):
             es.tell(torch.tensor(means, dtype=torch.float64))
 
     def epoch(self, v: Tensor, batches: Iterator[Batch]) -> float:
-        """Mean of the batches' losses; reports the candidate where the mean so far is the lowest ever."""
+        """A candidate's mean loss over its epoch; reports it if its mean so far is the lowest of the run."""
         prompt, total, mean = self.prompt(v), 0.0, 0.0
         for n, batch in enumerate(batches, 1):
             total += cross_entropy(self.box.logits(batch, [prompt]), batch.labels).item()

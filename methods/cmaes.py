@@ -1,4 +1,4 @@
-"""CMA-ES on ZIP's parametrisation: does a population that models curvature beat a noisy gradient?
+"""CMA-ES on ZIP's parametrisation: is a population that learns curvature better than a noisy gradient?
 
 Hansen, The CMA evolution strategy: a tutorial, 2016, https://arxiv.org/abs/1604.00772
 """
@@ -12,7 +12,7 @@ from bench.optim import CMAES
 
 @dataclass(frozen=True)
 class Params(Zip.Params):
-    """ZIP's prompt; a candidate is scored on one pass over the train set."""
+    """ZIP's prompt. A candidate's fitness is its mean loss over one pass of the train set."""
 
     population: int = 15
     sigma: float = 0.1
@@ -20,6 +20,8 @@ class Params(Zip.Params):
 
 
 class CMAESZip(Zip):
+    """ZIP's prompt, by CMA-ES."""
+
     title = "CMA-ES (ZIP's prompt)"
     paper = "Hansen, 2016"
     least_answer = "label"

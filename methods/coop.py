@@ -1,9 +1,10 @@
 """CoOp: learning to prompt for vision-language models. White box: a reference row, never ranked.
 
 Zhou, Yang, Loy, Liu. IJCV 2022, https://arxiv.org/abs/2109.01134
-The context vectors by back-propagation through the text tower, as in the authors' code: batches of 32, and a
-rate that is set once an epoch. Its "queries" are its forward passes; what it learns from one, a gradient, no
-black-box method gets. It ends after its epochs, or where the budget does: the schedule is not shortened.
+The context vectors are tuned by back-propagation through the text tower, as in the authors' code: batches of
+32, and a learning rate that is set once per epoch. Its "queries" are its forward passes. Each one gives it a
+gradient, which no black-box method gets. It ends after its epochs or with the budget; the schedule is not
+shortened.
 """
 
 from dataclasses import dataclass
@@ -22,19 +23,21 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params:
-    """The paper's."""
+    """The values of the paper."""
 
     m: int = 16
-    std: float = 0.02  # of the start
+    std: float = 0.02  # of the first context vectors
     lr: float = 0.002  # SGD, cosine decay from the second epoch on
-    first: float = 1e-5  # the first epoch's rate
+    first: float = 1e-5  # the first epoch's learning rate
     momentum: float = 0.9
     decay: float = 5e-4
-    batch: int = 32  # images, or fewer where the suite sends fewer
-    epochs: int = 0  # 0: 200, but 100 at 2 and 4 shots and 50 at 1; on ImageNet the authors take 50
+    batch: int = 32  # images per batch, or fewer if the suite has fewer
+    epochs: int = 0  # 0: 200, but 100 with 2 to 4 shots and 50 with 1 shot; on ImageNet the authors take 50
 
 
 class CoOp(Method):
+    """The text context by SGD with the model's gradients (white box)."""
+
     title = "CoOp"
     paper = "Zhou et al., IJCV 2022"
     access = ("text context", WHITE_BOX)
@@ -52,12 +55,12 @@ class CoOp(Method):
 
     @property
     def epochs(self) -> int:
-        """How many passes over the train set."""
+        """The number of passes over the train set."""
         by_shots = {1: 50, 2: 100, 3: 100, 4: 100}
         return self.params.epochs or by_shots.get(self.box.spec.shots, 200)
 
     def rate(self, epoch: int) -> float:
-        """The step of epoch 0, 1, ..: the first is short, and the cosine starts behind it."""
+        """The learning rate of epoch 0, 1, ..: the first one is small, and the cosine starts after it."""
         p = self.params
         return p.lr * (1 + cos(pi * (epoch - 1) / self.epochs)) / 2 if epoch else p.first
 

@@ -1,17 +1,18 @@
 """CraFT: connecting the dots, collaborative fine-tuning for black-box vision-language models.
 
 Wang, Liang, He, Wang, Tan. ICML 2024, https://arxiv.org/abs/2402.04050
-Section 3.2: a text context by CMA-ES (see bbt.py); section 3.3: a network on the caller's side that refines
-the logits, trained by back-propagation through itself alone; section 3.4: the two held together by KL.
+Section 3.2: a text context, tuned by CMA-ES (see bbt.py). Section 3.3: a network on the user's side that
+refines the logits (the refinement), trained by back-propagation through itself only. Section 3.4: a KL term
+that keeps both close to each other.
 
 Steps and values are those of the authors' code (main_craft.py, and main_craft_imagenet.py for ImageNet). Its
-configs differ by data set: see bench/suites/craft.toml. Candidates are scored on crops that are made once.
-After each generation the prompt is the mean of a population drawn for it, and the refinement sees one epoch
-of fresh crops, the short last batch included.
+configurations differ by data set: see bench/suites/craft.toml. Candidates are scored on crops that are made
+once. After each generation the prompt is the mean of a population that is drawn for it, and the refinement is
+trained for one epoch on new crops, with the short last batch.
 
-It differs in two points. The authors count neither a candidate's passes nor the refinement's batches; here
-both are queries. And they train the refinement on image features that are not normalised, but score it on
-normalised ones; a black box answers with the latter alone.
+Two points differ here. The authors count neither the passes of a candidate nor the batches of the refinement;
+here both are queries. And they train the refinement on image features that are not normalised, but score it
+on normalised ones; a black box gives only logits of normalised features.
 """
 
 from dataclasses import dataclass
@@ -31,19 +32,22 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params(BBT.Params):
-    """RN50, most data sets."""
+    """The values of the authors' code for RN50 and most data sets."""
 
     deploy: str = "sample"
-    hidden: int = 256  # of the refinement C -> hidden -> C
+    hidden: int = 256  # width of the refinement C -> hidden -> C
     lr: float = 1e-3  # Adam
     consistency: float = 0.1  # weight of KL, in the fitness and in the refinement
-    warm: float = 0.25  # the refinement keeps its KL term for this share of `evaluations`
-    evaluations: int = 0  # candidates of a full run; 0: 8,000, but 4,000 at 2 and 4 shots and 2,000 at 1
-    batch: int = 256  # images of the refinement's batches, or fewer where the suite sends fewer
-    crop_scale: tuple[float, float] = (0.5, 1.0)  # share of the area, where the suite augments
+    warm: float = 0.25  # the refinement has its KL term for this share of `evaluations`
+    # Candidates of a full run; 0: 8,000, but 4,000 with 2 to 4 shots and 2,000 with 1 shot.
+    evaluations: int = 0
+    batch: int = 256  # images per batch of the refinement, or fewer if the suite has fewer
+    crop_scale: tuple[float, float] = (0.5, 1.0)  # share of the area, if the suite augments
 
 
 class CraFT(BBT):
+    """The text context by CMA-ES, and a refinement of the logits by Adam."""
+
     title = "CraFT"
     paper = "Wang et al., ICML 2024"
     access = ("text context", "logits head")
@@ -61,14 +65,14 @@ class CraFT(BBT):
         return self.params.intrinsic + sum(torch.Size(shape).numel() for shape in self.shapes)
 
     def start(self) -> Tensor:
-        """z = 0, and both layers as PyTorch starts them: U[-b, b], b = 1 / sqrt(inputs)."""
+        """z = 0, and both layers as PyTorch initialises them: U[-b, b], b = 1 / sqrt(inputs)."""
         C, h = len(self.box.classes), self.params.hidden
         first = C**-0.5 * (2 * torch.rand(h * C + h, generator=self.rng) - 1)
         last = h**-0.5 * (2 * torch.rand(C * h + C, generator=self.rng) - 1)
         return torch.cat([super().start(), torch.cat([first, last]).to(self.box.device)])
 
     def refine(self, logits: Tensor, weights: Tensor) -> Tensor:
-        """logits + MLP(logits), [.., C] -> [.., C]; weights flat."""
+        """logits + MLP(logits), [.., C] -> [.., C]. weights: of the MLP, as a flat tensor."""
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
         parts = zip(weights.split(sizes), self.shapes, strict=True)
         w1, b1, w2, b2 = (part.view(shape) for part, shape in parts)
@@ -86,7 +90,7 @@ class CraFT(BBT):
 
     @property
     def warm_candidates(self) -> int:
-        """How many candidates are scored before the refinement loses its KL term."""
+        """The number of candidates that are scored before the refinement loses its KL term."""
         by_shots = {1: 2000, 2: 4000, 3: 4000, 4: 4000}
         full = self.params.evaluations or by_shots.get(self.box.spec.shots, 8000)
         return int(full * self.params.warm)
@@ -99,7 +103,8 @@ class CraFT(BBT):
         stream = self.box.batches(p.batch, keep_last=True, crop_scale=p.crop_scale)
         epoch = ceil(spec.train_size / min(p.batch, spec.batch_size))
         for generation in count(1):
-            self.box.require(p.population * len(self.views) + epoch)  # the refinement's epoch goes with it
+            # A generation and the refinement's epoch after it run together or not at all.
+            self.box.require(p.population * len(self.views) + epoch)
             self.generation(es)
             z = self.chosen(es)
             weight = p.consistency if generation * p.population <= self.warm_candidates else 0.0
@@ -108,7 +113,7 @@ class CraFT(BBT):
             self.box.report(self.prompt(torch.cat([z, self.weights])))
 
     def improve(self, batch: Batch, prompt: Prompt, adam: torch.optim.Adam, weight: float) -> None:
-        """One step of the refinement along cross-entropy + weight * KL(logits || refined). One query."""
+        """One step of the refinement on cross-entropy + weight * KL(logits || refined), for one query."""
         logits = self.box.logits(batch, [prompt])
         weights = self.weights.detach().requires_grad_(True)
         refined = self.refine(logits, weights)
@@ -119,6 +124,6 @@ class CraFT(BBT):
 
 
 def divergence(one: Tensor, other: Tensor) -> Tensor:
-    """KL(softmax(one) || softmax(other)), mean over images: [K, B, C] twice -> [K]."""
+    """KL(softmax(one) || softmax(other)), the mean over images: [K, B, C] and [K, B, C] -> [K]."""
     p, q = one.log_softmax(-1), other.log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1).mean(-1)

@@ -1,4 +1,4 @@
-"""Manual prompt: the data set's hand template. No parameters, no queries; the row to beat.
+"""Manual prompt: the data set's hand template. It has no parameters and asks no query.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.
 """
@@ -10,6 +10,8 @@ from bench.prompt import Prompt
 
 
 class Manual(Method):
+    """The hand template, untuned."""
+
     title = "Manual Prompt"
     paper = "Radford et al., ICML 2021"
     access = ("template",)
@@ -20,7 +22,7 @@ class Manual(Method):
         return None
 
     def prompt(self, state: Tensor | None) -> Prompt:
-        return Prompt()  # each test set's own hand template
+        return Prompt()  # an empty prompt means the hand template of each test set
 
     def tune(self) -> None:
-        """Nothing to tune."""
+        """There is nothing to tune."""

@@ -15,13 +15,15 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params(Zip.Params):
-    """ZIP's prompt; 2 * 5 queries a step."""
+    """ZIP's prompt, with 2 * 5 queries per step."""
 
     lr: float = 0.01
     sigma: float = 0.01
 
 
 class OpenESZip(Zip):
+    """ZIP's prompt, by OpenES."""
+
     title = "OpenES (ZIP's prompt)"
     paper = "Salimans et al., 2017"
     Params = Params

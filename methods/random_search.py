@@ -1,6 +1,7 @@
-"""Random search on ZIP's parametrisation: the floor for anything that calls itself an optimiser.
+"""Random search on ZIP's parametrisation: every optimiser should be better than this.
 
-Candidates around the start, each scored on one pass over the train set; the best is deployed.
+Candidates are drawn around the start. Each one is scored on one pass over the train set, and the best is
+deployed.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ class Params(Zip.Params):
     """ZIP's prompt, drawn at random."""
 
     sigma: float = 0.5  # std of a candidate around the start
-    at_once: int = 10  # candidates a step
+    at_once: int = 10  # candidates per step
 
 
 class RandomSearch(Zip):
+    """ZIP's prompt, by random search."""
+
     title = "Random search"
     paper = ""
     least_answer = "label"
@@ -28,7 +31,8 @@ class RandomSearch(Zip):
         while True:
             states = self.x0 + self.normal(p.at_once, self.n_params, std=p.sigma)
             if lowest == float("inf"):
-                # the start is a candidate too, or the first draws would replace it unseen
+                # The start is a candidate too; otherwise the first draw would replace it without a
+                # comparison.
                 states[0] = self.x0
             losses = self.box.pass_loss([self.prompt(state) for state in states])
             if losses.min().item() < lowest:

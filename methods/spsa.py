@@ -1,4 +1,4 @@
-"""SPSA on the whole context: ZIP without its parametrisation and its clipping. Is the clever part needed?
+"""SPSA on the whole context: ZIP without its parametrisation and its clipping. Are these needed?
 
 Spall, Implementation of the simultaneous perturbation algorithm for stochastic optimization, IEEE TAES 1998.
 Constants: ZIP (ICLR 2025).
@@ -16,13 +16,15 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params(SPSASettings):
-    """m context vectors, each entry free: m * d parameters (4,096 on ViT-B/16)."""
+    """m context vectors, of which every entry is tuned: m * d parameters (4,096 on ViT-B/16)."""
 
     m: int = 8
-    std: float = 0.02  # of the start
+    std: float = 0.02  # of the first context vectors
 
 
 class PlainSPSA(Method):
+    """The whole text context, by SPSA."""
+
     title = "SPSA (full context)"
     paper = "Spall, 1998"
     access = ("text context",)
@@ -33,7 +35,7 @@ class PlainSPSA(Method):
         return self.params.m * self.box.spec.text_width
 
     def start(self) -> Tensor:
-        """N(0, 0.02^2), as ZIP starts."""
+        """N(0, 0.02^2), as in ZIP."""
         return self.normal(self.n_params, std=self.params.std)
 
     def prompt(self, state: Tensor) -> Prompt:

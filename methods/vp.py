@@ -1,13 +1,13 @@
 """VP with SPSA-GC: a tuned border added to the image, without gradients.
 
-The prompt of Bahng et al. (Exploring Visual Prompts, 2022, https://arxiv.org/abs/2203.17274) under the
+The prompt of Bahng et al. (Exploring Visual Prompts, 2022, https://arxiv.org/abs/2203.17274) with the
 optimiser of BlackVIP (Oh et al., CVPR 2023, https://arxiv.org/abs/2303.14773), where it is the baseline
-"VP w/ SPSA-GC". Defaults: what its repository lists for most data sets (docs/configuration.md); the zip suite
-holds the values of each.
+"VP w/ SPSA-GC". The defaults are the values that BlackVIP's repository lists for most data sets
+(docs/configuration.md); the zip suite has the values of each data set.
 
-As in the authors' code (trainers/vpour.py) the sum of image and border is not clamped, so what is sent may
-leave the range of pixels: an API that takes image files cannot be asked that. `clamp` is the method for such
-an API. It needs much smaller steps, since the loss is flat where a pixel is clamped.
+As in the authors' code (trainers/vpour.py), the sum of image and border is not clamped, so it can leave the
+range of pixels. An API that takes image files cannot receive such pixels; `clamp` is for such an API. With
+`clamp` the method needs much smaller steps, because the loss is flat where a pixel is clamped.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,17 @@ from bench.prompt import Prompt
 
 @dataclass(frozen=True)
 class Params(SPSASettings):
-    """At 224 pixels a border of 30: 3 (224^2 - 164^2) = 69,840 entries."""
+    """Values for 224 pixels: a border of 30 pixels has 3 (224^2 - 164^2) = 69,840 entries."""
 
     border: int = 30  # pixels
     a: float = 10.0  # 10 or 20 in the authors' table
     momentum: float = 0.3
-    clamp: bool = False  # to the range of pixels, as an image file would
+    clamp: bool = False  # clamp to the range of pixels, as an image file does
 
 
 class VP(Method):
+    """A border added to the image, by SPSA-GC."""
+
     title = "VP (SPSA-GC)"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)
@@ -54,7 +56,7 @@ class VP(Method):
         return self.normal(self.n_params)
 
     def prompt(self, state: Tensor) -> Prompt:
-        """image + border, the border in normalised pixels, the image in [0, 1]."""
+        """The image in [0, 1] plus the border, which is in normalised pixels."""
 
         def pixels(batch: Batch) -> Tensor:
             border = torch.zeros_like(batch.images[0])

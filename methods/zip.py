@@ -1,7 +1,7 @@
 """ZIP: an efficient zeroth-order prompt tuning for black-box vision-language models.
 
 Park, Jeong, Kim, Lee, Lee. ICLR 2025, https://openreview.net/forum?id=2OegVbwvY2
-Section 4.1: the context in a low-dimensional, low-rank form; section 4.2: SPSA clipped at sqrt(delta).
+Section 4.1: the context has a low-dimensional, low-rank form. Section 4.2: SPSA, clipped at sqrt(delta).
 """
 
 from dataclasses import dataclass
@@ -22,16 +22,18 @@ class Params(SPSASettings):
     """The paper's values for ViT-B/16 (its section 5.1 and appendix)."""
 
     m: int = 8  # context tokens
-    intrinsic: int = 500  # intrinsic dimension, shared out over the tokens: q = floor(intrinsic / m)
-    rank: int = 5  # r; 0: no factorisation, one free vector a token
+    intrinsic: int = 500  # intrinsic dimension, divided among the tokens: q = floor(intrinsic / m)
+    rank: int = 5  # r; 0: no factorisation, one free vector per token
     share: bool = True  # the vector u added to every token ("feature sharing")
     projection: str = "fastfood"  # or "gaussian"
-    scale: float = 1.0  # on the projections; 1 in the paper
-    init: str = "random"  # theta0 ~ N(0, 0.02^2), or the words to start from (they set m)
-    clip: str = "sqrt"  # of delta
+    scale: float = 1.0  # factor on the projections; 1 in the paper
+    init: str = "random"  # theta0 ~ N(0, 0.02^2); or the words to start from, whose number of tokens is m
+    clip: str = "sqrt"  # clip the gradient's norm at sqrt(delta)
 
 
 class Zip(Method):
+    """A low-rank text context, by clipped SPSA."""
+
     title = "ZIP"
     paper = "Park et al., ICLR 2025"
     access = ("text context",)
@@ -50,7 +52,7 @@ class Zip(Method):
 
     @property
     def sizes(self) -> list[int]:
-        """Lengths of the parts of a state: U [q, r], s [r], V [m, r], u [q]; or Xi [q, m], u [q]."""
+        """Lengths of the parts of a state: U [q, r], s [r], V [m, r], u [q]; with rank 0 Xi [q, m], u [q]."""
         q, m, r = self.q, self.m, self.params.rank
         return [*([q * r, r, m * r] if r else [q * m]), *([q] if self.params.share else [])]
 
@@ -59,7 +61,7 @@ class Zip(Method):
         return sum(self.sizes)
 
     def start(self) -> Tensor:
-        """U ~ N(0, 1), s = 1, V = 0, u = 0: the first prompt is theta0 and the first gradient is not zero."""
+        """U ~ N(0, 1), s = 1, V = 0, u = 0: the first prompt is theta0 and its gradient is not zero."""
         state = torch.zeros(self.n_params, dtype=torch.float64, device=self.box.device)
         if r := self.params.rank:
             state[: self.q * r] = self.normal(self.q * r)
@@ -90,10 +92,10 @@ class Zip(Method):
             self.box.report(self.prompt(optimiser.x))
 
     def fastfood(self, d: int) -> Tensor:
-        """[d, q] matrix of the Fastfood transform H G P H B (Le et al., ICML 2013), q <= L = 2^ceil(log2 d).
+        """The Fastfood transform H G P H B [d, q] (Le et al., ICML 2013), q <= L = 2^ceil(log2 d).
 
-        H Walsh-Hadamard, G Gaussian, P a permutation, B signs; the first d entries, over
-        sqrt(L sum G^2) sqrt(d / L): columns of norm one in expectation.
+        H is Walsh-Hadamard, G Gaussian, P a permutation, B signs. The first d entries are taken and divided
+        by sqrt(L sum G^2) sqrt(d / L), so that columns have norm one in expectation.
         """
         L = 2 ** ceil(log2(d))
         if self.q > L:
@@ -106,12 +108,12 @@ class Zip(Method):
         return (M / (L * G.square().sum()).sqrt() / (d / L) ** 0.5).to(self.box.device)
 
     def gaussian(self, d: int) -> Tensor:
-        """[d, q] entries N(0, 1 / d): columns of norm one in expectation."""
+        """A [d, q] matrix of entries N(0, 1 / d), so that columns have norm one in expectation."""
         return self.normal(d, self.q, std=d**-0.5)
 
 
 def hadamard(n: int) -> Tensor:
-    """[n, n] Walsh-Hadamard matrix of +-1 entries (Sylvester), n a power of two."""
+    """The [n, n] Walsh-Hadamard matrix of entries +1 and -1 (Sylvester), n a power of two."""
     H = torch.ones(1, 1, dtype=torch.float64)
     while len(H) < n:
         H = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64), H)

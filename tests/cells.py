@@ -1,4 +1,4 @@
-"""Cells of the mini suite, resolved, for tests that run them."""
+"""Resolved cells of the mini suite, for tests that run them."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ from bench.suite import load_suite
 
 
 def mini_cells(*methods: str, **what: Any) -> list[Resolved]:
-    """The grid that `bench run --methods ...` makes; `what`: see bench.plan.make_cells."""
+    """The grid that `bench run --methods ...` makes. what: the arguments of bench.plan.make_cells."""
     suite = load_suite("mini")
     return resolve(make_cells(suite, methods, **what), suite)

@@ -1,4 +1,4 @@
-"""Records made up for tests, in the shape `bench run` writes; the numbers are a formula, not noise."""
+"""Records that are made up for tests, in the form that `bench run` writes. A formula gives their numbers."""
 
 import json
 from dataclasses import replace

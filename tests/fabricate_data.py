@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ("Sea_Urchin", "barn", "camera", "dragonfly", "emu")
-COUNTS = {"train": 6, "val": 3, "test": 4}  # a class
+COUNTS = {"train": 6, "val": 3, "test": 4}  # images per class
 TOTAL = {split: n * len(CLASSES) for split, n in COUNTS.items()}
 SPLIT = "split_zhou_Fab.json"
 
@@ -27,7 +27,7 @@ folder = "{title}"
 
 
 def picture(path: Path, label: int, number: int) -> None:
-    """One image whose colour tells its class and whose size, mode and format vary."""
+    """Write one image: its colour shows its class; size, mode and format vary."""
     rng = np.random.default_rng([label, number])
     height, width = rng.integers(20, 60, 2)
     pixels = rng.integers(0, 80, (height, width, 3)) + np.array([label * 35, 150 - label * 30, 60])
@@ -45,13 +45,13 @@ def write_card(cards: Path, name: str, reader: str, layout: str, classes: object
 
 
 def numbered(split: str, label: int) -> range:
-    """The running numbers of a class's images in one split; no number is used twice in a class."""
+    """The numbers of a class's images in one split; no number is used twice in a class."""
     start = {"train": 0, "val": 6, "test": 9}[split]
     return range(start, start + COUNTS[split])
 
 
 def fab_json(root: Path, cards: Path, name: str = "fab-json") -> None:
-    """split_zhou_*.json: paths relative to the image folder; classes interleaved, as after a shuffle."""
+    """split_zhou_*.json: paths start at the image folder; the classes are mixed, as after a shuffle."""
     split = {}
     for part in COUNTS:
         rows = [
@@ -124,7 +124,7 @@ def fab_imagenet_v2(root: Path, cards: Path, name: str = "fab-imagenet-v2") -> N
 
 
 def fab_imagenet_a(root: Path, cards: Path, name: str = "fab-imagenet-a") -> None:
-    """ImageNet-A: some of the classes only, and a README among the folders."""
+    """ImageNet-A: only some of the classes, and a README next to the class folders."""
     for label in (1, 4):
         for number in numbered("test", label):
             picture(root / name / "imagenet-a" / WORDNET[label] / f"{number}.jpg", label, number)

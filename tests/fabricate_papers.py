@@ -1,6 +1,7 @@
-"""The papers' data sets in full: every folder, split file and image name their cards promise, one picture.
+"""The papers' data sets at full size: every folder, split file and image name that their cards list.
 
-All images of a data set are hard links to a few files, so that 1.9 million take half a minute and no space.
+All images of a data set are hard links to a few files with the same picture. So 1.9 million images take half
+a minute and no disk space.
 """
 
 import json
@@ -12,11 +13,11 @@ from PIL import Image
 
 from bench.data.card import SPLITS, Card, load_card
 
-LINKS = 60_000  # to one file: ext4 allows 65,000
+LINKS = 60_000  # hard links to one file; ext4 allows 65,000
 
 
 class Pictures:
-    """Puts a picture wherever one is wanted."""
+    """Puts a picture at every path that is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count, self.file = folder, 0, folder
@@ -42,7 +43,7 @@ def fabricate(root: Path, names: tuple[str, ...]) -> None:
 
 
 def shared(card: Card, split: str) -> Iterator[tuple[int, int]]:
-    """(label, images of that class) such that a split has as many images as the card says."""
+    """(label, number of images) for each class, so that the split has as many images as the card says."""
     total, classes = getattr(card.images, split), card.n_classes
     for label in range(classes):
         yield label, total // classes + (label < total % classes)

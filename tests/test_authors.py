@@ -1,8 +1,9 @@
-"""Our methods retrace short runs of the authors' own code: tests/golden/authors/ says which, at what commit.
+"""Our methods repeat short runs of the authors' own code. tests/golden/authors/ names it and its commit.
 
-The authors' code was given a tiny model whose few numbers stand in the file. Ours is given that model, the
-same batches and the same random numbers, and has to ask the same candidates, find the same losses and end at
-the same iterates, in float64. Tolerance: 1e-9; BlackVIP 1e-7, whose code clamps at limits of eight decimals.
+The authors' code ran on a tiny model; the file holds the few numbers of this model. Our code gets the same
+model, the same batches and the same random numbers. It must ask for the same candidates, find the same losses
+and end at the same iterates, in float64. The tolerance is 1e-9. For BlackVIP it is 1e-7, because its code
+clamps at limits with eight decimals.
 """
 
 import json
@@ -30,13 +31,13 @@ from bench.prompt import Prompt
 from bench.trial import Trial
 
 AUTHORS = Path(__file__).parent / "golden" / "authors"
-SEED = 7  # of numpy's generator behind CMA-ES, in their runs and in ours
+SEED = 7  # of numpy's generator in CMA-ES, in their runs and in ours
 
 
 @pytest.fixture(autouse=True)
 def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
-    # ours without its rounding, which theirs does not have, and with the library's own root of C
+    # Our code without its rounding, because theirs does not round, and with the library's own root of C.
     for name in ("answer", "stored"):
         monkeypatch.setattr(exact, name, lambda numbers: numbers.double())
     monkeypatch.setattr(exact, "significant", lambda numbers, bits: numbers)
@@ -46,7 +47,7 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Recorded:
-    """The numbers of one file, as tensors where they are lists of numbers of one shape."""
+    """The numbers of one file. Lists of numbers become tensors where they have one shape."""
 
     def __init__(self, name: str) -> None:
         self.raw = json.loads((AUTHORS / f"{name}.json").read_text())
@@ -59,7 +60,7 @@ class Recorded:
 
 
 class Tiny:
-    """The model that the authors' code was given: text and image towers of one tanh and one matrix."""
+    """The model on which the authors' code ran: each tower is one tanh and one matrix."""
 
     def __init__(self, run: Recorded, image_size: int = 1) -> None:
         self.run, self.image_size, self.logit_scale = run, image_size, run.raw["scale"]
@@ -76,7 +77,7 @@ class Tiny:
         return self
 
     def encode(self, contexts: Tensor) -> Tensor:
-        """Contexts [K, m, d] -> [K, C, e]: what stands around them sums to K [C, d]."""
+        """Contexts [K, m, d] -> [K, C, e]. The embeddings around the contexts sum to K [C, d]."""
         return F.normalize(torch.tanh(self.run.K + contexts.sum(1)[:, None]) @ self.run.P, dim=-1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
@@ -86,7 +87,7 @@ class Tiny:
         return self.run.words
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Pixels through one matrix; images that are features already as they are."""
+        """Pixels go through one matrix; images that are already features stay as they are."""
         if not self.run.has("W"):
             return images
         return F.normalize(self.normalised(images).flatten(1) @ self.run.W, dim=-1)
@@ -102,7 +103,7 @@ class Tiny:
 
 
 class Means(ToyLab):
-    """An encoder whose features are the channels' means, twice, of images as the model wants them."""
+    """An encoder whose features are the means of the channels, twice, of images normalised for the model."""
 
     def __init__(self, model: Tiny) -> None:
         super().__init__()
@@ -116,17 +117,17 @@ class Means(ToyLab):
 
 @dataclass
 class Replay:
-    """A method of ours in the authors' place, and what it did."""
+    """A run of our method on the authors' model and batches, and what it did."""
 
     name: str
     run: Recorded
     params: dict[str, Any]
     budget: int
     image_size: int = 1
-    losses: list[float] = field(default_factory=list)  # a candidate each, in the order they were asked
-    states: list[Tensor] = field(default_factory=list)  # reported
-    asked: list[Tensor] = field(default_factory=list)  # states of candidates, where a prompt carries one
-    passes: list[Tensor] = field(default_factory=list)  # what pass_loss answered
+    losses: list[float] = field(default_factory=list)  # one per candidate, in the order of the calls
+    states: list[Tensor] = field(default_factory=list)  # that the method reported
+    asked: list[Tensor] = field(default_factory=list)  # states of candidates, where the prompt has one
+    passes: list[Tensor] = field(default_factory=list)  # answers of pass_loss
 
     def __post_init__(self) -> None:
         run, model = self.run, Tiny(self.run, self.image_size)
@@ -142,7 +143,7 @@ class Replay:
         self.loss = getattr(self.method, "loss", cross_entropy)
 
     def play(self, start: Tensor | None = None) -> None:
-        """Let it run from `start` until the budget or the batches end it."""
+        """Run the method from `start` until the budget or the batches are used up."""
         if start is not None:
             self.method.x0 = start
         pass_loss, report = self.trial.pass_loss, self.trial.report
@@ -162,7 +163,7 @@ class Replay:
 
 
 class Watched(LocalPredictor):
-    """A predictor that writes down what it is asked and what the answer costs."""
+    """A predictor that notes every candidate and its loss."""
 
     def __init__(self, model: Tiny, lab: Means, replay: Replay) -> None:
         super().__init__(model, lab)  # type: ignore[arg-type]
@@ -186,12 +187,12 @@ def near(found: Any, expected: Any, rtol: float = 1e-9) -> None:
 
 
 def two_sided(losses: Tensor) -> Tensor:
-    """[steps, 2 directions] as their code asks, plus and minus in turn -> all plus, then all minus."""
+    """[steps, 2 directions] in their order (plus, minus, plus, ...) -> all plus, then all minus."""
     return losses.view(len(losses), -1, 2).transpose(1, 2).flatten(1)
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, target: str, values: Any) -> None:
-    """`target` gives these values, one a call; the run is over when a further one is drawn."""
+    """`target` returns these values, one per call. The run ends when it asks for one more."""
     left = list(values)
 
     def draw(*args: Any, **kwargs: Any) -> Any:
@@ -202,12 +203,12 @@ def feed(monkeypatch: pytest.MonkeyPatch, target: str, values: Any) -> None:
     monkeypatch.setattr(target, draw)
 
 
-def test_zip_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zip_takes_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Recorded("zip")
     steps, directions, _ = run.z.shape
     m, d, q, r = 4, 6, 5, 2
     replay = Replay("zip", run, {"m": m, "intrinsic": m * q, "rank": r, "directions": directions}, 6 * 4)
-    with monkeypatch.context() as draws:  # their Fastfood draws, through our transform
+    with monkeypatch.context() as draws:  # the numbers that their Fastfood drew, in our transform
         feed(draws, "torch.randint", [(signs + 1) // 2 for signs in run.signs])
         feed(draws, "torch.randperm", run.permutation)
         feed(draws, "torch.randn", run.gauss)
@@ -215,7 +216,7 @@ def test_zip_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     replay.method.theta0 = run.theta0
 
     def ours(states: Tensor) -> Tensor:
-        """Their order is [m, r], s, [q, r], u; ours is [q, r], s, [m, r], u."""
+        """From their order [m, r], s, [q, r], u to our order [q, r], s, [m, r], u."""
         tokens, s, inner, u = states.split([m * r, r, q * r, q], dim=-1)
         return torch.cat([inner, s, tokens, u], dim=-1)
 
@@ -226,7 +227,7 @@ def test_zip_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     near(replay.method.context(torch.stack(replay.states)), run.contexts)
 
 
-def test_blackvip_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blackvip_takes_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Recorded("blackvip")
     steps, directions, n = run.z.shape
     params = {"encoder": "tiny", "grid": 2, "cube": 4, "channels": (8,), "directions": directions}
@@ -241,7 +242,7 @@ def test_blackvip_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> No
     near(replay.trial.deployed.pixels(everything)[0], run.sent, 1e-7)
 
 
-def test_blackvips_decoder_draws_what_the_authors_draws() -> None:
+def test_blackvips_decoder_starts_with_the_same_random_weights_as_the_authors() -> None:
     run = Recorded("blackvip_decoder")
     backbone, lab = ToyBackbone(224, 512, 768), ToyLab(encoder_width=768)
     trial = trial_of(backbone, toy_cell(), load_method("blackvip").access, lab)
@@ -256,7 +257,7 @@ def test_blackvips_decoder_draws_what_the_authors_draws() -> None:
     near(method.decode(weights[None], features, run.statistics)[0].flatten()[picked], run.deployed)
 
 
-def test_bar_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_takes_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Recorded("bar")
     steps, directions, _ = run.u.shape
     replay = Replay("bar", run, {"inner": 4, "directions": directions}, 4 * 3, image_size=6)
@@ -269,21 +270,21 @@ def test_bar_walks_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     near(first[0], run.sent)
 
 
-def test_bptvlms_port_walks_the_authors_steps() -> None:
+def test_bptvlm_as_in_zips_repository_takes_its_steps() -> None:
     run = Recorded("bptvlm")
     params = {"text_tokens": 2, "visual_tokens": 2, "text_dim": 4, "visual_dim": 2, "population": 4}
     replay = Replay("bptvlm", run, {**params, "fitness": "port"}, budget=27)
     replay.method.A_L, replay.method.A_V = run.A_L, run.A_V
     replay.play()
     near(replay.losses, run.losses)
-    asked = torch.stack(replay.asked[:24]).view(3, 4, 2, 6)  # two batches a candidate
+    asked = torch.stack(replay.asked[:24]).view(3, 4, 2, 6)  # two batches per candidate
     near(asked[:, :, 0], run.candidates)
     near(torch.tensor(replay.losses[:24]).view(3, 4, 2).mean(2), run.fitness)
     near(replay.trial.deployed.context, run.best_text)
     near(replay.trial.deployed.tokens, run.best_image)
 
 
-def test_bptvlm_walks_the_authors_own_steps_too() -> None:
+def test_bptvlm_takes_its_own_authors_steps_too() -> None:
     run = Recorded("bptvlm_plain")
     params = {"text_tokens": 2, "visual_tokens": 2, "text_dim": 4, "visual_dim": 2, "population": 4}
     replay = Replay("bptvlm", run, params, budget=3 * 4 * 3)
@@ -296,7 +297,7 @@ def test_bptvlm_walks_the_authors_own_steps_too() -> None:
     near([prompt.tokens for prompt in best], run.best_image)
 
 
-def test_craft_walks_the_authors_steps() -> None:
+def test_craft_takes_the_authors_steps() -> None:
     run = Recorded("craft")
     params = {"intrinsic": 6, "population": 5, "sigma": 0.5, "evaluations": 15, "warm": 0.5}
     replay = Replay("craft", run, params, budget=3 * (5 * 3 + 3))
@@ -314,7 +315,7 @@ def test_craft_walks_the_authors_steps() -> None:
     )
 
 
-def test_coop_walks_the_authors_steps() -> None:
+def test_coop_takes_the_authors_steps() -> None:
     run = Recorded("coop")
     replay = Replay("coop", run, {"m": 4, "epochs": 50}, budget=6)
     replay.play(run.start.flatten())
@@ -323,10 +324,10 @@ def test_coop_walks_the_authors_steps() -> None:
     near([replay.method.rate(epoch) for epoch in (0, 0, 1, 1, 2, 2)], run.rates)
 
 
-def test_cmaes_adapts_its_step_as_when_the_papers_rows_were_made() -> None:
-    """In 320 dimensions, where the library has changed its rule since.
+def test_cmaes_adapts_its_step_like_the_release_that_the_papers_used() -> None:
+    """In 320 dimensions, because newer releases of the library have another rule there.
 
-    Tolerance 1e-6: the library's constant for the mean length of a Gaussian vector has more digits now.
+    The tolerance is 1e-6, because their constant for the mean length of a Gaussian vector has more digits.
     """
     run = Recorded("cma")
     es = CMAES(torch.zeros(320), SEED, sigma=1.0, population=15, bounds=(-5, 5))

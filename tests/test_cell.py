@@ -10,13 +10,13 @@ from bench.cell import grid, show
 from bench.record import Record, dump, failure
 
 
-def test_a_cell_survives_the_way_through_a_record() -> None:
+def test_a_cell_read_from_a_record_equals_the_cell_written() -> None:
     cell = toy_cell(overrides=(("channels", (8, 4)), ("clip", "none"), ("rank", 1)))
     again = Record.from_json(json.loads(dump(failure(cell, "no")))).cell
     assert again == cell and hash(again) == hash(cell)
 
 
-def test_the_path_names_the_cell_by_what_it_contains() -> None:
+def test_the_path_follows_from_the_fields_of_the_cell() -> None:
     cell = toy_cell(backbone="ViT-B-16/openai", overrides=(("a", 0.1), ("rank", 1)))
     assert str(cell.path) == (
         "toy/few-shot/toy/zip[a=0.1,rank=1]/ViT-B-16_openai-shots10-batch8-budget100-seed1.json"
@@ -29,17 +29,17 @@ def test_the_path_names_the_cell_by_what_it_contains() -> None:
      {"overrides": (("rank", 1),)}, {"backbone": "other"}, {"protocol": "ood"}, {"method": "bar"},
      {"dataset": "other"}, {"suite": "other"}],
 )  # fmt: skip
-def test_cells_that_differ_have_other_paths(change: dict[str, object]) -> None:
+def test_different_cells_have_different_paths(change: dict[str, object]) -> None:
     assert toy_cell(**change).path != toy_cell().path
 
 
-def test_a_path_stays_in_its_folder_whatever_the_names() -> None:
+def test_no_name_leads_a_path_out_of_its_folder() -> None:
     cell = toy_cell(backbone="ViT-B-16//../../etc/passwd", dataset="..", overrides=(("init", "a/b: c"),))
     assert all(part not in ("..", "") and "/" not in part for part in cell.path.parts)
     assert len(cell.path.parts) == 5
 
 
-def test_streams_depend_on_what_they_should_and_on_nothing_else() -> None:
+def test_random_streams_depend_only_on_the_fields_they_should() -> None:
     cell = toy_cell()
     for other in (
         replace(cell, method="bar"),
@@ -57,11 +57,11 @@ def test_streams_depend_on_what_they_should_and_on_nothing_else() -> None:
 
 
 def test_seeds_are_the_same_in_every_process_and_version() -> None:
-    """Written out once: a change here changes every record."""
+    """The seeds are written out here: if they change, every record changes."""
     assert toy_cell().seed_for("batches") == 7391336095745060185
 
 
-def test_a_grid_has_every_cell_once_and_keeps_a_data_set_together() -> None:
+def test_a_grid_has_every_cell_once_and_groups_cells_by_data_set() -> None:
     common = {"suite": "s", "protocol": "few-shot", "backbone": "b", "shots": 1, "batch_size": 1}
     variants = {"zip": [(("rank", 1),), (("rank", 5),)]}
     cells = list(grid(["zip", "bar"], ["x", "y"], [1, 2], [10, 20], variants, **common))
@@ -72,5 +72,5 @@ def test_a_grid_has_every_cell_once_and_keeps_a_data_set_together() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.01, "0.01"), (5, "5"), (True, "true"), ("none", "none"), ((64, 32), "64x32")]
 )
-def test_values_read_as_people_write_them(value: object, text: str) -> None:
+def test_values_are_shown_as_people_write_them(value: object, text: str) -> None:
     assert show(value) == text  # type: ignore[arg-type]

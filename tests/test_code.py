@@ -1,4 +1,4 @@
-"""A record is current only if the code that made it is: an edit of what decides numbers changes the hash."""
+"""A record is current only if its code is current: an edit of code that decides numbers changes the hash."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from bench.code import DECISIVE, code_hash, hash_of
 from bench.paths import PACKAGE
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for one in DECISIVE for path in PACKAGE.glob(one))
-# Where numbers go through on their way to a record: none of these may be missing above.
+# The numbers of a record pass through these files: none of them may be missing from the hash.
 PATHS = (
     "optim.py",
     "blackbox.py",
@@ -38,11 +38,11 @@ def test_a_changed_number_changes_the_hash(name: str, package: Path) -> None:
     assert code_hash(package) != before
 
 
-def test_the_list_covers_the_way_of_the_numbers() -> None:
+def test_the_hash_covers_every_file_that_numbers_pass_through() -> None:
     assert set(PATHS) <= set(FILES)
 
 
-def test_a_better_sentence_changes_nothing(tmp_path: Path) -> None:
+def test_an_edited_comment_or_docstring_does_not_change_the_hash(tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     head = 'def f(x: str = "# no comment") -> str:'
     code = head + '\n    {doc}\n    return x + "é"  {note}\n\n{gap}A = """data"""\n'
@@ -58,7 +58,7 @@ def test_a_better_sentence_changes_nothing(tmp_path: Path) -> None:
     assert hash_of([path]) not in hashes
 
 
-def test_what_is_no_python_is_hashed_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_is_not_python_is_hashed_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     hashes = set()
     for text in (b"def (", b"def (  # x", b"\xff\xfe"):

@@ -122,7 +122,7 @@ def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("Zip", "no name"), ("zip", "already"), ("1st", "no name"), ("all", "--methods")]
+    ("name", "says"), [("Zip", "cannot be"), ("zip", "already"), ("1st", "cannot be"), ("all", "--methods")]
 )
 def test_a_bad_name_is_refused(name: str, says: str) -> None:
     result = CliRunner().invoke(main, ["new-method", name])

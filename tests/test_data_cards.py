@@ -1,4 +1,4 @@
-"""Cards and suites: the shipped ones are right, malformed ones are refused with file, key and remedy."""
+"""Cards and suites: ours are right; a malformed one is refused with its file, the key and what to do."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def cards(tmp_path, monkeypatch):
     return write
 
 
-def test_a_card_of_ones_own(cards):
+def test_a_users_own_card(cards):
     cards()
     card = load_card("mine")
     assert (card.name, card.n_classes, card.images.train, card.images.val) == ("mine", 3, 6, 0)
@@ -77,7 +77,7 @@ def test_a_malformed_card_is_refused(cards, old, new, message):
         load_card("mine")
 
 
-def test_a_reader_of_files_needs_a_layout(cards, tmp_path):
+def test_a_card_of_files_on_disk_needs_a_layout(cards, tmp_path):
     (tmp_path / "mine.toml").write_text(GOOD.split("[layout]")[0])
     with pytest.raises(UserError, match=r"mine\.toml: reader 'folder' needs a \[layout\] table"):
         load_card("mine")
@@ -89,19 +89,19 @@ def test_a_rendered_data_set_needs_class_names(cards):
         load_card("mine")
 
 
-def test_two_cards_of_one_name_are_refused(cards):
+def test_two_cards_with_one_name_are_refused(cards):
     cards(name="dtd")
     with pytest.raises(UserError, match=r"two data sets are called 'dtd': .*Rename one"):
         load_card("dtd")
 
 
-def test_an_own_folder_of_cards_must_exist(monkeypatch, tmp_path):
+def test_a_users_folder_of_cards_must_exist(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"BENCH_DATASETS is .*nowhere.*create it or unset"):
         card_names()
 
 
-def test_the_hash_follows_what_decides_a_result(cards):
+def test_the_hash_changes_with_every_key_that_decides_a_result(cards):
     def card(old: str = "", new: str = "") -> Card:
         cards(old, new)
         return load_card("mine")
@@ -119,7 +119,7 @@ def test_every_shipped_card_loads(name):
         assert download.url.startswith(("https://", "http://"))
 
 
-def test_every_paper_card_names_where_its_files_come_from():
+def test_every_card_of_a_paper_names_the_source_of_its_files():
     for name in card_names():
         card = load_card(name)
         if card.layout is not None:
@@ -182,7 +182,7 @@ rank = 3
 """
 
 
-def test_a_suite_of_ones_own(tmp_path):
+def test_a_users_own_suite(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(SUITE)
     suite = load_suite(str(path))

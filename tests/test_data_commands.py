@@ -21,7 +21,7 @@ def row(output: str, name: str) -> str:
     return next(line for line in output.splitlines() if line.split()[:1] == [name])
 
 
-def test_list_says_what_is_ready_and_what_is_missing(run, tmp_path):
+def test_list_shows_which_data_sets_are_ready_and_what_is_missing(run, tmp_path):
     (tmp_path / "data" / "fab-json" / SPLIT).unlink()
     done = run("list")
     assert done.exit_code == 0
@@ -41,12 +41,12 @@ def test_verify_reports_and_fails_on_damage(run, tmp_path):
     assert f"{image} is damaged" in done.output and "1 problems" in done.output
 
 
-def test_verify_takes_another_root(run, tmp_path):
+def test_verify_accepts_another_data_folder(run, tmp_path):
     done = run("verify", "fab-json", "--root", str(tmp_path / "elsewhere"))
     assert done.exit_code == 1 and "no folder" in done.output
 
 
-def test_get_prints_what_is_to_be_done_by_hand(run, tmp_path):
+def test_get_prints_the_steps_to_do_by_hand(run, tmp_path):
     done = run("get", "stanford_cars")
     assert done.exit_code == 0
     assert "split_zhou_StanfordCars.json from https://drive.google.com/" in done.output
@@ -69,4 +69,4 @@ def test_get_fails_when_a_download_does(run, monkeypatch):
     monkeypatch.setattr("bench.data.download.fetch", down)
     done = run("get", "dtd")
     assert done.exit_code == 1
-    assert "no route to host" in done.output and "not fetched: " in done.output
+    assert "no route to host" in done.output and "not downloaded: " in done.output

@@ -1,4 +1,4 @@
-"""Fetching goes on where it stopped and is checked; unpacking refuses whatever leaves its folder."""
+"""A download continues where it stopped and is checked. Unpacking writes nothing outside its folder."""
 
 import hashlib
 import io
@@ -53,7 +53,7 @@ def test_unpack(tmp_path, make):
         unpack(archive, tmp_path / "none", strip="nothing")
 
 
-def test_an_interrupted_unpacking_can_be_repeated(tmp_path):
+def test_unpacking_can_be_repeated_after_an_interruption(tmp_path):
     archive = make_tar(tmp_path / "archive")
     (tmp_path / "out" / "top" / "a").mkdir(parents=True)
     (tmp_path / "out" / "top" / "a" / "one.txt").write_bytes(b"on")  # cut short
@@ -67,7 +67,7 @@ def test_an_interrupted_unpacking_can_be_repeated(tmp_path):
 )
 def test_paths_that_leave_the_folder_are_refused(tmp_path, make, name):
     archive = make(tmp_path / "archive", {"good.txt": b"good", name: b"evil"})
-    with pytest.raises(UserError, match="a path that leaves its folder: refused, nothing was unpacked"):
+    with pytest.raises(UserError, match=r"a path that leaves its folder, .*: nothing was unpacked"):
         unpack(archive, tmp_path / "in" / "out")
     assert contents(tmp_path) == {"archive": archive.read_bytes()}
 
@@ -77,7 +77,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
     extra = tarfile.TarInfo("link")
     extra.type, extra.linkname = kind, "/etc/passwd"
     archive = make_tar(tmp_path / "archive", extra=extra)
-    with pytest.raises(UserError, match="'link', a link or device: refused, nothing was unpacked"):
+    with pytest.raises(UserError, match="'link', a link or device, which is unsafe: nothing was unpacked"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -87,22 +87,22 @@ def test_links_in_a_zip_are_refused(tmp_path):
         info = zipfile.ZipInfo("link")
         info.external_attr = 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(UserError, match="'link', a link or device: refused"):
+    with pytest.raises(UserError, match="'link', a link or device, which is unsafe"):
         unpack(tmp_path / "archive", tmp_path / "out")
 
 
 @pytest.mark.parametrize("make", [make_tar, make_zip])
-def test_a_bomb_is_refused(tmp_path, make):
+def test_an_archive_that_unpacks_to_a_huge_size_is_refused(tmp_path, make):
     archive = make(tmp_path / "archive", {"zeros": bytes(2_000_000)})
     with pytest.raises(UserError, match="would unpack to 2,000,000 bytes, more than 1,000,000: not unpacked"):
         unpack(archive, tmp_path / "out", limit=1_000_000)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_archive_is_named(tmp_path):
+def test_a_damaged_archive_gives_an_error_with_its_name(tmp_path):
     archive = make_tar(tmp_path / "archive")
     archive.write_bytes(archive.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"is damaged .*delete it and fetch it again"):
+    with pytest.raises(UserError, match=r"is damaged .*delete it and download it again"):
         unpack(archive, tmp_path / "out")
     (tmp_path / "page").write_text("<html>not found</html>")
     with pytest.raises(UserError, match="is damaged"):
@@ -111,7 +111,7 @@ def test_a_damaged_archive_is_named(tmp_path):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server whose first answer may break off: (url, state); state counts the bytes it has sent."""
+    """A server whose first answer may break off: (url, state). `state` counts the bytes that it has sent."""
     monkeypatch.setenv("NO_PROXY", "*")
     state = {"body": b"", "cut": None, "sent": 0, "ranges": True}
 
@@ -138,14 +138,14 @@ def server(monkeypatch):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server, ranges, monkeypatch):
+def test_a_broken_download_continues_where_it_stopped(tmp_path, server, ranges, monkeypatch):
     monkeypatch.setattr("bench.data.download.CHUNK", 500)
     url, state = server
     files = {"set/noise": bytes(hashlib.sha256(bytes([i % 251, i // 251])).digest()[0] for i in range(9000))}
     body = make_tar(tmp_path / "archive", files).read_bytes()
     state.update(body=body, cut=3000, ranges=ranges)
     download = Download("images", url, "here", hashlib.sha256(body).hexdigest(), strip="set")
-    with pytest.raises(UserError, match=r"cannot download .*set\.tar\.gz.*Run the command again to go on"):
+    with pytest.raises(UserError, match=r"cannot download .*set\.tar\.gz.*Run the command again to continue"):
         fetch(download, tmp_path / "data")
     seen = []
     assert (
@@ -155,9 +155,9 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server, ranges, mo
     assert contents(tmp_path / "data" / "here") == {"noise": files["set/noise"]}
     assert seen[-1] == (len(body), len(body))
     again = state["sent"] - len(body)
-    assert again <= 500 if ranges else again == 3000  # with ranges, no more than the chunk that was cut
+    assert again <= 500 if ranges else again == 3000  # with ranges at most the part that was cut off
     fetch(download, tmp_path / "data")
-    assert state["sent"] == len(body) + again  # it is there: nothing is fetched again
+    assert state["sent"] == len(body) + again  # the file is there: nothing is downloaded again
 
 
 def test_a_file_with_another_checksum_is_not_unpacked(tmp_path, server):
@@ -182,7 +182,7 @@ def svhn_mat(path, pictures, labels):
 
 
 def test_the_mat_file_of_svhn_becomes_its_image_files(tmp_path, server):
-    """Ten is the digit 0, numbers start at 1: what split_mlai_SVHN.json lists."""
+    """The label 10 is the digit 0, and file numbers start at 1, as split_mlai_SVHN.json lists them."""
     pictures = np.zeros((32, 32, 3, 3), np.uint8)
     pictures[..., 0, 0], pictures[..., 1, 1], pictures[..., 2, 2] = 200, 200, 200
     url, state = server
@@ -200,7 +200,7 @@ def test_the_mat_file_of_svhn_becomes_its_image_files(tmp_path, server):
 
 
 @pytest.mark.parametrize("labels", [[1, 2], []])
-def test_a_mat_file_of_another_shape_is_named(tmp_path, labels):
+def test_a_mat_file_of_another_shape_gives_an_error_with_its_name(tmp_path, labels):
     mat = svhn_mat(tmp_path / "bad.mat", np.zeros((32, 32, 3, 3), np.uint8), labels)
     with pytest.raises(UserError, match=r"bad\.mat"):
         write_digits(mat, tmp_path / "out")

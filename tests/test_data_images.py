@@ -1,4 +1,4 @@
-"""Clean pixels are open_clip's, crops are torchvision's kind, and both are reproducible."""
+"""Clean pixels equal open_clip's, crops follow torchvision's distribution, and both can be reproduced."""
 
 import os
 
@@ -34,7 +34,7 @@ def test_clean_pixels_equal_open_clips_transform(mode, size, view):
     assert torch.equal(clean(picture, view).float() / 255, theirs)
 
 
-def test_a_preprocessing_we_do_not_have_is_refused():
+def test_an_unsupported_preprocessing_is_refused():
     with pytest.raises(UserError, match=r"cannot be resized as this backbone wants \(longest, bicubic\)"):
         View(32, "longest")
 
@@ -63,7 +63,7 @@ def test_images_in_files(files, keep):
             images.pixels([0])
 
 
-def test_nothing_is_kept_above_the_limit(files, monkeypatch):
+def test_no_pixels_are_kept_in_memory_above_the_limit(files, monkeypatch):
     monkeypatch.setattr(images, "KEEP_BYTES", 3 * 32 * 32)
     folder, items = files
     some = FileImages(folder, items, View(32), keep=True)
@@ -71,7 +71,7 @@ def test_nothing_is_kept_above_the_limit(files, monkeypatch):
     assert len(some._held) == 1
 
 
-def test_the_key_names_content_and_size(files):
+def test_the_key_depends_on_content_and_size(files):
     folder, items = files
     key = FileImages(folder, items, View(32), True).key
     assert key == FileImages(folder, items, View(32), False).key
@@ -81,14 +81,14 @@ def test_the_key_names_content_and_size(files):
     assert key != FileImages(folder, items, View(32), True).key
 
 
-def test_the_key_tells_a_replaced_image_of_the_same_size(files):
+def test_the_key_changes_when_an_image_of_the_same_size_replaces_another(files):
     folder, items = files
     key = FileImages(folder, items, View(32), True).key
     os.utime(folder / items[0].image, (1, 1))
     assert FileImages(folder, items, View(32), True).key != key
 
 
-def test_the_key_of_images_in_memory_is_their_bytes():
+def test_the_key_of_images_in_memory_depends_on_their_bytes():
     raw = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).reshape(2, 3, 4, 4)
     key = MemoryImages(raw, torch.tensor([0, 1]), View(4)).key
     assert key == MemoryImages(raw.clone(), torch.tensor([0, 1]), View(4)).key
@@ -111,7 +111,7 @@ def test_resampling_equals_interpolate_with_antialias(box):
         torch.testing.assert_close(one, batched[0], atol=2e-6, rtol=0)
 
 
-def test_a_whole_batch_is_its_images_one_by_one():
+def test_a_batch_gives_the_same_as_its_images_one_by_one():
     image = torch.randint(0, 256, (5, 3, 20, 30), dtype=torch.uint8, generator=stream())
     draws = crop.draw(5, stream())
     boxes, mirrored = crop.rectangles(draws, 20, 30), crop.flips(draws)
@@ -123,7 +123,7 @@ def test_a_whole_batch_is_its_images_one_by_one():
 
 @pytest.mark.parametrize("scale", [None, (0.5, 1.0)])
 @pytest.mark.parametrize("size", [(300, 400), (64, 64), (30, 200)])
-def test_rectangles_are_distributed_like_torchvisions(size, scale):
+def test_crop_rectangles_have_torchvisions_distribution(size, scale):
     height, width = size
     boxes = crop.rectangles(crop.draw(1500, stream()), height, width, scale).double()
     top, left, tall, wide = boxes.T
@@ -146,7 +146,7 @@ def test_an_extreme_shape_falls_back_to_a_central_crop():
     assert crop.rectangles(crop.draw(3, stream()), 1000, 3).tolist() == [[498, 0, 4, 3]] * 3
 
 
-def test_crops_depend_on_the_generator_alone(files):
+def test_crops_depend_only_on_the_generator(files):
     folder, items = files
     kept, streamed = FileImages(folder, items, View(32), True), FileImages(folder, items, View(32), False)
     index = [3, 1, 1]
@@ -161,16 +161,16 @@ def test_crops_depend_on_the_generator_alone(files):
     MemoryImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3).long(), View(32)).crops(
         range(3), other
     )
-    assert torch.equal(used.get_state(), other.get_state())  # as many numbers, whatever the images' sizes
+    assert torch.equal(used.get_state(), other.get_state())  # images of any size draw as many numbers
 
 
-def test_another_size_is_resampled_straight_from_the_originals(files):
-    """Not by way of the view's size; a crop shows the same part of the image at any size."""
+def test_another_size_is_resampled_directly_from_the_originals(files):
+    """Not from the images at the view's size. A crop shows the same part of the image at every size."""
     folder, items = files
     images, small = FileImages(folder, items, View(32), True), FileImages(folder, items, View(12), True)
     assert torch.equal(images.pixels([0, 2], 12), small.pixels([0, 2]))
     assert torch.equal(images.crops([0, 2], stream(7), 12), small.crops([0, 2], stream(7)))
-    assert images.pixels([0]).shape[-1] == 32  # and what is held at one size is not given at another
+    assert images.pixels([0]).shape[-1] == 32  # images kept at one size are not returned for another
     raw = torch.arange(3 * 3 * 16 * 16).view(3, 3, 16, 16).to(torch.uint8)
     held, tiny = (MemoryImages(raw, torch.zeros(3).long(), View(size)) for size in (16, 12))
     assert torch.equal(held.pixels([1], 12), tiny.pixels([1]))
@@ -182,7 +182,7 @@ def test_half_of_the_crops_are_mirrored():
 
 
 @pytest.mark.gpu
-def test_crops_on_a_gpu_are_those_of_the_cpu(files):
+def test_crops_on_a_gpu_equal_those_on_the_cpu(files):
     folder, items = files
     for make in (
         lambda device: FileImages(folder, items, View(32), True, device),
@@ -195,5 +195,5 @@ def test_crops_on_a_gpu_are_those_of_the_cpu(files):
     ):
         here, there = make("cpu").crops(range(4), stream()), make("cuda").crops(range(4), stream())
         assert there.device.type == "cuda"
-        torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)  # TF32, where it is on
+        torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)  # a GPU may use TF32
         assert torch.equal(make("cuda").pixels(range(4)).cpu(), make("cpu").pixels(range(4)))

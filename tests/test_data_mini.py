@@ -24,7 +24,7 @@ images = {{ train = 50, val = 20, test = 40 }}
 
 
 def render(name: str):
-    """Images whose brightness is their number, so that a wrong pick shows."""
+    """Images whose brightness is their number, so that a wrong choice is visible."""
     parts = {}
     for split, n in (("train", 50), ("val", 20), ("test", 40)):
         shade = torch.arange(n, dtype=torch.uint8)[:, None, None, None]
@@ -57,7 +57,7 @@ def test_few_shot(mini):
     assert again.split_hash == other.split_hash == task.split_hash
 
 
-def test_the_split_hash_sees_the_rendered_images(mini, monkeypatch):
+def test_the_split_hash_depends_on_the_rendered_images(mini, monkeypatch):
     before = load_task("mini-test-a", "few-shot", 1, 2, View(8)).split_hash
 
     def darker(name: str):
@@ -67,7 +67,7 @@ def test_the_split_hash_sees_the_rendered_images(mini, monkeypatch):
     assert load_task("mini-test-a", "few-shot", 1, 2, View(8)).split_hash != before
 
 
-def test_other_bytes_than_the_card_names_are_one_warning(mini):
+def test_images_that_differ_from_the_cards_sha256_give_one_warning(mini):
     path, pins = mini / "mini-test-a.toml", {s: pictures_sha256(*p) for s, p in render("mini-test-a").items()}
     text = path.read_text().replace("images = {", "images = {{ sha256 = {pins},")
     table = "{{ train = '{train}', val = '{val}', test = '{test}' }}"
@@ -88,7 +88,7 @@ def test_other_bytes_than_the_card_names_are_one_warning(mini):
         ("{ test = 'x' }", "test must be 64 hexadecimal"),
     ],
 )
-def test_a_malformed_pin_is_a_user_error(mini, pins, message):
+def test_a_malformed_sha256_is_a_user_error(mini, pins, message):
     path = mini / "mini-test-a.toml"
     path.write_text(path.read_text().replace("test = 40", f"test = 40, sha256 = {pins}"))
     with pytest.raises(UserError, match=message):
@@ -102,7 +102,7 @@ def test_base_to_new(mini):
     assert task.tests["new"].classes == whole.classes[3:]
     assert task.tests["new"].images.labels.unique().tolist() == [0, 1]
     assert len(task.tests["base"].images) == 24 and len(task.tests["new"].images) == 16
-    kept = whole.train.labels < 3  # drawn before halving: the base shots are those of the whole set
+    kept = whole.train.labels < 3  # drawn before the classes are halved: the shots are those of the whole set
     assert torch.equal(task.train.pixels(range(18)), whole.train.pixels(range(30))[kept])
 
 
@@ -117,10 +117,10 @@ def test_transfer(mini, protocol):
         load_task("mini-test-a", protocol, 1, 2, View(8))
 
 
-def test_card_and_world_must_agree(mini):
+def test_the_card_and_the_rendering_code_must_agree(mini):
     path = mini / "mini-test-a.toml"
     path.write_text(path.read_text().replace("test = 40", "test = 41"))
-    with pytest.raises(UserError, match=r"promises 41 test images, the world renders 40.*mini-test-a.toml"):
+    with pytest.raises(UserError, match=r"promises 41 test images, but .* renders 40.*mini-test-a.toml"):
         load_task("mini-test-a", "few-shot", 1, 2, View(8))
 
 

@@ -1,4 +1,4 @@
-"""Every file format through every protocol, and every damage named."""
+"""Every file format works in every protocol, and the error about any damage names it."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def pristine(tmp_path_factory):
 
 @pytest.fixture
 def whole(pristine, monkeypatch):
-    """All fabricated data sets, to be read only; the data root is set."""
+    """All fabricated data sets, with the data folder set. Tests only read them."""
     monkeypatch.setenv("BENCH_DATASETS", str(pristine / "cards"))
     monkeypatch.setenv("BENCH_DATA", str(pristine / "data"))
     return pristine
@@ -36,7 +36,7 @@ def whole(pristine, monkeypatch):
 
 @pytest.fixture
 def one(pristine, tmp_path, monkeypatch):
-    """A copy of one fabricated data set, to be damaged: a function name -> folder."""
+    """A function from a name to the folder of a copy of that data set, which a test may damage."""
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path / "cards"))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
 
@@ -66,8 +66,8 @@ def test_few_shot(whole, name):
     assert load_task(name, "few-shot", seed=2, shots=2, view=View(24)).train.key != task.train.key
 
 
-def test_images_go_with_their_labels(whole, tmp_path):
-    task = load_task("fab-folder", "few-shot", seed=1, shots=6, view=View(24))  # six are all there are
+def test_every_image_has_its_own_label(whole, tmp_path):
+    task = load_task("fab-folder", "few-shot", seed=1, shots=6, view=View(24))  # a class has six images
     expected = set()
     for label in range(5):
         for number in range(COUNTS["train"]):
@@ -111,13 +111,13 @@ def test_cross_dataset(whole):
 def test_out_of_distribution(whole):
     task = load_task("fab-imagenet", "ood", 1, 2, View(24), targets=("fab-imagenet-v2", "fab-imagenet-a"))
     assert task.tests["fab-imagenet-v2"].classes == task.classes
-    assert task.tests["fab-imagenet-a"].classes == ("goldfish", "ray")  # scored among its own classes
+    assert task.tests["fab-imagenet-a"].classes == ("goldfish", "ray")  # scored only among its own classes
     assert task.tests["fab-imagenet-a"].images.labels.bincount().tolist() == [4, 4]
 
 
 def test_scoring_on_the_validation_split(whole):
     task = load_task("fab-json", "few-shot", 1, 2, View(24), score="val")
-    assert len(task.tests["test"].images) == 15  # all of it, not the few-shot draw
+    assert len(task.tests["test"].images) == 15  # the whole split, not the few-shot draw
     with pytest.raises(UserError, match="fab-imagenet has no validation images"):
         load_task("fab-imagenet", "few-shot", 1, 2, View(24), score="val")
     with pytest.raises(UserError, match="fab-imagenet-v2 has no training images"):
@@ -134,7 +134,7 @@ def test_verify_finds_nothing_wrong_with_a_whole_data_set(whole, name):
 
 
 def edit(folder: Path, change) -> None:
-    """Rewrite the JSON split after `change` has worked on it."""
+    """Apply `change` to the JSON split and write it again."""
     path = folder / SPLIT
     split = json.loads(path.read_text())
     change(split)
@@ -169,16 +169,16 @@ def gap(split):
 DAMAGED_SPLITS = {
     "leaves": (leave, r"'images/\.\./\.\./\.\./etc/passwd' in train leaves the data set's folder.*again"),
     "absolute": (leave_absolutely, r"etc/passwd.*in test leaves the data set's folder.*again"),
-    "no val": (lambda s: s.pop("val"), r"split_zhou_Fab\.json has no key 'val'.*Fetch it again"),
+    "no val": (lambda s: s.pop("val"), r"split_zhou_Fab\.json has no key 'val'.*Download it again"),
     "more keys": (
         lambda s: s.update(extra=[]),
-        r"split_zhou_Fab\.json must be a table of train, val and test",
+        r"split_zhou_Fab\.json may have only the keys train, val and test",
     ),
     "bad row": (
         lambda s: s["train"].insert(0, ["a.jpg", "0", "x"]),
         r"train\[0\] is .* must be \[path, label",
     ),
-    "label gap": (gap, "labels must run from 0 without gaps, but 2 breaks that.*again"),
+    "label gap": (gap, "labels must be 0, 1, 2, ... without gaps, but 2 breaks.*again"),
     "two names": (
         lambda s: s["train"][0].__setitem__(2, "eel"),
         "label 3 has several class names: dragonfly, eel.*again",
@@ -189,22 +189,22 @@ DAMAGED_SPLITS = {
     ),
     "overlap": (
         lambda s: s["test"].__setitem__(0, s["train"][2]),
-        r"1 images are in train and in test, .*jpg.*again",
+        r"1 images are both in train and in test, .*jpg.*again",
     ),
     "class without test images": (
         lambda s: take_out(s, "test", 3),
-        "class 'dragonfly' has no test images: add some",
+        "class 'dragonfly' has no test images: add images",
     ),
     "class without training images": (
         lambda s: take_out(s, "train", 0),
-        "class 'Sea_Urchin' has no train images: add some",
+        "class 'Sea_Urchin' has no train images: add images",
     ),
     "count": (lambda s: s["test"].pop(), r"19 test images, but the card says 20.*datasets/fab-json\.toml"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGED_SPLITS)
-def test_a_damaged_split_is_named(one, damage):
+def test_a_damaged_split_gives_an_error_with_its_name(one, damage):
     change, message = DAMAGED_SPLITS[damage]
     folder = one("fab-json")
     edit(folder, change)
@@ -214,11 +214,11 @@ def test_a_damaged_split_is_named(one, damage):
     assert any(re.search(message, problem) for problem in problems)
 
 
-def test_a_missing_split_is_never_made_up(one):
+def test_a_missing_split_is_an_error(one):
     folder = one("fab-json")
     (folder / SPLIT).unlink()
     expected = (
-        rf"{SPLIT} is missing. It belongs at {folder / SPLIT}; get it from https://example.org/fabricated"
+        rf"{SPLIT} is missing. Its place is {folder / SPLIT}; download it from https://example.org/fabricated"
     )
     with pytest.raises(UserError, match=expected):
         load_task("fab-json", "few-shot", 1, 2, View(24))
@@ -234,13 +234,13 @@ def test_a_split_with_another_checksum_is_refused(one, tmp_path):
         load_task("fab-json", "few-shot", 1, 2, View(24))
 
 
-def test_a_split_that_is_no_json_is_named(one):
+def test_a_split_that_is_not_json_gives_an_error_with_its_name(one):
     (one("fab-json") / SPLIT).write_text('{"train": [')
     with pytest.raises(UserError, match=r"split_zhou_Fab\.json is not valid JSON.*again"):
         load_task("fab-json", "few-shot", 1, 2, View(24))
 
 
-def test_a_missing_folder_is_named(one):
+def test_a_missing_folder_gives_an_error_with_its_name(one):
     shutil.rmtree(one("fab-json"))
     with pytest.raises(
         UserError, match=r"no folder .*fab-json: set --root or BENCH_DATA.*bench data get fab-json"
@@ -269,17 +269,18 @@ def empty(path: Path) -> None:
     ("damage", "message"),
     [
         (remove, "is missing"),
-        (truncate, "damaged or no image"),
-        (replace, "damaged or no image"),
+        (truncate, "damaged or not an image"),
+        (replace, "damaged or not an image"),
         (empty, "empty"),
     ],
 )
-def test_a_damaged_image_is_named(one, damage, message, name):
+def test_a_damaged_image_gives_an_error_with_its_name(one, damage, message, name):
     folder = one(name)
     image = folder / ("images/barn/0009.jpg" if name == "fab-json" else "test/barn/photo 9.png")
     damage(image)
     report = inspect(load_card(name), folder.parent)
-    if name == "fab-folder" and damage is remove:  # a folder has no list: the count tells
+    # A folder has no list of its files, so only the count shows that one is missing.
+    if name == "fab-folder" and damage is remove:
         assert "19 test images, but the card says 20" in report.problems[0]
     else:
         assert (
@@ -290,13 +291,13 @@ def test_a_damaged_image_is_named(one, damage, message, name):
             images.pixels(range(len(images)))
 
 
-def test_fgvc_damages(one):
+def test_damaged_fgvc_files(one):
     folder = one("fab-fgvc")
     lines = (folder / "images_variant_val.txt").read_text().splitlines()
     lines[2] = "0000099 Zeppelin NT"
     (folder / "images_variant_val.txt").write_text("\n".join(lines))
     with pytest.raises(
-        UserError, match=r"images_variant_val\.txt, line 3: 'Zeppelin NT' is no class of variants\.txt"
+        UserError, match=r"images_variant_val\.txt, line 3: 'Zeppelin NT' is not a class of variants\.txt"
     ):
         load_task("fab-fgvc", "few-shot", 1, 2, View(24))
     (folder / "images_variant_val.txt").unlink()
@@ -304,7 +305,7 @@ def test_fgvc_damages(one):
         load_task("fab-fgvc", "few-shot", 1, 2, View(24))
 
 
-def test_imagenet_damages(one):
+def test_damaged_imagenet_files(one):
     folder = one("fab-imagenet")
     picture(folder / "images" / "train" / "n99999999" / "x.JPEG", 0, 99)
     with pytest.raises(UserError, match=r"classnames\.txt has no class name for the folder 'n99999999'"):
@@ -318,11 +319,11 @@ def test_imagenet_damages(one):
     with pytest.raises(UserError, match=r"classnames\.txt: a line has no class name"):
         load_task("fab-imagenet", "few-shot", 1, 2, View(24))
     names.unlink()
-    with pytest.raises(UserError, match=r"classnames\.txt is missing. It belongs at"):
+    with pytest.raises(UserError, match=r"classnames\.txt is missing. Its place is"):
         load_task("fab-imagenet", "few-shot", 1, 2, View(24))
 
 
-def test_names_the_source_itself_shares_are_allowed_if_the_card_says_so(one, tmp_path):
+def test_two_classes_may_share_a_name_if_the_card_says_so(one, tmp_path):
     folder = one("fab-imagenet")
     names = folder / "classnames.txt"
     names.write_text(names.read_text().replace("tiger shark", "tench"))
@@ -345,11 +346,11 @@ def test_a_card_may_fix_the_classes_of_a_folder(one, tmp_path):
         layout.replace("emu bird", "ostrich"),
         classes='["a", "b"]',
     )
-    with pytest.raises(UserError, match="the folder 'Sea_Urchin' is no class of the card"):
+    with pytest.raises(UserError, match="the folder 'Sea_Urchin' is not a class of the card"):
         load_task("fab-folder", "few-shot", 1, 2, View(24))
 
 
-def test_unconfirmed_counts_are_not_enforced(one, tmp_path):
+def test_unconfirmed_counts_are_not_checked(one, tmp_path):
     folder = one("fab-json")
     edit(folder, lambda split: split["train"].pop())
     card = tmp_path / "cards" / "fab-json.toml"
@@ -357,10 +358,10 @@ def test_unconfirmed_counts_are_not_enforced(one, tmp_path):
     assert len(load_task("fab-json", "few-shot", 1, 6, View(24)).train) == 29
 
 
-def test_a_name_for_no_folder_is_refused(one, tmp_path):
-    """A slip in [names] would leave the class with its folder's name, unseen."""
+def test_a_class_name_for_a_missing_folder_is_refused(one, tmp_path):
+    """Otherwise a typing error in [names] would leave the class with its folder's name."""
     one("fab-folder")
     card = tmp_path / "cards" / "fab-folder.toml"
     card.write_text(card.read_text().replace("emu =", "emuu ="))
-    with pytest.raises(UserError, match=r"\[names\] has 'emuu', but no folder is called so"):
+    with pytest.raises(UserError, match=r"\[names\] has 'emuu', but there is no folder of this name"):
         load_task("fab-folder", "few-shot", 1, 2, View(24))

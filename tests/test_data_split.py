@@ -1,4 +1,4 @@
-"""Few-shot sampling is CoOp's, image by image; base and new classes."""
+"""Few-shot sampling draws the same images as CoOp; base and new classes."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SVHN = json.loads((GOLDEN / "authors" / "svhn.json").read_text())
 TRAIN = [Item(f"{c}{i}", l) for i in range(7) for c, l in (("c", 2), ("a", 0), ("b", 1)) if c != "b" or i < 3]
 VAL = [Item(f"{c}v{i}", l) for i in range(5) for c, l in (("a", 0), ("c", 2), ("b", 1)) if c != "c" or i < 3]
 
-# What Dassl's generate_fewshot_dataset returned for these lists after random.seed(seed), written out.
+# What Dassl's generate_fewshot_dataset returned for these lists after random.seed(seed).
 EXPECTED = {
     1: ("c1 c4 c0 c2 a0 a3 a5 a4 b0 b1 b2", "av3 av1 av0 av4 cv0 cv1 cv2 bv0 bv3 bv1 bv4"),
     2: ("c6 c0 c5 c4 a2 a1 a6 a4 b0 b1 b2", "av4 av1 av2 av0 cv0 cv1 cv2 bv4 bv1 bv3 bv2"),
@@ -28,13 +28,13 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("seed", EXPECTED)
-def test_few_shot_is_coops(seed):
+def test_few_shot_draws_are_those_of_coop(seed):
     train, val = few_shot(TRAIN, VAL, shots=4, seed=seed)
     assert (" ".join(i.image for i in train), " ".join(i.image for i in val)) == EXPECTED[seed]
 
 
 def by_runs(runs: Sequence[Sequence[int]]) -> list[Item]:
-    """A list of a split file from its runs [label, count]: an item is named by its position."""
+    """The list of a split file, from its runs [label, count]. The name of an item is its position."""
     labels = [label for label, count in runs for _ in range(count)]
     return [Item(str(position), label) for position, label in enumerate(labels)]
 
@@ -43,7 +43,7 @@ def by_runs(runs: Sequence[Sequence[int]]) -> list[Item]:
     ("name", "draw"), [(name, draw) for name in PUBLISHED for draw in PUBLISHED[name]["draws"]]
 )
 def test_few_shot_draws_what_was_published(name, draw):
-    """Seven real split files, 1 to 16 shots, three seeds: number and sha256 of the positions drawn."""
+    """Seven real split files, 1 to 16 shots, three seeds: number and sha256 of the drawn positions."""
     published = PUBLISHED[name]
     lists = by_runs(published["train_labels"]), by_runs(published["val_labels"])
     shots, seed = map(int, draw.split("-"))
@@ -53,7 +53,7 @@ def test_few_shot_draws_what_was_published(name, draw):
 
 
 @pytest.mark.parametrize("draw", SVHN["draws"], ids=lambda draw: f"{draw['shots']}-{draw['seed']}")
-def test_the_svhn_draw_is_the_official_loaders(draw):
+def test_the_svhn_draw_is_that_of_the_official_loader(draw):
     train, val, test = (by_runs(list(enumerate(SVHN[part]))) for part in ("train", "val", "test"))
     split = Split(("0", "1", "2"), tuple(train), tuple(val), tuple(test))
     drawn = few_shot(train, val, draw["shots"], draw["seed"], loader_shuffles(split))
@@ -62,7 +62,7 @@ def test_the_svhn_draw_is_the_official_loaders(draw):
     assert drawn != few_shot(train, val, draw["shots"], draw["seed"])
 
 
-def test_only_svhn_asks_for_the_loaders_shuffles():
+def test_only_the_card_of_svhn_is_shuffled_before_the_draw():
     assert load_card("svhn").shuffled
     assert not load_card("eurosat").shuffled
 
@@ -75,11 +75,11 @@ def test_one_shot_takes_one_validation_image():
 
 def test_many_shots_take_at_most_four_validation_images():
     train, val = few_shot(TRAIN, VAL, shots=16, seed=1)
-    assert sorted(train) == sorted(TRAIN)  # every class is smaller than 16: all of it
+    assert sorted(train) == sorted(TRAIN)  # every class has fewer than 16 images, so all are drawn
     assert len(val) == 4 + 3 + 4
 
 
-def test_the_global_generator_is_left_alone():
+def test_the_global_generator_is_not_used():
     random.seed(5)
     before = random.getstate()
     few_shot(TRAIN, VAL, 2, 1)
@@ -92,7 +92,7 @@ def test_base_takes_the_larger_half():
     assert only([Item("x", 4), Item("y", 1), Item("z", 3)], range(3, 5)) == (Item("x", 1), Item("z", 0))
 
 
-def test_the_split_hash_sees_names_labels_and_order():
+def test_the_split_hash_depends_on_names_labels_and_order():
     one = Split(("a", "b", "c"), tuple(TRAIN), tuple(VAL), ())
     assert one.hash == Split(("a", "b", "c"), tuple(TRAIN), tuple(VAL), ()).hash
     assert one.hash != Split(("a", "b", "d"), tuple(TRAIN), tuple(VAL), ()).hash

@@ -1,4 +1,7 @@
-"""The feature cache: computed once, keyed by content, whole under racing writers, healed when damaged."""
+"""The feature cache: features are computed once, keyed by content, and computed again if a file is damaged.
+
+Two processes that write at the same time leave whole files.
+"""
 
 import multiprocessing
 from pathlib import Path
@@ -14,7 +17,7 @@ from bench.models.features import _read, _write
 
 
 class Images:
-    """Random images that count how often they are asked for."""
+    """Random images that count how often they are read."""
 
     def __init__(self, n: int = 11, seed: int = 0, key: str = "images") -> None:
         self.images = torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
@@ -47,7 +50,7 @@ def test_computed_once_and_equal_to_the_backbone(backbone: Backbone, folder: Pat
     again = features(backbone, images)
     assert images.asked == 11 and torch.equal(first, again)
     assert [path.suffix for path in folder.iterdir()] == [".npy"]
-    again += 1  # a private copy: what lies on the disk stays
+    again += 1  # a copy: the file on disk does not change
     assert torch.equal(features(backbone, images), first)
 
 
@@ -102,7 +105,7 @@ def _race(path: Path, seed: int, failures) -> None:
 
 
 def test_two_processes_writing_at_once_leave_whole_files(folder: Path) -> None:
-    context = multiprocessing.get_context("fork")  # the children touch NumPy and the disk only
+    context = multiprocessing.get_context("fork")  # the children use only NumPy and the disk
     failures = context.Queue()
     path = folder / "raced.npy"
     racers = [context.Process(target=_race, args=(path, seed, failures)) for seed in (1, 2)]
@@ -112,11 +115,11 @@ def test_two_processes_writing_at_once_leave_whole_files(folder: Path) -> None:
         racer.join(60)
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert failures.empty()
-    assert [p.name for p in folder.iterdir()] == ["raced.npy"]  # no temporary file stays
+    assert [p.name for p in folder.iterdir()] == ["raced.npy"]  # no temporary file is left
     assert _read(path, (500, 64)) is not None
 
 
-def test_a_folder_that_cannot_be_written(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
+def test_a_cache_folder_that_cannot_be_written(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot write the feature cache .*BENCH_CACHE"):

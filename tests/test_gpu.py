@@ -1,4 +1,4 @@
-"""Cells a GPU: decided by what the first cell of each method needed, as its record says."""
+"""How many cells share a GPU: the memory in the record of each method's first cell decides it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def finish(store: Store, cells: list[Cell], needs: dict[str, float]) -> None:
         ([], 1),
     ],
 )
-def test_the_neediest_decides(peaks: list[float], cells: int) -> None:
+def test_the_method_that_needs_most_memory_decides(peaks: list[float], cells: int) -> None:
     assert gpu.share(peaks, 40_000.0) == 1 / cells
 
 

@@ -1,4 +1,4 @@
-"""What the project says about working on it is true: commands, links, versions, workflows."""
+"""What the documents say about work on the project is true: commands, links, versions, workflows."""
 
 import os
 import re
@@ -27,7 +27,7 @@ Done = subprocess.CompletedProcess[str]
 WORKFLOWS = sorted(HOME.glob(".github/workflows/*.yml"))
 FORMS = sorted(HOME.glob(".github/ISSUE_TEMPLATE/*.yml"))
 PAGES = [
-    *sorted(set(HOME.glob("*.md")) - {HOME / "CHANGELOG.md"}),  # which may name what has gone
+    *sorted(set(HOME.glob("*.md")) - {HOME / "CHANGELOG.md"}),  # it may name commands that were removed
     *sorted(HOME.glob(".github/*.md")),
     HOME / "datasets" / "README.md",
 ]
@@ -44,7 +44,7 @@ def parsed(path: Path) -> Any:
 
 
 def strings(tree: Any) -> Iterator[str]:
-    """Every string in a parsed YAML file, keys left out."""
+    """Every string in a parsed YAML file, without the keys."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict | list):
@@ -53,12 +53,12 @@ def strings(tree: Any) -> Iterator[str]:
 
 
 def steps(workflow: Path) -> list[dict[str, Any]]:
-    """The steps of all jobs, and the jobs that are another workflow."""
+    """The steps of all jobs, and the jobs that call another workflow."""
     return [step for job in parsed(workflow)["jobs"].values() for step in job.get("steps", [job])]
 
 
 def in_shell(script: str) -> Iterator[list[str]]:
-    """The words after `bench` of every bench command in a shell script, whatever folder bench lies in."""
+    """The words after `bench` of every bench command in a shell script. bench may be in any folder."""
     for line in script.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -69,7 +69,7 @@ def in_shell(script: str) -> Iterator[list[str]]:
 
 
 def in_markdown(text: str) -> Iterator[list[str]]:
-    """The same, for the fenced blocks and the code spans of a page."""
+    """The same for the code blocks and code spans of a page."""
     blocks = r"^ *```.*?\n(.*?)^ *```"
     yield from (words for block in re.findall(blocks, text, re.M | re.S) for words in in_shell(block))
     rest = re.sub(blocks, "", text, flags=re.M | re.S)
@@ -79,7 +79,7 @@ def in_markdown(text: str) -> Iterator[list[str]]:
 
 
 def commands(path: Path) -> list[list[str]]:
-    """Every bench command that a file of the project shows."""
+    """Every bench command in a file of the project."""
     if path in WORKFLOWS:
         return [words for step in steps(path) for words in in_shell(step.get("run", ""))]
     if path.suffix == ".yml":
@@ -92,7 +92,7 @@ def commands(path: Path) -> list[list[str]]:
 def look_up(
     words: list[str], command: click.Command = main, parent: click.Context | None = None
 ) -> click.Command:
-    """The command that the words name. Raises click.UsageError for one, or an option, that does not exist."""
+    """The command that these words name. Raises click.UsageError if it or an option does not exist."""
     context = click.Context(command, parent, info_name=command.name, **command.context_settings)
     _, rest, _ = command.make_parser(context).parse_args(list(words))
     if not rest:
@@ -117,8 +117,8 @@ def test_the_bench_commands_that_a_file_shows_exist(path: Path) -> None:
             pytest.fail(f"{short(path)}: bench {shlex.join(words)}: {error.format_message()}")
 
 
-def test_commands_are_found_where_they_are_shown() -> None:
-    """Otherwise the test above would look at nothing."""
+def test_the_commands_in_the_pages_are_found() -> None:
+    """If none were found, the test above would check nothing."""
     found = {short(path): commands(path) for path in [*WORKFLOWS, *FORMS, *PAGES]}
     assert ["run", "--methods", "manual", "--datasets", "mini-digits", "--local"] in found[
         ".github/workflows/ci.yml"
@@ -127,16 +127,16 @@ def test_commands_are_found_where_they_are_shown() -> None:
     assert ["check", "NAME"] in found[".github/pull_request_template.md"]
     assert ["results", "verify", "results"] in found["RELEASING.md"]  # in an indented block
     assert ["new-method", "mine"] in found["CONTRIBUTING.md"]
-    assert ["check", "mine"] in found["AGENTS.md"]  # the comment behind it is left out
+    assert ["check", "mine"] in found["AGENTS.md"]  # without the comment after it
 
 
 @pytest.mark.parametrize("line", ["nothing", "--nothing", "run --nothing", "results nothing", "check a b"])
-def test_what_does_not_exist_is_refused(line: str) -> None:
+def test_a_command_that_does_not_exist_is_refused(line: str) -> None:
     with pytest.raises(click.UsageError):
         look_up(line.split())
 
 
-def test_a_command_is_looked_up_without_being_run() -> None:
+def test_looking_up_a_command_does_not_run_it() -> None:
     assert look_up(["run", "--methods", "zip,manual", "-b", "5", "--local"]) is main.get_command(
         click.Context(main), "run"
     )
@@ -144,13 +144,13 @@ def test_a_command_is_looked_up_without_being_run() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_lead_to_existing_files(page: Path) -> None:
     targets = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-def test_contributing_links_its_neighbours() -> None:
+def test_contributing_links_the_other_pages() -> None:
     text = (HOME / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert [name for name in ("AGENTS.md", "RELEASING.md", "SECURITY.md") if f"({name})" not in text] == []
 
@@ -167,8 +167,8 @@ def test_the_gate_runs_on_versions_that_the_package_allows() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=short)
-def test_a_workflow_is_bounded(path: Path) -> None:
-    """It may read unless it says more, every job ends, and its actions are pinned."""
+def test_a_workflow_has_few_rights_a_time_limit_and_pinned_actions(path: Path) -> None:
+    """It may only read unless it asks for more, every job has a time limit, and its actions are pinned."""
     workflow = parsed(path)
     assert workflow["permissions"] in ({}, {"contents": "read"})
     endless = [name for name, job in workflow["jobs"].items() if not {"timeout-minutes", "uses"} & set(job)]
@@ -178,13 +178,13 @@ def test_a_workflow_is_bounded(path: Path) -> None:
 
 
 def script(name: str, *arguments: str, home: Path = HOME) -> Done:
-    """Runs .ci/`name` of a checkout with this Python and this package."""
+    """Run the program .ci/`name` of a checkout with this Python and this package."""
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, str(home / ".ci" / name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
 
 
-def test_the_version_here_has_notes_for_its_release() -> None:
+def test_the_current_version_has_release_notes() -> None:
     import bench
 
     done = script("release_notes.py", f"v{bench.__version__}")
@@ -192,7 +192,7 @@ def test_the_version_here_has_notes_for_its_release() -> None:
     assert done.stdout.strip() and "\n## " not in done.stdout
 
 
-def test_another_tag_is_refused_in_words() -> None:
+def test_a_tag_of_another_version_is_refused_with_a_message() -> None:
     done = script("release_notes.py", "v99.0.0")
     assert done.returncode == 1 and not done.stdout
     for said in ("bench/__init__.py states", "CITATION.cff states", "CHANGELOG.md says nothing about 99.0.0"):
@@ -208,7 +208,7 @@ def test_notes_end_where_the_next_version_begins(tmp_path: Path) -> None:
     assert section("v1", tmp_path) == ""
 
 
-def test_a_touched_record_brings_its_row_and_no_other(tmp_path: Path) -> None:
+def test_a_changed_record_selects_its_row_and_no_other(tmp_path: Path) -> None:
     shutil.copytree(HOME / ".ci", tmp_path / ".ci")
     suite = Path("results", "mini", "few-shot")
     for folder in ("mini-digits/zip", "mini-colors/zip", "mini-colors/spsa"):
@@ -221,7 +221,7 @@ def test_a_touched_record_brings_its_row_and_no_other(tmp_path: Path) -> None:
 
 @pytest.fixture
 def submission(tmp_path: Path) -> Callable[[], Done]:
-    """A repository that holds .ci alone. The function commits what was written since, and verifies it."""
+    """A repository that contains only .ci. The function commits what was written since and verifies it."""
     if not shutil.which("git"):
         pytest.skip("no git")
     shutil.copytree(HOME / ".ci", tmp_path / ".ci")

@@ -1,4 +1,4 @@
-"""What only a GPU, or the published weights, can show: `pytest -m gpu`, `pytest -m weights`."""
+"""Tests that need a GPU or the published weights: `pytest -m gpu`, `pytest -m weights`."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from bench.store import Store
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("method", sorted(METHODS.files()))
-def test_a_cell_on_a_gpu_is_that_of_the_cpu(method: str) -> None:
-    """The same draws in the same order: the first steps differ by rounding alone."""
+def test_a_cell_on_a_gpu_agrees_with_the_cpu(method: str) -> None:
+    """Both draw the same numbers in the same order, so the first steps differ only by rounding."""
     (cell,) = mini_cells(method, datasets=["mini-digits"], budgets=[20])
     cpu, cuda = run_cell(cell, Settings()), run_cell(cell, Settings(device="cuda"))
     assert cuda.ok, cuda.error
@@ -40,7 +40,7 @@ def test_lower_precisions_on_a_gpu(precision: str) -> None:
 
 
 @pytest.mark.gpu
-def test_cells_share_a_gpu_by_what_the_first_needed(tmp_path: Path) -> None:
+def test_the_memory_of_the_first_cell_decides_how_many_share_a_gpu(tmp_path: Path) -> None:
     arguments = ["--methods", "zip,bptvlm", "--datasets", "mini-digits,mini-colors", "--budget", "100"]
     done = CliRunner().invoke(main, ["run", *arguments, "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -50,8 +50,8 @@ def test_cells_share_a_gpu_by_what_the_first_needed(tmp_path: Path) -> None:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-32", "RN50", "RN101"])
-def test_the_published_weights_know_cats_from_dogs(name: str) -> None:
-    """With OpenAI's weights the texts of one thing lie nearer to each other than to another thing's."""
+def test_the_published_weights_tell_cats_from_dogs(name: str) -> None:
+    """With OpenAI's weights, texts about one thing are nearer to each other than to texts about another."""
     backbone = load_backbone(f"{name}/openai")
     texts = ["a photo of a cat.", "a picture of a kitten.", "a photo of a truck.", "a picture of a lorry."]
     features = backbone.encode_texts(texts)
@@ -62,7 +62,7 @@ def test_the_published_weights_know_cats_from_dogs(name: str) -> None:
 
 @pytest.mark.weights
 def test_a_cell_with_the_published_weights() -> None:
-    """Rendered shapes, twelve classes: far above chance before anything is tuned."""
+    """Twelve classes of rendered shapes: the accuracy is far above chance before tuning."""
     (cell,) = mini_cells("zip", datasets=["mini-shapes"], budgets=[20], backbone="ViT-B-32/openai")
     record = run_cell(cell, Settings())
     assert record.ok, record.error

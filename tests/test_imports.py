@@ -1,4 +1,4 @@
-"""The arrows of the architecture: imports point one way, no circle, and tables cost no torch."""
+"""The architecture: imports point one way, there is no circle, and reports do not load torch."""
 
 import ast
 import os
@@ -39,9 +39,9 @@ LAYERS = [
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of the modules a file imports, wherever and however.
+    """Dotted names of all modules that a file imports.
 
-    In functions, for type checkers alone, and by import_module with a name that is written out.
+    Imports in functions, those for type checkers, and import_module with a literal name count, too.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -66,7 +66,7 @@ def module_of(source: str) -> str:
 
 
 def layer(module: str) -> int:
-    """The layer of a dotted name below bench."""
+    """The layer of a module of bench."""
     part = module.partition(".")[2].partition(".")[0]
     found = [number for number, names in enumerate(LAYERS) if part in names]
     assert found, f"bench.{part} has no layer in {__file__}"
@@ -87,14 +87,14 @@ def test_imports_point_down(source: str) -> None:
     assert [name for name in ours(source) if layer(name) > layer(own)] == []
 
 
-def test_no_import_goes_round_in_a_circle() -> None:
-    """Module by module; a package's __init__ stands for itself, not for what lies in it."""
+def test_imports_form_no_circle() -> None:
+    """Each module counts by itself; a package's __init__ does not stand for the modules in the package."""
     graph = {module_of(source): ours(source) - {module_of(source)} for source in sources()}
     assert len(graph) > 60 and graph["bench.trial"] >= {"bench.meter", "bench.scorer"}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
-def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
+def test_every_form_of_import_is_found(tmp_path: Path) -> None:
     text = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bench.store import Store\n"
         "def f():\n    import importlib\n    importlib.import_module('bench.plan')\n"
@@ -104,14 +104,14 @@ def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS.files())
-def test_a_method_sees_the_black_box_and_nothing_else(name: str) -> None:
+def test_a_method_imports_the_black_box_and_nothing_else(name: str) -> None:
     for module in imports(METHODS.file(name)):
         root = module.split(".")[0]
         allowed = module in IMPORTS or module.startswith("bench.methods.")
         assert allowed or (root != "bench" and root in LIBRARIES), module
 
 
-def test_plug_in_folders_are_no_packages() -> None:
+def test_the_folders_of_plug_ins_are_not_packages() -> None:
     home = PACKAGE.parent
     if not (home / "pyproject.toml").exists():
         pytest.skip("not a checkout")
@@ -120,7 +120,7 @@ def test_plug_in_folders_are_no_packages() -> None:
 
 
 def loaded(script: str, *suspects: str) -> set[str]:
-    """Which of the suspects a fresh process has loaded after the script."""
+    """The modules among `suspects` that a new process has loaded after the script."""
     script += "\nimport sys\nprint('LOADED', *{name.split('.')[0] for name in sys.modules})"
     environment = {
         **os.environ,
@@ -140,7 +140,7 @@ def test_reports_load_neither_torch_nor_ray() -> None:
     assert loaded("\n".join(lines), "torch", "ray", "open_clip", "timm") == set()
 
 
-def test_help_loads_next_to_nothing() -> None:
+def test_help_loads_no_large_package() -> None:
     script = """
 from click.testing import CliRunner
 from bench.commands.main import main

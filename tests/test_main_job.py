@@ -1,4 +1,4 @@
-"""`bench run` as a user types it: the same records everywhere, resumption, failures, bad input."""
+"""`bench run` as a user types it: the same records in every way, resumption, failures, bad input."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def lasting(folder: Path) -> dict[str, str]:
-    """Every record without its time stamps, as the bytes it has on disk."""
+    """The bytes of every record on disk, without its time stamps."""
     return {
         name: json.dumps({k: v for k, v in record.items() if k != "run"}, sort_keys=True)
         for name, record in records(folder).items()
@@ -57,7 +57,7 @@ def test_ray_leaves_the_same_records_as_one_process(workers: str, serial: Path, 
     assert lasting(tmp_path) == lasting(serial)
 
 
-def test_what_is_done_is_not_done_again(serial: Path) -> None:
+def test_a_finished_cell_is_not_run_again(serial: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in serial.rglob("*.json")}
     again = bench("run", *JOB, "--local", "--results", str(serial))
     assert again.returncode == 0
@@ -66,7 +66,7 @@ def test_what_is_done_is_not_done_again(serial: Path) -> None:
 
 
 def test_another_precision_makes_records_stale(serial: Path, tmp_path: Path) -> None:
-    """They are shown and kept, not taken for done."""
+    """Stale records are shown and kept, but they do not count as done."""
     folder = shutil.copytree(serial, tmp_path / "runs")
     again = bench("run", *JOB, "--local", "--precision", "fp16-text", "--results", str(folder))
     assert again.returncode == 0, again.stderr
@@ -74,14 +74,14 @@ def test_another_precision_makes_records_stale(serial: Path, tmp_path: Path) -> 
     assert lasting(folder) == lasting(serial)
 
 
-def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     plan = bench("run", *JOB, "--set", "zip.rank=1,5", "--dry-run", "--results", str(tmp_path / "none"))
     assert plan.returncode == 0, plan.stderr
     assert "zip (rank=1)" in plan.stdout and "8 of 8 cells to run: at most 360 queries" in plan.stdout
     assert not (tmp_path / "none").exists()
 
 
-def test_a_failing_cell_is_isolated_and_tried_again(tmp_path: Path) -> None:
+def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path: Path) -> None:
     method = Path(__file__).parent.parent / "methods" / "zip.py"
     sick = method.read_text().replace(
         "def tune(self) -> None:", "def tune(self) -> None:\n        1 / 0\n", 1
@@ -118,7 +118,7 @@ def test_a_failing_cell_is_isolated_and_tried_again(tmp_path: Path) -> None:
         (["--workers", "2"], "--local"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_bad_input_gives_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
     place = [] if "--results" in arguments else ["--results", str(tmp_path / "r")]
     done = CliRunner().invoke(main, ["run", "--local", "--offline", *arguments, *place])
     assert done.exit_code == 2, done.output
@@ -127,13 +127,13 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, 
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_an_error_leaves_the_process_with_one_line_and_exit_code_2() -> None:
+def test_an_error_ends_the_process_with_one_line_and_exit_code_2() -> None:
     done = bench("run", "--methods", "zipp")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("Error: no method 'zipp'")
 
 
-def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> None:
+def test_a_damaged_weights_file_is_reported_before_any_query(tmp_path: Path) -> None:
     script = (
         "import pathlib, bench.mini.model as m, sys\n"
         f"bad = pathlib.Path({str(tmp_path)!r}) / 'clip.safetensors'\n"
@@ -148,7 +148,7 @@ def test_a_damaged_weights_file_is_named_before_any_query(tmp_path: Path) -> Non
 
 
 def test_a_cell_does_not_depend_on_what_ran_before_it_in_the_same_process() -> None:
-    """The backbone's features and those of BlackVIP's encoder never stand in each other's place."""
+    """The features of the backbone and those of BlackVIP's encoder are never exchanged."""
     settings, lab = Settings(), Lab(Settings())
     cells = mini_cells("zip", "blackvip", datasets=["mini-digits"], budgets=[20])
     alone = [run_cell(cell, settings, Lab(settings)).trace for cell in cells]

@@ -1,4 +1,4 @@
-"""Each method's arithmetic: the papers' parameter counts, starts, projections, decoders and estimates."""
+"""The arithmetic of each method: the papers' parameter counts, starts, projections, decoders, estimates."""
 
 import re
 from contextlib import suppress
@@ -77,10 +77,10 @@ def test_every_method_keeps_its_budget_and_leaves_a_trace(name: str, budget: int
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_repeats_itself(name: str) -> None:
+def test_every_method_gives_the_same_result_twice(name: str) -> None:
     torch.manual_seed(0)
     _, one = run(name)
-    torch.manual_seed(1)  # nothing may come from the global generator
+    torch.manual_seed(1)  # no number may come from the global generator
     _, two = run(name)
     assert one.trace.points == two.trace.points
     assert one.deployed.state is None or torch.equal(one.deployed.state, two.deployed.state)
@@ -101,8 +101,8 @@ def test_the_prompt_moves(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_long_run_begins_as_a_short_one(name: str) -> None:
-    """The budget stops a method and changes nothing before; the reports rely on it where a class says so."""
+def test_a_long_run_begins_like_a_short_one(name: str) -> None:
+    """The budget only stops a method. The reports rely on this where a class says so."""
     (method, short), (_, long) = run(name, budget=100), run(name, budget=300)
     points, more = short.trace.points, long.trace.points
     assert method.schedule == "free"
@@ -125,7 +125,7 @@ def test_zip_starts_at_theta0_and_its_first_gradient_is_not_zero() -> None:
     assert not torch.allclose(method.prompt(moved).context, method.theta0)
 
 
-def test_zip_context_is_the_papers_formula_token_by_token() -> None:
+def test_zips_context_follows_the_papers_formula_for_each_token() -> None:
     method = zip_method()
     state = torch.randn(method.n_params).double()
     U, s, V, u = state.split(method.sizes)
@@ -135,8 +135,8 @@ def test_zip_context_is_the_papers_formula_token_by_token() -> None:
         torch.testing.assert_close(vector, method.theta0[i] + method.M[i] @ w)
 
 
-def test_fastfood_is_the_transform_applied_step_by_step() -> None:
-    """H G P H B of each unit vector, padded to L, against the matrix; columns are of norm one on average."""
+def test_fastfood_equals_its_steps_one_after_the_other() -> None:
+    """H G P H B of a unit vector, padded to L, is a column of the matrix; its norm is one on average."""
     method = zip_method()
     method.q, d = 40, 100
     state = method.rng.get_state()
@@ -187,7 +187,7 @@ def plain_decoder(method: Any) -> nn.Module:
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, 3, 2, 2, bias=False))
 
 
-def test_blackvips_decoder_is_the_plain_one_for_every_candidate() -> None:
+def test_blackvips_decoder_equals_the_plain_one_for_every_candidate() -> None:
     box = toy_trial(("pixels",), method="blackvip").box
     method = build("blackvip", box, encoder="toy", grid=2, cube=4, channels=(8, 6))
     states = method.x0[: method.n_params] + 0.1 * torch.randn(3, method.n_params)
@@ -230,7 +230,7 @@ def test_blackvip_sends_images_in_range() -> None:
 # BAR, VP
 
 
-def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
+def test_bar_puts_the_image_into_the_window_and_a_sigmoid_on_the_frame() -> None:
     method, trial = small("bar")
     batch = next(trial.box.batches())
     sent = method.prompt(torch.full_like(method.x0, 2.0)).pixels(batch)
@@ -240,8 +240,8 @@ def test_bar_shows_the_image_in_the_window_and_sigmoid_on_the_frame() -> None:
     assert method.n_params == 3 * (16**2 - 12**2)
 
 
-def test_bars_step_is_the_same_whatever_the_budget_and_decays_over_the_epochs() -> None:
-    """40 images in batches of 8: 5 steps an epoch, 0.9 * 5 * 1000 until the last step's length."""
+def test_bars_step_decays_over_the_epochs_and_does_not_depend_on_the_budget() -> None:
+    """40 images in batches of 8: 5 steps per epoch; the step reaches its last length after 0.9 * 5 * 1000."""
     short, long = (small("bar", budget=budget)[0] for budget in (60, 5000))
     assert [short.step(k) for k in range(1, 9)] == [long.step(k) for k in range(1, 9)]
     assert long.step(1) == pytest.approx(0.1 + 9.9 * (1 - 1 / 4500) ** 0.9)
@@ -255,7 +255,7 @@ def test_bars_focal_loss_by_hand() -> None:
     torch.testing.assert_close(method.loss(logits, torch.tensor([0])), -((1 - p) ** 2 * p.log())[None])
 
 
-def test_vp_leaves_the_middle_alone() -> None:
+def test_vp_does_not_change_the_middle() -> None:
     method, trial = small("vp")
     batch = next(trial.box.batches())
     sent = method.prompt(method.x0).pixels(batch)
@@ -263,7 +263,7 @@ def test_vp_leaves_the_middle_alone() -> None:
     assert not torch.equal(sent[:, :, :2], batch.images[:, :, :2])
 
 
-def test_vps_border_is_added_and_clamped_only_where_asked() -> None:
+def test_vps_border_is_added_and_clamped_only_on_request() -> None:
     batch = next(toy_trial(("pixels",)).box.batches())
     plain, clamped = (
         build("vp", toy_trial(("pixels",)).box, border=2, clamp=clamp) for clamp in (False, True)
@@ -279,15 +279,15 @@ def test_vps_border_is_added_and_clamped_only_where_asked() -> None:
 
 
 def test_population_methods_pay_for_every_pass() -> None:
-    """40 images in batches of 8: 5 queries a candidate."""
+    """40 images in batches of 8: 5 queries per candidate."""
     _, trial = run("bptvlm", budget=15 * 5 + 3)
     assert trial.meter.spent == 15 * 5
     _, trial = run("bbt", budget=6 * 5 * 2)
     assert trial.meter.spent == 6 * 5 * 2
 
 
-def test_bptvlms_port_pays_for_whole_batches_alone_and_deploys_by_the_mean_so_far() -> None:
-    """40 images in batches of 16: 2 queries a candidate where a whole pass takes 3."""
+def test_bptvlms_port_pays_only_for_whole_batches_and_deploys_by_the_mean_so_far() -> None:
+    """40 images in batches of 16: 2 queries per candidate; a whole pass takes 3."""
     access, budget = load_method("bptvlm").access, 15 * 2 * 3
     trial = toy_trial(access, method="bptvlm", budget=budget, batch_size=16, augment=True)
     method: Any = build("bptvlm", trial.box, **SMALL["bptvlm"], fitness="port")
@@ -319,7 +319,7 @@ def test_bptvlms_port_pays_for_whole_batches_alone_and_deploys_by_the_mean_so_fa
 
 
 def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> None:
-    """6 candidates on 5 batches, then one epoch: 5 batches of 8, or 3 of 16 where the last has 8 images."""
+    """6 candidates on 5 batches, then one epoch: 5 batches of 8, or 3 batches of 16, the last one with 8."""
     for batch_size, queries, images in ((8, 6 * 5 + 5, 7 * 40), (16, 6 * 3 + 3, 7 * 40)):
         _, trial = run("craft", budget=queries, batch_size=batch_size)
         assert (trial.meter.spent, trial.meter.image_queries) == (queries, images)
@@ -334,7 +334,7 @@ def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> 
 
 
 def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
-    """KL(refined || logits), as kl_div(log_softmax(logits), softmax(refined)) has it."""
+    """KL(refined || logits), which kl_div(log_softmax(logits), softmax(refined)) computes."""
     method: Any = small("craft")[0]
     method.weights = method.x0[method.params.intrinsic :]
     logits, labels = torch.randn(1, 5, 4).double(), torch.arange(5) % 4
@@ -345,15 +345,13 @@ def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
 
 
 @pytest.mark.parametrize(("shots", "candidates"), [(1, 500), (2, 1000), (4, 1000), (8, 2000), (16, 2000)])
-def test_crafts_refinement_is_held_for_a_quarter_of_the_authors_candidates(
-    shots: int, candidates: int
-) -> None:
+def test_crafts_kl_term_lasts_for_a_quarter_of_the_authors_candidates(shots: int, candidates: int) -> None:
     method: Any = small("craft", shots=shots)[0]
     assert method.warm_candidates == candidates
     assert build("craft", toy_trial().box, **SMALL["craft"], evaluations=40, warm=1.0).warm_candidates == 40
 
 
-def test_craft_scores_candidates_on_crops_that_stay_and_trains_on_fresh_ones() -> None:
+def test_craft_scores_candidates_on_fixed_crops_and_trains_on_new_ones() -> None:
     method, trial = small("craft", augment=True, budget=2 * (6 * 5 + 5))
     sent: list[Sample] = []
     charge = trial._charge
@@ -372,7 +370,7 @@ def test_craft_scores_candidates_on_crops_that_stay_and_trains_on_fresh_ones() -
     assert {batch.crop_scale for batch in sent} == {(0.5, 1.0)}
 
 
-def test_bbts_projection_may_start_as_pytorch_does_and_its_z_may_be_unbounded() -> None:
+def test_bbts_projection_may_start_like_pytorch_and_its_z_may_be_unbounded() -> None:
     method: Any = build("bbt", toy_trial().box, intrinsic=16, population=6, std=0.0, bound=0.0, sigma=50.0)
     assert 0.9 / 4 < method.A.abs().max() <= 1 / 4
     assert method.cma().ask().abs().max() > 5
@@ -385,7 +383,7 @@ def test_what_bbt_deploys() -> None:
         for one in (es, again):
             one.tell(one.ask().square().sum(1))
         chosen = method.chosen(es)
-        drawn = again.ask().mean(0)  # what the distribution gives next
+        drawn = again.ask().mean(0)  # the next draw from the distribution
         expected = {"mean": again.x, "best": again.best, "sample": drawn}[deploy]
         torch.testing.assert_close(chosen, expected)
 
@@ -401,7 +399,7 @@ def test_bptvlm_projections_have_the_papers_moments() -> None:
 
 
 def test_coop_follows_the_true_gradient() -> None:
-    """In the toy world CoOp's train loss falls at every checkpoint but the noise of single batches."""
+    """In the toy world CoOp's train loss falls at every checkpoint, apart from noise of single batches."""
     _, trial = run("coop", budget=300)
     losses = [point.train_loss for point in trial.trace.points if point.train_loss is not None]
     assert losses[-1] < losses[0]
@@ -409,7 +407,7 @@ def test_coop_follows_the_true_gradient() -> None:
 
 
 @pytest.mark.parametrize(("shots", "epochs"), [(1, 50), (2, 100), (4, 100), (8, 200), (16, 200)])
-def test_coops_epochs_follow_the_shots_and_its_rate_the_epochs(shots: int, epochs: int) -> None:
+def test_coops_epochs_depend_on_the_shots_and_its_rate_on_the_epochs(shots: int, epochs: int) -> None:
     method, _ = small("coop", shots=shots)
     assert method.epochs == epochs
     rates = [method.rate(epoch) for epoch in range(epochs)]
@@ -418,7 +416,7 @@ def test_coops_epochs_follow_the_shots_and_its_rate_the_epochs(shots: int, epoch
 
 
 def test_coop_sends_batches_of_32_and_ends_after_its_epochs() -> None:
-    """40 images: one batch of 32 an epoch."""
+    """40 images: one batch of 32 per epoch."""
     trial = toy_trial(load_method("coop").access, method="coop", budget=300, batch_size=36)
     method = build("coop", trial.box, epochs=7)
     trial.report(method.prompt(method.x0))
@@ -429,7 +427,7 @@ def test_coop_sends_batches_of_32_and_ends_after_its_epochs() -> None:
 # Loading
 
 
-def test_an_unknown_method_is_named_with_the_closest_known() -> None:
+def test_an_unknown_method_gives_an_error_with_the_closest_known_name() -> None:
     with pytest.raises(UserError, match=r"no method 'zipp'.*Did you mean 'zip'"):
         load_method("zipp")
 
@@ -449,7 +447,7 @@ def test_values_take_the_type_of_the_default(name: str, value: str, wanted: obje
     assert got == wanted and type(got) is type(wanted)
 
 
-def test_a_tuple_is_written_with_x() -> None:
+def test_a_tuple_is_written_with_an_x_between_its_numbers() -> None:
     assert parse_value("blackvip", "channels", "32x16") == (32, 16)
 
 
@@ -503,7 +501,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("text", BAD_FILES)
-def test_a_malformed_method_file_is_named_before_anything_runs(
+def test_a_malformed_method_file_is_reported_before_any_run(
     text: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text("from bench.method import Method\n" + text)
@@ -512,7 +510,7 @@ def test_a_malformed_method_file_is_named_before_anything_runs(
         load_method("mine")
 
 
-def test_two_methods_of_one_name_are_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_methods_with_one_name_are_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zip.py").write_text("")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     with pytest.raises(UserError, match="two methods are called 'zip'"):

@@ -1,7 +1,6 @@
 """The embedded suite: pictures, cards, vocabulary, shipped files."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ CARDS = {name: load_card(name) for name in world.names()}
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory):
-    """A cache of this module's own, so that nothing is read that it did not render."""
+    """A cache for this module alone, so that it reads only what it rendered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -80,7 +79,7 @@ def test_an_image_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("what", ["code", "masks", "torch"])
-def test_cached_images_are_named_after_all_that_draws_them(what, monkeypatch):
+def test_the_name_of_cached_images_depends_on_all_code_that_draws_them(what, monkeypatch):
     before = world.key()
     read, version = Path.read_bytes, world.version
     end = {"code": "paint.py", "masks": "masks.png"}.get(what)
@@ -106,7 +105,7 @@ def test_pictures_match_the_card(name):
             f"{split}: if that is meant, benchmarks/same_bytes.py --renew writes the card anew"
         )
         assert set(labels.tolist()) == set(range(card.n_classes))
-    assert np.bincount(splits["train"][1]).min() >= 32  # 16 shots leave other seeds something else to draw
+    assert np.bincount(splits["train"][1]).min() >= 32  # so that other seeds draw other images with 16 shots
     assert len(splits["test"][1]) >= 1000 and card.n_classes >= 8
 
 
@@ -133,15 +132,6 @@ print(json.dumps(found))
     assert json.loads(found) == {name: card.images.sha256["val"] for name, card in CARDS.items()}
 
 
-@pytest.fixture(scope="module")
-def same_bytes():
-    path = Path(__file__).parents[1] / "benchmarks" / "same_bytes.py"
-    spec = importlib.util.spec_from_file_location("same_bytes", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", ["mini-textures", "mini-landcover", "mini-shapes-outlined"])
 def test_pictures_do_not_depend_on_the_last_digits(name, same_bytes, monkeypatch):
     def shaken() -> str:
@@ -153,7 +143,7 @@ def test_pictures_do_not_depend_on_the_last_digits(name, same_bytes, monkeypatch
     assert shaken() != CARDS[name].images.sha256["val"]
 
 
-def test_no_value_lies_near_a_rounding(same_bytes):
+def test_no_value_is_near_a_rounding_boundary(same_bytes):
     with same_bytes.Margins() as margins:
         world._rendered("mini-shapes-checkered", "val")
         world._rendered("mini-textures", "val")
@@ -161,24 +151,17 @@ def test_no_value_lies_near_a_rounding(same_bytes):
     assert min(margins.least.values()) > 1e-10  # kernels differ by 1e-12
 
 
-def test_the_matrix_of_settings_starts_with_the_machines_own(same_bytes):
-    every, few = list(same_bytes.settings(few=False)), list(same_bytes.settings(few=True))
-    assert every[0] == few[0] and set(every[0].values()) == {"", "1"}
-    assert len(few) < len(every) == len({tuple(setting.values()) for setting in every})
-    assert all(setting in every for setting in few)
-
-
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 48, 1001])
-def test_normal_numbers_are_those_of_torch_in_more_digits(n):
+def test_normal_numbers_are_those_of_torch_with_more_digits(n):
     ours = _normal([n], torch.Generator().manual_seed(n))
     theirs = torch.randn(max(n, 16), generator=torch.Generator().manual_seed(n))
     assert ours.dtype == torch.float64 and ours.shape == (n,)
-    if n >= 16:  # below, PyTorch goes another way
+    if n >= 16:  # PyTorch uses another algorithm for fewer
         assert (ours - theirs).abs().max() < 1e-5
 
 
 def test_drawn_masks_are_the_shipped_ones():
-    """To the byte where a formula draws; letters as nearly as versions of FreeType and Pillow agree."""
+    """Equal to the byte where a formula draws; letters as far as versions of FreeType and Pillow agree."""
     drawn, bank = glyphs.draw(), glyphs.bank()
     assert drawn.shape == bank.masks.shape and drawn.dtype == bank.masks.dtype == np.uint8
     assert (drawn != bank.masks).mean() < 0.01
@@ -189,11 +172,11 @@ def test_drawn_masks_are_the_shipped_ones():
         assert np.array_equal(drawn[rows], bank.masks[rows]), thing
 
 
-def test_masks_are_written_as_they_are_read(tmp_path, monkeypatch):
+def test_masks_read_from_a_file_equal_the_masks_written(tmp_path, monkeypatch):
     monkeypatch.setattr(glyphs, "draw", lambda: glyphs.bank().masks)
     glyphs.write_masks(tmp_path / "masks.png")
     monkeypatch.setitem(files.FILES, "masks", tmp_path / "masks.png")
-    monkeypatch.setattr(glyphs, "check", lambda path: None)  # another compression, other bytes
+    monkeypatch.setattr(glyphs, "check", lambda path: None)  # another compression gives other bytes
     assert np.array_equal(glyphs.bank.__wrapped__().masks, glyphs.bank().masks)
 
 
@@ -217,7 +200,7 @@ def test_fixed_attributes_stay_fixed():
     assert (scenes.ink != scenes.ground).all()
 
 
-def test_tokenizer_splits_as_clip_does():
+def test_the_tokenizer_splits_like_clips():
     ours, clip = vocabulary.tokenizer(files.FILES["merges"]), SimpleTokenizer()
     texts = {t.format(name) for c in CARDS.values() for name in class_names(c) for t in (c.template, GENERIC)}
     for text in texts | set(vocabulary.words()):
@@ -246,7 +229,7 @@ def test_shipped_config_is_the_one_the_code_writes():
     assert json.loads(files.FILES["config"].read_text()) == mini.config()
 
 
-def test_zero_shot_accuracy_is_the_logs():
+def test_zero_shot_accuracy_is_that_of_the_training_log():
     names = ["mini-colors", "mini-directions"]
     with files.FILES["log"].open() as file:
         last = [row for row in csv.DictReader(file) if row["network"] == "clip"][-1]

@@ -41,7 +41,7 @@ def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.fixture
 def tiny_arch(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An architecture that open_clip knows for the length of a test."""
+    """An architecture that open_clip knows during one test."""
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", tiny_config())
     return "tiny"
 
@@ -50,7 +50,7 @@ def tiny_arch(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("vision", ["vit", "resnet"])
-def test_images_as_open_clip_encodes_them(vision: str) -> None:
+def test_images_are_encoded_as_open_clip_encodes_them(vision: str) -> None:
     for precision, tolerance in [("float64", 1e-10), ("float32", 2e-6)]:
         b = backbone(vision, precision, quick_gelu=True)
         images = pixels(b)
@@ -69,13 +69,13 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
         assert relative(b.encode_images(images), alone) < 2e-6
 
 
-def test_visual_tokens_of_a_vit_go_behind_the_patches_ahead_of_the_norm() -> None:
+def test_visual_tokens_of_a_vit_come_after_the_patches_and_before_the_norm() -> None:
     b = backbone("vit")
     images, tokens = pixels(b), torch.randn(4, 5, b.vision_width, dtype=torch.float64)
     got = b.encode_trunk(b.trunk(images), tokens)
     assert got.shape == (4, 3, b.embed_dim)
     for candidate, features in zip(tokens, got, strict=True):
-        # open_clip's own forward, with the tokens slipped in ahead of its pre-norm
+        # open_clip's own forward, with the tokens inserted before its pre-norm
         def append(_: nn.Module, args: tuple[torch.Tensor], more: torch.Tensor = candidate) -> torch.Tensor:
             return torch.cat([args[0], more.expand(len(args[0]), -1, -1)], dim=1)
 
@@ -116,11 +116,11 @@ def test_visual_tokens_of_another_shape_or_tower_are_refused() -> None:
         whole.finish(torch.zeros(1, 2), torch.zeros(1, 5, 48))
 
 
-def test_towers_are_told_apart() -> None:
+def test_the_kind_of_a_tower_is_recognised() -> None:
     assert isinstance(backbone("vit")._images, ViTTower)
     assert isinstance(backbone("resnet")._images, ResNetTower)
     model = tiny_clip("vit")
-    model.visual.pool_type = "avg"  # not what the two halves cover: taken whole, without tokens
+    model.visual.pool_type = "avg"  # the two halves do not support this: the tower runs whole, without tokens
     b = Backbone("average", model, tokenizer(), precision="float64")
     assert isinstance(b._images, PlainTower) and b.vision_width is None
     images = pixels(b)
@@ -143,7 +143,7 @@ def test_statistics_for_the_projections() -> None:
 # ---- names and weights
 
 
-def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(tiny_arch: str) -> None:
+def test_random_weights_are_always_the_same_and_do_not_use_the_global_generator(tiny_arch: str) -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     one, two = load_backbone("tiny/random"), load_backbone("tiny/random", precision="float64")
@@ -153,7 +153,7 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(ti
     assert one.image_size == 32 and one.interpolation == "bicubic" and one.resize_mode == "shortest"
 
 
-def test_the_hash_is_that_of_the_weights() -> None:
+def test_the_hash_depends_on_the_weights() -> None:
     one, other = backbone(precision="float32"), backbone(precision="float32")
     assert one.weights_hash == other.weights_hash
     other = backbone(precision="float32")
@@ -166,13 +166,13 @@ def test_the_hash_is_that_of_the_weights() -> None:
     [
         ("ViT-B16/openai", "no backbone 'ViT-B16'.*Did you mean ViT-B-16"),
         ("ViT-B-16/opena", "no weights 'opena'.*Did you mean 'openai'"),
-        ("ViT-B-16", "does not say which weights.*openai"),
+        ("ViT-B-16", "does not name its weights.*openai"),
         ("ViT-B-16-quickgelu/laion400m_e32", "no weights 'laion400m_e32'"),  # trained with GELU
         ("coca_ViT-B-32/random", "no text tower"),
-        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: check what follows ViT-B-16/"),
+        ("ViT-B-16/./no/such/file.pt", r"no weights file no/such/file.pt: correct the path after ViT-B-16/"),
     ],
 )
-def test_unknown_names_say_what_there_is(name: str, message: str) -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_ones(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_backbone(name)
 
@@ -180,7 +180,7 @@ def test_unknown_names_say_what_there_is(name: str, message: str) -> None:
 def test_unknown_precisions_and_devices(tiny_arch: str) -> None:
     with pytest.raises(UserError, match="Did you mean 'float32'"):
         load_backbone("tiny/random", precision="float23")
-    with pytest.raises(UserError, match="say cpu, cuda"):
+    with pytest.raises(UserError, match="use cpu, cuda"):
         load_backbone("tiny/random", device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"no device .*on this machine"):
@@ -199,7 +199,7 @@ def test_local_checkpoints(tiny_arch: str, tmp_path: Path) -> None:
 
 
 class Published(nn.Module):
-    """A model as OpenAI's archives hold it: half precision, and three facts beside the weights."""
+    """A model as in OpenAI's archives: half precision, and three numbers besides the weights."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class Poison:
         return (os.system, ("true",))
 
 
-def test_bad_checkpoints_name_the_file_and_the_remedy(tiny_arch: str, tmp_path: Path) -> None:
+def test_the_error_for_a_bad_checkpoint_names_the_file_and_what_to_do(tiny_arch: str, tmp_path: Path) -> None:
     state = {name: tensor.float().contiguous() for name, tensor in tiny_clip().state_dict().items()}
     save_file(state, tmp_path / "short.safetensors")
     torch.save(state, tmp_path / "short.pt")
@@ -253,12 +253,12 @@ def test_bad_checkpoints_name_the_file_and_the_remedy(tiny_arch: str, tmp_path: 
     save_file({**state, "ln_final.bias": torch.zeros(31)}, tmp_path / "shape.safetensors")
     save_file({"ln_final.bias": torch.zeros(32)}, tmp_path / "few.safetensors")
     for file in sorted(tmp_path.iterdir()):
-        with pytest.raises(UserError, match=rf"{file}.*(fetch it again|name the architecture)"):
+        with pytest.raises(UserError, match=rf"{file}.*(download it again|name the architecture)"):
             load_backbone(f"tiny/{file}")
 
 
-def test_quick_gelu_follows_the_pretrained_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """open_clip 3 only warns when OpenAI's weights are put into a model with GELU; here they cannot be."""
+def test_the_pretrained_tag_decides_quick_gelu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip 3 only warns when OpenAI's weights go into a model with GELU; here this is impossible."""
     config = tiny_config()
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16", config)
     save_file(
@@ -276,11 +276,11 @@ def test_quick_gelu_follows_the_pretrained_tag(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "name", ["ViT-B-16/openai", "ViT-B-32/laion2b_s34b_b79k", "vit_base_patch16_224.mae"]
 )
-def test_offline_never_touches_the_network(
+def test_offline_never_uses_the_network(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_arch: str
 ) -> None:
     def forbidden(*_: object) -> None:
-        raise AssertionError("the network was touched")
+        raise AssertionError("the network was used")
 
     from huggingface_hub import constants
 
@@ -317,7 +317,8 @@ def test_lower_precisions_are_close_and_keep_float32_features() -> None:
         assert F.cosine_similarity(got, full.encode_images(images), dim=-1).min() > 0.999
         assert F.cosine_similarity(text, full.text_tower(["cat", "dog"]).encode(sent), dim=-1).min() > 0.9999
         assert torch.equal(got, full.encode_clean(images)) is ("bf16" not in precision)
-        assert torch.equal(b.encode_images(images), full.encode_images(images))  # tuned images stay exact
+        # Images that a method changes are always computed in full precision.
+        assert torch.equal(b.encode_images(images), full.encode_images(images))
     resnet = backbone("resnet", "bf16-images")
     exact = backbone("resnet", "float32").encode_images(pixels(resnet))
     assert F.cosine_similarity(resnet.encode_clean(pixels(resnet)), exact, dim=-1).min() > 0.99
@@ -341,13 +342,11 @@ def test_an_encoder_is_the_class_token_before_the_last_layer_norm() -> None:
     vit, blocks = encoder.module.vit, []
     vit.blocks[-1].register_forward_hook(lambda module, given, output: blocks.append(output))
     vit.forward_features(Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)(images))
-    expected = blocks[0][:, 0]  # what leaves the last block, of images as CLIP wants them
+    expected = blocks[0][:, 0]  # the output of the last block, for images normalised for CLIP
     assert encoder.embed_dim == expected.shape[1] == 192
     assert torch.allclose(encoder.encode_images(images), expected, atol=1e-5)
-    assert encoder.encode_images(torch.rand(2, 3, 64, 64)).shape == (
-        2,
-        192,
-    )  # resized to what it was built for
+    # Images of another size are resized to the size of the encoder.
+    assert encoder.encode_images(torch.rand(2, 3, 64, 64)).shape == (2, 192)
     again = load_encoder("vit_tiny_patch16_224:random")
     assert torch.equal(again.encode_images(images), encoder.encode_images(images))
 

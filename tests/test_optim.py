@@ -1,4 +1,4 @@
-"""The optimisers by hand, on linear functions (unbiased) and on quadratic ones (they descend)."""
+"""The optimisers, checked by hand, on linear functions (no bias) and on quadratic ones (they descend)."""
 
 from math import sqrt
 
@@ -17,7 +17,7 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_segmented_uniform_has_magnitudes_in_half_to_one_and_fair_signs() -> None:
+def test_segmented_uniform_has_magnitudes_from_one_half_to_one_and_fair_signs() -> None:
     z = segmented_uniform((200, 500), rng())
     assert z.abs().min() >= 0.5 and z.abs().max() <= 1
     assert abs((z > 0).double().mean() - 0.5) < 4 * 0.5 / sqrt(z.numel())
@@ -41,8 +41,8 @@ def estimates(optimiser: SPSA | RGF | OpenES, rounds: int) -> torch.Tensor:
 def test_the_estimate_is_unbiased_on_a_linear_function(optimiser: SPSA | RGF | OpenES) -> None:
     g = estimates(optimiser, 4000)
     error = (g.mean(0) - SLOPE) / (g.std(0) / sqrt(len(g)))
-    assert error.abs().max() < 4.5  # standard errors, 20 of them
-    assert g.std(0).min() > 0.01  # and it is an estimate: the test could fail
+    assert error.abs().max() < 4.5  # in standard errors; there are 20 numbers
+    assert g.std(0).min() > 0.01  # the estimate varies, so the test can fail
 
 
 def test_spsa_by_hand() -> None:
@@ -58,7 +58,7 @@ def test_spsa_by_hand() -> None:
     torch.testing.assert_close(spsa.x, torch.tensor([1.0, 2.0]).double() - 0.5 / 2**0.4 * expected)
 
 
-def test_spsa_gains_decay_as_the_paper_has_them() -> None:
+def test_spsa_gains_decay_as_in_the_paper() -> None:
     spsa = SPSA(ZERO, rng(), SPSASettings(c=0.01, directions=2))
     for k in range(1, 6):
         candidates = spsa.ask()
@@ -116,7 +116,7 @@ def test_it_descends_a_quadratic(name: str) -> None:
     assert loss(optimiser.x) < 0.05 * loss(start)
 
 
-def test_cmaes_leaves_numpys_global_generator_alone_and_repeats_itself() -> None:
+def test_cmaes_does_not_use_numpys_global_generator_and_gives_the_same_result_twice() -> None:
     def candidates() -> torch.Tensor:
         es = CMAES(torch.zeros(5), 7, sigma=1.0, population=6, bounds=(-5, 5))
         first = es.ask()

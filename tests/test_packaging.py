@@ -1,4 +1,4 @@
-"""The wheel: everything a run needs is in it, nothing is at its top level but bench, and it runs."""
+"""The wheel contains everything that a run needs, only `bench` is at its top level, and it runs."""
 
 import importlib.util
 import json
@@ -41,7 +41,7 @@ def names(wheel):
         return archive.namelist()
 
 
-def test_bench_is_all_that_becomes_importable(names):
+def test_only_bench_becomes_importable(names):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"bench"}
 
@@ -55,7 +55,7 @@ def test_every_method_and_card_is_in_it(names):
     assert stems("datasets", ".toml") == sorted(path.stem for path in (HOME / "datasets").glob("*.toml"))
 
 
-def test_every_file_of_the_package_is_in_it_and_no_litter(names):
+def test_every_file_of_the_package_is_in_it_and_no_other(names):
     if not shutil.which("git") or not (HOME / ".git").exists():
         pytest.skip("no git to ask which files are ours")
     tracked = subprocess.check_output(["git", "ls-files", "bench", "results/published"], cwd=HOME, text=True)
@@ -79,9 +79,10 @@ def test_the_licence_and_the_command_are_in_it(wheel, names):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A virtual environment with the wheel and Hugging Face's `datasets`; heavy packages are ours.
+    """A virtual environment with the wheel and Hugging Face's `datasets`.
 
-    Returns a function that runs a command of it, from a folder that is not the checkout.
+    It uses the large packages of this environment. Returns a function that runs one of its commands, from a
+    folder that is not the checkout.
     """
     folder = tmp_path_factory.mktemp("venv")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -89,7 +90,8 @@ def installed(wheel, tmp_path_factory):
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (site / "borrowed.pth").write_text("\n".join(borrowed))  # later on the path, and without its editables
+    # These folders come later on the path, and packages that were installed with -e are not in them.
+    (site / "borrowed.pth").write_text("\n".join(borrowed))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
     clean["BENCH_CACHE"] = str(elsewhere / "cache")
 
@@ -137,7 +139,7 @@ def test_the_installed_wheel_finds_its_methods_and_cards(installed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_hugging_face_keeps_its_datasets(installed):
+def test_hugging_faces_datasets_stays_importable(installed):
     script = (
         "import datasets; from bench.plugins import DATASETS\n"
         "assert len(datasets.Dataset.from_dict({'a': [1, 2]})) == 2 and DATASETS.files()\n"

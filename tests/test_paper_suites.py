@@ -1,4 +1,4 @@
-"""The papers' way from images on disk to a table: real file formats, ViT-B/16 with random weights, on CPU."""
+"""A papers' suite from images on disk to a table: real file formats, ViT-B/16 with random weights, on CPU."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(world: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     monkeypatch.setenv("BENCH_DATASETS", str(world / "cards"))
-    monkeypatch.setenv("BENCH_SUITES", "")  # what the command sets is put back afterwards
+    monkeypatch.setenv("BENCH_SUITES", "")  # monkeypatch restores what the command sets
     places = ["--root", str(world / "data"), "--results", str(world / "runs"), "--local", "--offline"]
     done = CliRunner().invoke(main, ["run", "--suite", str(world / "fabricated.toml"), *places, *arguments])
     return done.exit_code, done.output
@@ -53,7 +53,7 @@ def test_the_plan_of_a_users_own_suite(world: Path, monkeypatch: pytest.MonkeyPa
     assert "45 of 45 cells to run: at most 300 queries" in output  # 3 methods x 5 data sets x 3 seeds
 
 
-def test_everything_that_is_missing_is_named_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_error_lists_everything_that_is_missing(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (world / "data" / "fab-json").rename(world / "data" / "gone")
     code, output = run(world, monkeypatch, "--backbone", "ViT-B-16/openai")
     (world / "data" / "gone").rename(world / "data" / "fab-json")
@@ -95,7 +95,7 @@ def test_all_formats_and_protocols_end_to_end(
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All data sets of both suites in full: 1.9 million names of a few files. Half a minute."""
+    """All data sets of both suites at full size: 1.9 million names of a few files. It takes half a minute."""
     root = tmp_path_factory.mktemp("full")
     zip_, craft = load_suite("zip"), load_suite("craft")
     assert craft.ood is not None
@@ -116,7 +116,7 @@ PLANS = {  # arguments -> cells, queries of a dry run
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", PLANS)
 def test_the_papers_suites_on_full_size_data(arguments: str, papers: Path, tmp_path: Path) -> None:
-    """Layouts, counts and splits of every card at their real size; what is not here is named, not fetched."""
+    """Layouts, counts and splits of every card at real size. What is missing is listed and not downloaded."""
     flags = [*arguments.split(), "--root", str(papers), "--results", str(tmp_path), "--dry-run"]
     done = CliRunner().invoke(main, ["run", *flags])
     assert done.exit_code == 0, done.output
@@ -126,7 +126,7 @@ def test_the_papers_suites_on_full_size_data(arguments: str, papers: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_one_image_less_than_the_card_says_is_named(papers: Path, tmp_path: Path) -> None:
+def test_one_image_fewer_than_the_card_says_gives_an_error(papers: Path, tmp_path: Path) -> None:
     gone = next((papers / "imagenet" / "images" / "val").rglob("*.JPEG"))
     gone.unlink()
     flags = ["--suite", "zip", "--root", str(papers), "--results", str(tmp_path), "--dry-run"]

@@ -19,14 +19,14 @@ SUITE = Suite(
 )  # fmt: skip
 
 
-def test_the_suite_fills_in_what_is_not_asked_for() -> None:
+def test_the_suite_gives_the_values_that_are_not_asked_for() -> None:
     cells = make_cells(SUITE, ["zip", "manual"])
     assert {(c.dataset, c.seed, c.budget, c.shots) for c in cells} == {("x", 1, 5000, 16), ("y", 1, 5000, 16)}
     assert len(cells) == 4
     assert len(make_cells(SUITE, ["zip"], seeds=(1, 2), budgets=(5, 10), shots=(1, 2), datasets=("x",))) == 8
 
 
-def test_a_protocol_with_a_source_tunes_on_it_alone() -> None:
+def test_a_protocol_with_a_source_tunes_only_on_it() -> None:
     assert {c.dataset for c in make_cells(SUITE, ["zip"], protocol="cross-dataset")} == {"x"}
     with pytest.raises(UserError, match="leave --datasets out"):
         make_cells(SUITE, ["zip"], protocol="cross-dataset", datasets=("y",))
@@ -34,7 +34,7 @@ def test_a_protocol_with_a_source_tunes_on_it_alone() -> None:
         make_cells(SUITE, ["zip"], protocol="ood")
 
 
-def test_every_combination_of_values_is_a_row_and_the_value_in_force_is_the_method_itself() -> None:
+def test_every_combination_of_values_is_a_row_and_the_suites_own_value_is_no_variant() -> None:
     rows = parse_variants(SUITE, ["zip"], ["zip.rank=1,5", "zip.clip=none,sqrt"])["zip"]
     assert rows == [(("rank", 1), ("clip", "none")), (("rank", 1),), (("clip", "none"),), ()]
     assert parse_variants(SUITE, ["zip"], ["zip.a=0.1"])["zip"] == [()]  # 0.1 is the suite's value
@@ -66,7 +66,7 @@ def test_a_suite_may_hold_values_for_one_data_set() -> None:
         ({"shots": (0,)}, "--shots 0: must be at least 1"),
     ],
 )
-def test_bad_input_is_named(changes: dict[str, Any], says: str) -> None:
+def test_the_error_for_bad_input_names_it(changes: dict[str, Any], says: str) -> None:
     asked: dict[str, Any] = {"methods": ["zip"], **changes}
     with pytest.raises(UserError, match=says):
         make_cells(SUITE, asked.pop("methods"), **asked)

@@ -1,4 +1,4 @@
-"""The pool: the same records however cells are run, no cell lost with a worker, no process left behind."""
+"""The pool: the same records in every way of running, no cell is lost with a worker, no process is left."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ WAYS = {"serial": {"local": True}, "one worker": {"workers": 1}, "two workers": 
 
 
 def same_bytes(cells: Sequence[Resolved], settings: Any, run: Run[Any]) -> list[bytes]:
-    """Run the cells in every way there is; the records, time stamps aside, or an AssertionError."""
+    """Run the cells in every way: their records without time stamps. AssertionError if they differ."""
     texts: dict[str, dict[Cell, str]] = {}
     for way, how in WAYS.items():
         found = texts[way] = {}
@@ -51,7 +51,7 @@ def same_bytes(cells: Sequence[Resolved], settings: Any, run: Run[Any]) -> list[
 
 
 def collect(cells, settings, **how) -> tuple[Summary, list[Record], list[Event]]:
-    """The summary, the cells' records in the order of the cells, the events."""
+    """The summary, the records in the order of the cells, and the events."""
     records: dict[Cell, Record] = {}
     events: list[Event] = []
 
@@ -80,7 +80,7 @@ def test_serial_one_worker_and_two_give_the_same_bytes(settings):
     assert len(set(texts)) == len(cells)
 
 
-# Bad cells, dying workers
+# Bad cells, workers that die
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_serial_one_worker_and_two_give_the_same_bytes(settings):
         pytest.param({"workers": 2}, id="ray", marks=pytest.mark.slow),
     ],
 )
-def test_a_failing_cell_is_recorded_and_the_others_go_on(settings, how):
+def test_a_failing_cell_is_recorded_and_the_others_run(settings, how):
     cells = [resolved(method, "a", seed) for seed in (1, 2) for method in ("raises", "exits", "easy")]
     summary, records, _ = collect(cells, settings, **how)
     assert [record.status for record in records] == ["failed", "failed", "ok"] * 2
@@ -101,7 +101,7 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(settings, how):
     assert "toy_runs.py" in records[0].error
 
 
-def test_a_killed_worker_costs_a_retry_and_no_cell(settings):
+def test_the_cell_of_a_killed_worker_is_tried_again(settings):
     cells = [resolved("dies-once", "a"), resolved("easy", "a"), resolved("easy", "b")]
     summary, records, events = collect(cells, settings, workers=2)
     assert [record.status for record in records] == ["ok"] * 3
@@ -117,14 +117,14 @@ def test_a_cell_that_kills_its_workers_is_given_up(settings):
     summary, records, events = collect(cells, settings, workers=1)
     assert [record.status for record in records] == ["failed", "ok"]
     deaths = marks(settings, "dies")
-    assert len(deaths) == len(set(deaths)) == 1 + drivers.RETRIES  # each time on a fresh worker
+    assert len(deaths) == len(set(deaths)) == 1 + drivers.RETRIES  # each time in a new worker
     assert summary.lost == 1 + drivers.RETRIES
     assert [event.cell for event in events if event.kind == "lost"] == [cells[0].cell, cells[0].cell, None]
     assert summary.failed == [(cells[0].cell, records[0].error)]
     assert "3 workers died while they ran this cell" in records[0].error
 
 
-def test_an_idle_worker_prefers_its_data_set_then_one_that_nobody_holds():
+def test_an_idle_worker_prefers_its_own_data_set_and_then_one_that_no_worker_has():
     queue = drivers.Queue([resolved("easy", data, seed) for data in "abc" for seed in (1, 2, 3)])
     taken = [queue.take(holds, others) for holds, others in [("", ""), ("", "a"), ("b", "a"), ("a", "b")]]
     assert [one.cell.dataset for one in taken] == ["a", "b", "b", "a"]
@@ -139,7 +139,7 @@ def test_an_idle_worker_prefers_its_data_set_then_one_that_nobody_holds():
 # Requests that cannot be met
 
 
-def test_room_is_counted_node_by_node_and_what_lacks_is_named():
+def test_free_resources_are_counted_per_node_and_the_error_names_what_is_missing():
     class Cluster:
         @staticmethod
         def nodes():
@@ -176,19 +176,20 @@ def test_a_request_that_can_never_be_met_is_refused_at_once(settings, how, messa
 
 
 @pytest.mark.slow
-def test_gpus_that_are_not_there_are_refused(settings):
+def test_a_request_for_missing_gpus_is_refused(settings):
     with pytest.raises(UserError, match="1 CPU and 64 GPU each are asked for, but there is room for 0"):
         collect([resolved()], settings, gpus_per_cell=64)
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_start_are_no_endless_loop(settings):
+def test_workers_that_cannot_start_end_the_run_with_an_error(settings):
     with pytest.raises(UserError, match=r"3 workers in a row did not start.*toy_runs"):
-        run_all([resolved()], settings, run=toy_runs.run, on_record=print, workers=1)  # not importable there
+        # Workers cannot import toy_runs here.
+        run_all([resolved()], settings, run=toy_runs.run, on_record=print, workers=1)
 
 
 @pytest.mark.slow
-def test_a_user_hears_of_a_long_wait(settings, monkeypatch):
+def test_a_user_is_told_about_a_long_wait(settings, monkeypatch):
     monkeypatch.setattr(drivers, "PATIENCE", 0.0)
     monkeypatch.setattr(drivers, "POLL", 0.01)
     _, _, events = collect([resolved()], settings, workers=1)
@@ -200,7 +201,7 @@ def test_nothing_to_do_starts_nothing():
     assert (summary.done, records, events) == (0, [], [])
 
 
-def test_cores_respect_affinity():
+def test_the_number_of_cores_respects_affinity():
     assert 1 <= cores() <= os.cpu_count()
     if hasattr(os, "sched_setaffinity"):
         script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
@@ -213,7 +214,7 @@ def test_cores_respect_affinity():
 
 @contextmanager
 def driver(tmp_path: Path, how: str, *methods: str):
-    """A run in a process of its own, on a Ray whose files, and so processes, can be told from others'."""
+    """A run in its own process. Its Ray has its own folder, so that its processes can be recognised."""
     with importable():
         environment = os.environ | {"RAY_TMPDIR": str(tmp_path)}
         command = [sys.executable, toy_runs.__file__, tmp_path / "results", tmp_path, how, *methods]
@@ -227,13 +228,13 @@ def driver(tmp_path: Path, how: str, *methods: str):
 
 @pytest.fixture
 def short_path():
-    """A folder whose path is short enough for Ray's sockets, which pytest's own are not."""
+    """A folder whose path is short enough for Ray's sockets; the paths of pytest's folders are too long."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
         yield Path(folder)
 
 
 def family(folder: Path) -> dict[int, str]:
-    """Processes that have a file below `folder` open or in their command: {pid: command}."""
+    """{pid: command} of the processes that have a file below `folder` open, or in their command."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -247,7 +248,7 @@ def family(folder: Path) -> dict[int, str]:
 
 
 def until(condition: Callable[[], Any], seconds: float) -> Any:
-    """The condition's value as soon as it is true; what it is at the end of the time otherwise."""
+    """The value of the condition as soon as it is true, or its last value when the time is over."""
     end = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < end:
         time.sleep(0.05)
@@ -255,12 +256,12 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
 
 
 def finished(folder: Path) -> list[Record]:
-    """All records, each one whole."""
+    """All finished records; an error if one is damaged."""
     return list(Store(folder / "results").records())
 
 
 def stop(short_path: Path, number: signal.Signals, how: str, method: str, times: int = 1) -> None:
-    """Stop a run when a record is there and a cell is being worked on; look at what it leaves."""
+    """Stop a run when there is a record and a cell is running, and check what it leaves."""
     with driver(short_path, how, "easy", method) as process:
         busy = partial(marks, Settings(str(short_path)), method)
         assert until(lambda: finished(short_path) and busy(), 90), "the run does not come to its second cell"
@@ -278,7 +279,7 @@ def stop(short_path: Path, number: signal.Signals, how: str, method: str, times:
 
 @on_linux
 def test_ctrl_c_leaves_the_finished_records_and_no_process(short_path):
-    stop(short_path, signal.SIGINT, "ray", "computes", times=5)  # impatient
+    stop(short_path, signal.SIGINT, "ray", "computes", times=5)  # a user who presses it five times
 
 
 @on_linux
@@ -291,7 +292,7 @@ def test_a_local_run_is_stopped_in_the_middle_of_a_cell(short_path, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("method", ["sleeps", "slow"])
-def test_other_signals_too(short_path, number, method):
+def test_other_signals_stop_a_run_in_the_same_way(short_path, number, method):
     stop(short_path, number, "ray", method, times=5)
 
 
@@ -323,7 +324,7 @@ def test_a_killed_driver_takes_its_workers_with_it(short_path):
 
 @pytest.fixture
 def cluster(short_path, monkeypatch):
-    """A Ray that is not ours, on this machine, with a token of its own; yields its address."""
+    """A Ray that the run did not start, on this machine, with its own token; yields its address."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with socket.socket() as free:
@@ -347,7 +348,7 @@ def cluster(short_path, monkeypatch):
 
 @on_linux
 @pytest.mark.slow
-def test_a_cluster_is_joined_and_left_as_it_was(short_path, cluster):
+def test_a_run_joins_a_cluster_and_leaves_it_unchanged(short_path, cluster):
     with driver(short_path, cluster, "easy") as process:
         output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -357,7 +358,7 @@ def test_a_cluster_is_joined_and_left_as_it_was(short_path, cluster):
     assert any("raylet" in line for line in rest().values())
 
 
-def test_an_interrupted_run_says_how_far_it_got(settings):
+def test_an_interrupted_run_says_how_many_cells_are_left(settings):
     def stop(record):
         os.kill(os.getpid(), signal.SIGINT)
 

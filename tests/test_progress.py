@@ -34,7 +34,7 @@ def lines(console):
     return console.file.getvalue().splitlines()
 
 
-def test_one_plain_line_a_cell(clock):
+def test_one_plain_line_per_cell(clock):
     cells = [cell("zip", budget=1000), cell("zip", seed=2, budget=1000)]
     console = Console(file=io.StringIO(), width=40)
     with Progress(cells, console, clock) as progress:
@@ -45,12 +45,12 @@ def test_one_plain_line_a_cell(clock):
         progress.record(failure(cells[1], "Traceback\nValueError: [bold] no"), "results/x.json")
     assert lines(console) == [
         "[1/2] zip, digits, seed 1: 40.0 -> 51.2 % in 1,000 queries; 100 queries/s, 0:10 left",
-        "a worker died (killed [by] the system); zip, digits, seed 2 is tried again on a fresh one",
+        "a worker died (killed [by] the system); zip, digits, seed 2 runs again in a new worker",
         "[2/2] zip, digits, seed 2: failed: ValueError: [bold] no (results/x.json); 50 queries/s, 0:00 left",
     ]
 
 
-def test_the_time_left_goes_by_queries_and_by_method(clock):
+def test_the_time_left_is_estimated_from_queries_for_each_method(clock):
     small, large = cell("zip", budget=100), cell("zip", budget=900)
     other = cell("blackvip", budget=100)
     progress = Progress([small, large, other], Console(file=io.StringIO()), clock)
@@ -59,14 +59,15 @@ def test_the_time_left_goes_by_queries_and_by_method(clock):
     progress.record(finished(small, 10.0))  # two workers: ten seconds of work in five
     assert progress.seconds_left() == pytest.approx((90 + 10) / 2)
     clock.now = 10.0
-    progress.record(finished(other, 10.0 * 4))  # four times the price of zip: zip's cells keep theirs
+    # It takes four times as long as zip. The estimate for zip's cells does not change.
+    progress.record(finished(other, 10.0 * 4))
     assert progress.seconds_left() == pytest.approx(90 * 10 / 50)
     clock.now = 28.0
     progress.record(finished(large, 90.0))
     assert progress.seconds_left() == 0
 
 
-def test_a_terminal_shows_a_bar_the_best_so_far_and_failures(clock):
+def test_a_terminal_shows_a_bar_and_the_best_row_so_far_and_failures(clock):
     cells = [cell("zip"), cell("coop"), cell("spsa"), cell("zip", "shapes")]
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with Progress(cells, console, clock) as progress:
@@ -81,7 +82,7 @@ def test_a_terminal_shows_a_bar_the_best_so_far_and_failures(clock):
     assert "best  digits 60.0 (zip)" in last
 
 
-def test_nothing_to_do_says_nothing(clock):
+def test_a_run_with_nothing_to_do_prints_nothing(clock):
     console = Console(file=io.StringIO(), force_terminal=True)
     with Progress([], console, clock):
         pass

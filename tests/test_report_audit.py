@@ -1,4 +1,4 @@
-"""The audit finds what is wrong in the papers' tables, and nothing that rounding explains."""
+"""The audit finds mistakes in the papers' tables, and does not report what rounding explains."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from bench.report.audit import CELL, OF_AVERAGES, OF_CELLS, around, audit, harmo
 from bench.report.render import render
 
 
-def test_the_one_number_that_cannot_be_right() -> None:
+def test_the_audit_finds_the_one_impossible_number() -> None:
     (wrong,) = [check for check in audit() if check.wrong]
     assert (wrong.source.file, wrong.method, wrong.what) == (
         "zip_iclr2025_base_to_new.csv",
@@ -26,7 +26,7 @@ def test_conventions_of_the_printed_harmonic_averages() -> None:
         "zip": [OF_CELLS],
     }
     (sentence,) = mixed(audit())
-    assert "no one convention fits all rows" in sentence
+    assert "the rows follow different conventions" in sentence
 
 
 def test_every_printed_average_and_harmonic_mean_is_checked() -> None:
@@ -41,10 +41,10 @@ def test_intervals_by_hand() -> None:
     assert h.low == pytest.approx(2 * 59.95 * 29.95 / 89.9) and h.high == pytest.approx(
         2 * 60.05 * 30.05 / 90.1
     )
-    assert around(1.0, 0.05).meets(around(1.1, 0.05))  # 1.05 rounds either way
+    assert around(1.0, 0.05).meets(around(1.1, 0.05))  # 1.05 may round up or down
     assert not around(1.0, 0.05).meets(around(1.11, 0.05))
 
 
-def test_the_report_says_what_it_should_be() -> None:
+def test_the_report_gives_the_correct_number() -> None:
     text = render(table(audit()), "markdown")
     assert "Cannot be right (1 of 81 numbers)" in text and "69.7" in text

@@ -1,4 +1,4 @@
-"""Query efficiency on curves small enough to work out by hand."""
+"""Query efficiency, on curves that are small enough to compute by hand."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def curve(
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """Zero-shot 40; zip ends at 60 (the best known), blackvip reaches 50 in one of two seeds."""
+    """Zero-shot has 40; zip ends at 60, which is the best; blackvip reaches 50 with one of two seeds."""
     return pd.concat(
         [
             curve("manual", {0: 40.0}),
@@ -51,18 +51,18 @@ def test_targets_are_shares_of_the_way_to_the_best_black_box(frame: pd.DataFrame
         efficiency.goals(frame[frame["row"] != "manual"])
 
 
-def test_expected_running_time_is_all_queries_over_successes(frame: pd.DataFrame) -> None:
+def test_expected_running_time_is_all_queries_divided_by_successes(frame: pd.DataFrame) -> None:
     expected = efficiency.typical(
         efficiency.expected_queries(efficiency.hits(frame, efficiency.goals(frame)))
     )
     assert expected.loc["zip"].to_dict() == {"25%": 10.0, "50%": 100.0, "75%": 100.0, "90%": 1000.0}
-    # seed 1 reaches 50 at 100, seed 2 spends its 1,000 in vain: 1,100 queries, one success
+    # Seed 1 reaches 50 after 100 queries, seed 2 does not after 1,000: 1,100 queries, one success.
     assert expected.loc["blackvip", "50%"] == 1100.0
     assert np.isinf(expected.loc["blackvip", "75%"]) and np.isinf(expected.loc["manual", "25%"])
 
 
-def test_expected_running_time_is_of_each_problem_by_itself() -> None:
-    """Solved at 10 on two data sets, never within 1,000 on the third: 10, 10 and never, not 1,020 / 2."""
+def test_expected_running_time_is_computed_per_data_set() -> None:
+    """Two data sets are solved after 10 queries, the third never: 10, 10 and never, not 1,020 / 2."""
     easy = [curve("zip", {0: 0.0, 10: 60.0, 1000: 60.0}, d) for d in "pq"]
     hard = curve("zip", {0: 0.0, 10: 0.0, 1000: 0.0}, "r")
     reached = efficiency.hits(pd.concat([*easy, hard]), {(d, "t"): 50.0 for d in "pqr"})
@@ -79,14 +79,14 @@ def test_a_data_set_without_a_target_does_not_count_as_unsolved() -> None:
 
 
 def test_targets_within_test_noise_of_the_start_are_left_out(frame: pd.DataFrame) -> None:
-    """40 % of 600 images: standard error 2.0 points, three are 6; targets lie 5, 10, 15 and 18 above 40."""
+    """40 % of 600 images: three standard errors are 6 points. The targets are 5, 10, 15, 18 above 40."""
     assert efficiency.standard_error(40.0, 600) == pytest.approx(2.0)
     assert list(efficiency.goals(frame, images={"d": 600})) == [("d", "50%"), ("d", "75%"), ("d", "90%")]
     assert len(efficiency.goals(frame, images={"d": 60_000})) == 4
     assert efficiency.goals(frame, [45.0, 50.0], {"d": 600}) == {("d", "50 %"): 50.0}
 
 
-def test_images_behind_an_accuracy_are_those_of_its_test_sets(tmp_path: Path) -> None:
+def test_an_accuracy_counts_the_images_of_its_test_sets(tmp_path: Path) -> None:
     few = select(load(write(tmp_path / "few", record(n_test={"test": 300}))))
     assert efficiency.images_behind(few) == {"toy-colors": 300}
     both = record(protocol="base-to-new", n_test={"base": 300, "new": 200})
@@ -119,12 +119,12 @@ def test_ecdf_counts_the_unsolved(frame: pd.DataFrame) -> None:
 
 
 def test_area_under_the_log_query_curve_by_hand() -> None:
-    # one decade rising from 40 to 60, one decade flat at 60
+    # One decade rises from 40 to 60, one decade stays at 60.
     assert efficiency.area(np.array([0, 1, 10, 100]), np.array([0.0, 40, 60, 60])) == pytest.approx(55)
 
 
 def test_saving_between_curves_known_in_closed_form() -> None:
-    """Accuracy 10 * log10(queries) against the same, ten times later: a tenth of the queries will do."""
+    """Accuracy 10 * log10(queries), and the same curve ten times later: a tenth of the queries is enough."""
     at = [1, 10, 100, 1000, 10_000]
     sets = [(d, s) for d in "pqrst" for s in (1, 2, 3)]
     fast = [curve("fast", {q: 10 * np.log10(q) for q in at}, d, s) for d, s in sets]
@@ -136,8 +136,8 @@ def test_saving_between_curves_known_in_closed_form() -> None:
     assert efficiency.saving(pd.concat([*fast, *slow]), "fast", "slow").low is None
 
 
-def test_the_interval_of_a_saving_holds_the_truth_as_often_as_it_says() -> None:
-    """A gains 10 points a decade and leads by 5: it needs 10^-0.5 of the queries; each data set errs by 2."""
+def test_the_interval_of_a_saving_has_its_nominal_coverage() -> None:
+    """A gains 10 points per decade and leads by 5, so it needs 10^-0.5 of the queries; the noise has sd 2."""
     rng, at, held = np.random.default_rng(0), [1, 10, 100, 1000, 10_000], []
     for _ in range(100):
         sets = [(d, 2 * rng.standard_normal()) for d in "pqrstuvwxy"]
@@ -165,11 +165,13 @@ def test_the_tables_of_ranks_and_efficiency(tmp_path: Path) -> None:
     assert any(note.startswith("ZIP reaches BlackVIP's final accuracy with") for note in table.notes)
 
 
-def test_missing_cells_are_an_error_here_too(tmp_path: Path) -> None:
+def test_missing_cells_are_an_error_in_these_tables_too(tmp_path: Path) -> None:
     results = select(load(write(tmp_path, *grid(("manual", "blackvip")), record("zip"))))
     with pytest.raises(UserError, match="8 cells are missing"):
         ranks_table(results)
     for table in (ranks_table(results, partial=True), efficiency_table(results, partial=True)):
         assert sorted(row.lead[0] for row in table.blocks[0].rows) == ["BlackVIP", "Manual Prompt"]
-        assert table.notes[-1] == "Left out, without a record for every data set: zip."
-        assert table.notes[-2].startswith("Partial, 8 cells missing: zip / toy-clocks / seed 1")
+        assert table.notes[-1] == "Methods without a record for every data set are left out: zip."
+        assert table.notes[-2].startswith(
+            "This table is partial: 8 cells are missing: zip / toy-clocks / seed 1"
+        )

@@ -1,4 +1,4 @@
-"""Records -> frames: nothing is dropped silently, nothing is mixed."""
+"""From records to data frames: no record is dropped silently, and different conditions are not mixed."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from bench.record import Malformed, Record, read
 from bench.report.frame import harmonic, load, missing_cells, points, select
 
 
-def test_a_record_becomes_a_row_a_test_set_and_a_row_a_trace_point(tmp_path: Path) -> None:
+def test_a_record_gives_one_row_per_test_set_and_one_per_checkpoint(tmp_path: Path) -> None:
     results = load(write(tmp_path, record(protocol="base-to-new")))
     assert list(results.cells["test"]) == ["base", "new"]
     assert list(results.cells["accuracy"]) == [
@@ -25,7 +25,7 @@ def test_a_record_becomes_a_row_a_test_set_and_a_row_a_trace_point(tmp_path: Pat
     assert results.trace["at"].max() == 5000
 
 
-def test_a_damaged_record_is_named_and_skipped_with_a_warning(tmp_path: Path) -> None:
+def test_a_damaged_record_is_skipped_with_a_warning_that_names_it(tmp_path: Path) -> None:
     write(tmp_path, record(seed=1))
     (tmp_path / "torn.json").write_text(json.dumps(record(seed=2).to_json())[:500])
     (tmp_path / "other.json").write_text('{"some": "file"}')
@@ -52,7 +52,9 @@ def test_a_damaged_record_is_named_and_skipped_with_a_warning(tmp_path: Path) ->
         ({"cell": {}}, "'cell.suite' is missing"),
     ],
 )
-def test_what_is_wrong_with_a_shape_is_said(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_the_warning_says_which_field_has_the_wrong_type(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
     assert Record.from_json(record().to_json()) == record()
     with pytest.raises(Malformed, match=said):
         read(raw(tmp_path, "one.json", change))
@@ -67,7 +69,7 @@ def test_the_same_cell_in_two_files_counts_once(tmp_path: Path) -> None:
     assert "zz-copy" in warnings[0] and "the same cell as" in warnings[0]
 
 
-def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_missing_folder(tmp_path: Path) -> None:
     results = load(tmp_path)
     assert results.cells.empty and results.trace.empty and points(results).empty
     with pytest.raises(UserError, match="no finished records"):
@@ -97,14 +99,14 @@ def test_missing_cells_are_found_but_the_hand_template_needs_one_seed(tmp_path: 
         ({"suite": "zip"}, "--suite"),
     ],
 )
-def test_conditions_are_never_mixed(tmp_path: Path, other: dict, flag: str) -> None:
+def test_records_of_different_conditions_are_not_mixed(tmp_path: Path, other: dict, flag: str) -> None:
     results = load(write(tmp_path, record(), record(**other)))
     with pytest.raises(UserError, match=flag):
         select(results, protocol="few-shot")
     assert len(select(results, **other).cells) == 1
 
 
-def test_records_from_other_weights_or_splits_do_not_compare(tmp_path: Path) -> None:
+def test_records_with_other_weights_or_splits_are_not_compared(tmp_path: Path) -> None:
     hashes = record().hashes
     results = load(write(tmp_path, record("zip"), record("blackvip", hashes=replace(hashes, weights="x"))))
     with pytest.raises(UserError, match="different weights"):
@@ -125,7 +127,9 @@ def test_records_from_other_weights_or_splits_do_not_compare(tmp_path: Path) -> 
         ({"run": replace(record().run, precision="fp16-text")}, "different precisions"),
     ],
 )
-def test_the_seeds_of_a_row_were_made_alike(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_the_seeds_of_a_row_must_be_made_in_the_same_way(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
     usual = replace(record().run, precision="float32")
     folder = write(tmp_path, record("zip", run=usual), record("zip", seed=2, **({"run": usual} | change)))
     with pytest.raises(UserError, match=says):
@@ -138,7 +142,7 @@ def test_a_wrong_name_gets_a_suggestion(tmp_path: Path) -> None:
         select(results, methods=("zipp",))
 
 
-def test_points_reduce_each_protocol_to_one_accuracy(tmp_path: Path) -> None:
+def test_every_protocol_gives_one_accuracy_per_run(tmp_path: Path) -> None:
     one = points(load(write(tmp_path / "b", record(protocol="base-to-new"))))
     end = record(protocol="base-to-new").accuracy
     assert one["accuracy"].iloc[-1] == pytest.approx(

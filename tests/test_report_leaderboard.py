@@ -1,4 +1,4 @@
-"""The page: what it says, that it is safe and self-contained, and how it behaves in a browser."""
+"""The leaderboard page: its content, that it is safe and loads nothing, and its behaviour in a browser."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def section(html: str, index: int) -> str:
     return re.findall(r"<section.*?</section>", html, re.S)[index]
 
 
-def test_the_page_answers_in_words(html: str) -> None:
+def test_the_page_states_the_verdict_in_words(html: str) -> None:
     said = re.search(r'<div class="headline">(.*?)</div>', section(html, 0), re.S)
     assert said
     for budget in ("500", "5,000"):
@@ -49,12 +49,12 @@ def test_tabs_views_and_rows(html: str) -> None:
     assert kinds == [("ranked", r) for r in ("zip", "mine", "blackvip", "manual")] + [("white-box", "coop")]
 
 
-def test_names_cannot_break_out(html: str) -> None:
+def test_names_are_escaped(html: str) -> None:
     assert "<img" not in html and html.count("</script>") == 3
     assert "&lt;/script&gt;&lt;img src=x" in html
 
 
-def test_the_page_is_small_and_asks_the_network_for_nothing(html: str) -> None:
+def test_the_page_is_small_and_loads_nothing_from_the_network(html: str) -> None:
     assert len(html.encode()) < 2_000_000
     assert not re.search(r'(src|href)="(https?:)?//', html) and "@import" not in html and "url(" not in html
 
@@ -66,25 +66,25 @@ def test_links_lead_to_the_records(html: str, tmp_path: Path) -> None:
     assert (tmp_path / link).is_file()
 
 
-def test_variants_stand_on_the_page_only_when_asked_for(tmp_path: Path) -> None:
+def test_variants_are_on_the_page_only_on_request(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip", "blackvip")), *grid(("zip",), overrides={"rank": 1}))
     assert "rank=1" not in page(load(tmp_path), tmp_path)
     assert "ZIP (rank=1)" in page(load(tmp_path), tmp_path, variants=True)
 
 
-def test_a_paper_of_the_same_setting_is_a_reference(tmp_path: Path) -> None:
+def test_a_papers_numbers_in_the_same_setting_are_a_reference(tmp_path: Path) -> None:
     write(tmp_path, *grid(("manual", "zip"), ("dtd", "svhn"), suite="zip", backbone="ViT-B-16/openai"))
     rows = re.findall(r'<tr class="published" data-row="(.*?)"', page(load(tmp_path), tmp_path))
     assert set(rows) == {"Manual Prompt", "BAR", "BlackVIP", "BPTVLM", "ZIP"}
 
 
-def test_incomplete_rows_are_left_out_and_named(tmp_path: Path) -> None:
+def test_incomplete_rows_are_left_out_and_listed(tmp_path: Path) -> None:
     made = page(load(write(tmp_path, *grid(("zip", "manual")), record("blackvip"))), tmp_path)
     assert 'data-row="blackvip"' not in made
     assert "8 cells are missing; rows without every data set are left out: blackvip / toy-clocks" in made
 
 
-def test_no_records_no_page(tmp_path: Path) -> None:
+def test_without_records_there_is_no_page(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished records"):
         page(load(tmp_path), tmp_path)
 
@@ -94,7 +94,7 @@ DRIVER = (Path(__file__).parent / "golden" / "drive.js").read_text(encoding="utf
 
 @pytest.fixture(scope="module")
 def browsed(html: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The page after a person's clicks and keys, as DOM, and its screenshot."""
+    """The DOM of the page after clicks and keys of a user, and its screenshot."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: the page is not tried in a browser")
     folder = tmp_path_factory.mktemp("browser")
@@ -137,9 +137,9 @@ def test_a_browser_sorts_filters_and_draws(browsed: tuple[str, Path]) -> None:
     assert (got["tab"], got["focus"]) == ("panel-1", "tab-1")
 
 
-def test_a_browser_shows_more_than_an_empty_page(browsed: tuple[str, Path]) -> None:
+def test_a_browser_does_not_show_an_empty_page(browsed: tuple[str, Path]) -> None:
     from matplotlib.image import imread
 
     pixels = imread(browsed[1])[..., :3]
     assert pixels.shape[:2] == (1000, 1100)
-    assert 0.02 < (pixels.mean(axis=2) < 0.6).mean() < 0.5  # ink on a light page
+    assert 0.02 < (pixels.mean(axis=2) < 0.6).mean() < 0.5  # dark pixels on a light page

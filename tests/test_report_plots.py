@@ -1,4 +1,4 @@
-"""Pictures: drawn without error, text kept as text, the same records the same bytes, colours stable."""
+"""Pictures: text stays text, the same records give the same bytes, a method keeps its colour."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_the_band_is_one_standard_deviation(results: Results) -> None:
     axis = plots.curves(results).axes[0]
     band = axis.collections[1].get_paths()[0].vertices  # blackvip is the first tuned row, zip the second
     end = band[band[:, 0] == 5000][:, 1]
-    # ZIP gains 10.8, 12 and 13.2 points: sd 1.2
+    # ZIP gains 10.8, 12 and 13.2 points, so the standard deviation is 1.2.
     assert end.max() - end.min() == pytest.approx(2 * 1.2)
 
 
@@ -54,7 +54,7 @@ def test_every_plot_is_written_as_png_and_pdf(results: Results, tmp_path: Path) 
     }
 
 
-def test_ablation_draws_the_swept_values_in_order(results: Results) -> None:
+def test_an_ablation_draws_the_values_in_order(results: Results) -> None:
     swept = select(results, methods=("zip",))
     swept.cells["params"] = [p or {"rank": 5} for p in swept.cells["params"]]
     axis = plots.ablation(swept, "zip", "rank").axes[0]
@@ -64,7 +64,7 @@ def test_ablation_draws_the_swept_values_in_order(results: Results) -> None:
 
 
 def test_an_ablation_with_a_missing_cell_is_refused(results: Results, tmp_path: Path) -> None:
-    """A value that ran on one data set would stand beside the averages of three."""
+    """Otherwise a value on one data set would be compared with averages of three."""
     folder = write(tmp_path, *grid(("zip",), params={"rank": 5}))
     swept = select(load(write(folder, record("zip", overrides={"rank": 1}, params={"rank": 1}))))
     with pytest.raises(UserError, match=r"8 cells are missing: zip \(rank=1\) / toy-clocks / seed 1"):
@@ -91,7 +91,7 @@ def test_an_unknown_ending_is_refused(results: Results, tmp_path: Path) -> None:
         save(plots.params(results), tmp_path / "x.jpg")
 
 
-def test_a_methods_colour_follows_from_its_name_alone() -> None:
+def test_a_methods_colour_depends_only_on_its_name() -> None:
     assert look("zip").colour == look("zip", "rank=1").colour != look("blackvip").colour
     assert look("zip").line != look("zip", "rank=1").line
     assert look("mine") == look("mine") and look("mine").title == "mine"

@@ -1,4 +1,4 @@
-"""One command makes everything the README shows of the results, and nothing else of the README."""
+"""One command writes the results in the README and changes nothing else there."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bench.report.publish import BEGIN, END, publish
 FRAME = f"# Title\n\n{BEGIN} (written by a command) -->\nold\n{END}\n\nThe rest.\n"
 
 
-def test_the_readme_gets_words_table_picture_and_page(
+def test_the_readme_gets_sentences_tables_pictures_and_a_link_to_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(
@@ -33,12 +33,13 @@ def test_the_readme_gets_words_table_picture_and_page(
     )
     assert "| CoOp ‡ |" in text and "(results/toy/few-shot-curves.png)" in text
     assert "(results/leaderboard.html)" in text and all(path.exists() for path in first)
-    monkeypatch.setattr("bench.report.publish._pictures", lambda *_: [])  # their bytes: test_report_plots.py
+    # test_report_plots.py checks the pictures.
+    monkeypatch.setattr("bench.report.publish._pictures", lambda *_: [])
     publish(load(tmp_path / "results"), tmp_path / "results", readme, "toy")
     assert readme.read_text() == text
 
 
-def test_a_readme_without_a_place_for_results_is_left_alone(tmp_path: Path) -> None:
+def test_a_readme_without_the_marks_is_not_changed(tmp_path: Path) -> None:
     write(tmp_path / "results", *grid())
     (tmp_path / "README.md").write_text("no markers")
     with pytest.raises(UserError, match="no place for results"):

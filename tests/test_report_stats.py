@@ -1,4 +1,4 @@
-"""Statistics against scipy and against cases worked out by hand."""
+"""The statistics agree with scipy and with cases that were computed by hand."""
 
 import importlib.util
 import sys
@@ -27,7 +27,7 @@ def test_average_ranks_share_ties() -> None:
     assert stats.average_ranks(accuracy).to_dict() == {"a": 2.0, "b": 1.75, "c": 2.25}
 
 
-def test_what_differs_by_floating_point_noise_shares_a_rank() -> None:
+def test_numbers_that_differ_by_rounding_errors_share_a_rank() -> None:
     noisy = 0.1 + 0.2, 0.3
     assert noisy[0] != noisy[1]
     accuracy = pd.DataFrame({"x": noisy}, index=["a", "b"])
@@ -37,7 +37,7 @@ def test_what_differs_by_floating_point_noise_shares_a_rank() -> None:
 def made_up(
     methods: int, sets: int = 10, seed: int = 0, lead: float = 0.0, noise: float = 1.0
 ) -> pd.DataFrame:
-    """[methods, data sets], `lead` points from each method to the next."""
+    """[methods, data sets]: each method is `lead` points ahead of the next."""
     rng = np.random.default_rng(seed)
     accuracy = 50 + 10 * rng.standard_normal(sets) + noise * rng.standard_normal((methods, sets))
     accuracy -= lead * np.arange(methods)[:, None]
@@ -57,16 +57,16 @@ def test_every_pair_agrees_with_scipys_paired_t_test() -> None:
         assert d.p == pytest.approx(min(1, 10 * theirs.pvalue), rel=1e-6)
 
 
-def test_p_and_interval_say_the_same() -> None:
+def test_p_value_and_interval_agree() -> None:
     verdicts = []
     for seed in range(20):
         for d in stats.compare(made_up(6, seed=seed, lead=0.7)).differences.values():
             assert d.real == (d.p < 0.05) == (not d.low <= 0 <= d.high)
             verdicts.append(d.real)
-    assert 0.1 < np.mean(verdicts) < 0.9  # both kinds were there
+    assert 0.1 < np.mean(verdicts) < 0.9  # both verdicts occur
 
 
-def test_the_least_lead_is_found_four_times_in_five() -> None:
+def test_the_least_detectable_lead_is_found_in_four_of_five_cases() -> None:
     rng = np.random.default_rng(1)
     accuracy = rng.standard_normal((4000, 4, 10))
     lead = stats.Pairs(*np.triu_indices(4, 1), np.zeros(6), np.full(6, (2 / 10) ** 0.5), 10).detectable[0]
@@ -74,8 +74,8 @@ def test_the_least_lead_is_found_four_times_in_five() -> None:
     assert (stats.pairwise(accuracy).p[:, 0] < 0.05).mean() == pytest.approx(0.8, abs=0.02)
 
 
-def test_thirty_methods_can_be_told_apart() -> None:
-    """A p that cannot fall below 1 / draws would tie them all."""
+def test_thirty_methods_can_be_separated() -> None:
+    """With a p that cannot be below 1 / draws no pair would be separated."""
     found = stats.compare(made_up(30, lead=10.0))
     assert all(d.real for d in found.differences.values())
     assert found.groups == tuple((f"m{i:02}",) for i in range(30))
@@ -90,7 +90,7 @@ def test_nothing_depends_on_the_order_of_methods_or_data_sets() -> None:
         assert stats.compare(mixed) == found
 
 
-def test_equal_methods_are_tied_and_a_constant_lead_is_real() -> None:
+def test_equal_methods_are_not_separated_and_a_constant_lead_is_real() -> None:
     accuracy = made_up(2)
     accuracy.loc["m01"] = accuracy.loc["m00"]
     (same,) = stats.compare(accuracy).differences.values()
@@ -120,7 +120,7 @@ def test_groups_by_hand(apart: list, groups: list) -> None:
     assert stats.tie_groups(["w", "x", "y", "z"], apart) == tuple(groups)
 
 
-def test_letters_say_exactly_what_is_apart() -> None:
+def test_two_methods_share_a_letter_unless_they_are_separated() -> None:
     rng = np.random.default_rng(0)
     names = list("stuvwxyz")
     for _ in range(50):
@@ -135,27 +135,27 @@ def test_letters_say_exactly_what_is_apart() -> None:
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
-    """benchmarks/statistics.py"""
+    """benchmarks/statistics.py as a module."""
     path = Path(__file__).parent.parent / "benchmarks" / "statistics.py"
     if not path.exists():
         pytest.skip("not a checkout")
     spec = importlib.util.spec_from_file_location("benchmark_statistics", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up while the file is being run
+    sys.modules[spec.name] = module  # dataclasses look up their module while the file runs
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.parametrize("methods", [7, 12, 25])
 def test_the_family_wise_error_is_nominal(simulation: ModuleType, methods: int) -> None:
-    """docs/statistics.md has the whole table; 2,000 benchmarks have a standard error of 0.005."""
+    """docs/statistics.md has the full table. With 2,000 benchmarks the standard error is 0.005."""
     whole = simulation.measure(simulation.Scenario(methods, 10, "normal", False), 2000, 1)
     assert 0.02 < whole.error < 0.06 and whole.coverage > 0.94
 
 
-def test_the_bootstrap_that_was_given_up_errs_far_more_often(simulation: ModuleType) -> None:
-    """The simulation can fail a procedure: without this it would prove nothing."""
+def test_the_bootstrap_that_was_used_before_errs_far_more_often(simulation: ModuleType) -> None:
+    """This shows that the simulation can reject a procedure."""
     rng = np.random.default_rng(1)
     runs = simulation.Scenario(12, 10, "normal", False).draw(rng, 100)
     assert np.mean([simulation.bootstrap(each, rng).any() for each in runs]) > 0.1

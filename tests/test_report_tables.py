@@ -1,4 +1,4 @@
-"""Tables: golden ones small enough to read, the papers' cell for cell, every name escaped."""
+"""Tables: small golden files, every number of the papers in its place, every name escaped."""
 
 import csv
 import io
@@ -46,8 +46,8 @@ SELECTIONS = [
 ]
 
 
-def test_published_numbers_are_rendered_cell_for_cell() -> None:
-    """Every number of every CSV stands in the rendered table at its place, with the paper's digits."""
+def test_every_published_number_is_in_its_cell() -> None:
+    """The rendered table has every number of the CSV files in its place, with the digits of the paper."""
     shown: dict[str, dict[tuple, str]] = {source.file: {} for source, _ in SELECTIONS}
     for source, chosen in SELECTIONS:
         rows = list(csv.DictReader(io.StringIO(render(published.table(source, **chosen), "csv"))))
@@ -82,7 +82,7 @@ def test_published_numbers_are_rendered_cell_for_cell() -> None:
     assert count == 70 + 168 + 121 + 72
 
 
-def test_published_order_and_marks_are_the_papers() -> None:
+def test_published_tables_have_the_order_and_marks_of_the_papers() -> None:
     table = published.table(published.SOURCES[0])
     assert [row.lead for row in table.blocks[0].rows] == [
         ("Manual Prompt", "0k"), ("BAR", "37.6k"), ("BlackVIP", "9.9k"), ("BPTVLM", "4.0k"), ("ZIP", "0.4k"),
@@ -92,7 +92,7 @@ def test_published_order_and_marks_are_the_papers() -> None:
     assert [b.title for b in published.table(published.SOURCES[1]).blocks] == ["Base", "New", "Harmonic"]
 
 
-def test_published_backbones_and_shots_are_chosen_not_mixed() -> None:
+def test_published_backbones_and_shots_are_not_mixed() -> None:
     with pytest.raises(UserError, match="choose one with --shots"):
         published.table(published.SOURCES[2])
     with pytest.raises(UserError, match="choose one with --backbone"):
@@ -109,14 +109,14 @@ def test_ties_share_a_mark_and_white_box_is_not_ranked() -> None:
     assert [row.entries[0].mark for row in block.rows] == ["best", "best", "second", "", "", ""]
 
 
-def test_lower_is_better_where_the_column_says_so() -> None:
+def test_in_a_column_where_lower_is_better_the_lowest_is_marked() -> None:
     rows = tuple(Row((n,), (Entry(v),)) for n, v in (("a", 3.0), ("b", 1.0), ("c", float("inf"))))
     (block,) = marked(Table("t", ("Method",), (Column("x", "low"),), (Block("", rows),))).blocks
     assert [row.entries[0].mark for row in block.rows] == ["second", "best", ""]
     assert block.rows[2].entries[0].text == "∞"
 
 
-def test_seeds_are_averaged_first_and_sd_has_ddof_1(tmp_path: Path) -> None:
+def test_seeds_are_averaged_first_and_the_sd_divides_by_n_minus_1(tmp_path: Path) -> None:
     for seed, accuracy in ((1, 50.0), (2, 54.0), (3, 55.0)):
         write(tmp_path, record(seed=seed, accuracy={"test": accuracy}))
     (row,) = measured(select(load(tmp_path))).blocks[0].rows
@@ -139,11 +139,11 @@ def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_pat
     assert [e.n for e in zip_row.entries] == [2, None, None, 2]
     assert zip_row.entries[0].text.endswith(" ± 1.7 (n=2)")
     assert zip_row.entries[0].mark == "" and table.blocks[0].rows[0].entries[0].mark == "best"
-    assert any("Partial, 1 cells missing" in note for note in table.notes)
+    assert any("partial: 1 cells are missing" in note for note in table.notes)
 
 
-def test_runs_cut_at_image_queries_show_what_that_bought(tmp_path: Path) -> None:
-    """32 images a query: 7,000 image-queries reach the checkpoint at 200 queries, not the one at 500."""
+def test_runs_cut_at_image_queries_show_the_accuracy_reached_by_then(tmp_path: Path) -> None:
+    """32 images per query: 7,000 image-queries reach the checkpoint at 200 queries, but not that at 500."""
     results = select(load(write(tmp_path, record("zip"), record("manual"))))
     table = measured(results, Form(images=7_000))
     at_200 = next(p for p in record("zip").trace if p.queries == 200).accuracy["test"]
@@ -177,7 +177,8 @@ def test_the_harmonic_mean_is_taken_of_every_run(tmp_path: Path) -> None:
         accuracy = {"base": base, "new": new}
         write(tmp_path, record(seed=seed, protocol="base-to-new", accuracy=accuracy))
     (entry, _) = measured(select(load(tmp_path))).blocks[2].rows[0].entries
-    assert entry.text == "40.0 ± 11.3"  # of 32 and 48; 2 * 60 * 40 / 100 = 48 would be that of the means
+    # The mean of 32 and 48. The harmonic mean of the means would be 2 * 60 * 40 / 100 = 48.
+    assert entry.text == "40.0 ± 11.3"
 
 
 def test_cross_dataset_averages_the_targets_without_the_source(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_cross_dataset_averages_the_targets_without_the_source(tmp_path: Path) -
     assert table.blocks[0].rows[0].entries[-1].mean == "30.0"
 
 
-def test_side_by_side_marks_published_rows_and_ranks_them_apart(tmp_path: Path) -> None:
+def test_a_table_of_both_sources_marks_published_rows_and_ranks_them_separately(tmp_path: Path) -> None:
     sets = ("dtd", "svhn")
     write(tmp_path, *grid(("manual", "zip"), sets, suite="zip", backbone="ViT-B-16/openai"))
     (table,) = tables(load(tmp_path), "few-shot", "both")
@@ -216,7 +217,7 @@ def test_toy_and_published_never_share_a_table(small: Path) -> None:
     assert all(row.group != "published" for row in made[0].blocks[0].rows)
 
 
-def test_variants_are_rows_of_their_own(tmp_path: Path) -> None:
+def test_every_variant_has_its_own_row(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip",)), *grid(("zip",), overrides={"rank": 1}))
     table = measured(select(load(tmp_path)))
     assert [row.lead[0] for row in table.blocks[0].rows] == ["ZIP", "ZIP (rank=1)"]
@@ -245,11 +246,12 @@ def test_every_format_escapes_names(tmp_path: Path) -> None:
     assert next(csv.DictReader(io.StringIO(texts["csv"])))["Method"] == NASTY
 
 
-def test_a_narrow_terminal_turns_the_table(small: Path) -> None:
+def test_a_narrow_terminal_shows_the_table_transposed(small: Path) -> None:
     (table,) = tables(load(small), "few-shot", "measured")
     lines = render(table, "terminal", width=60).splitlines()
     assert max(map(len, lines)) <= 60
-    assert any(line.split()[1:2] == ["Average"] for line in lines)  # a column's head begins a line
+    # The name of a column is now at the start of a line.
+    assert any(line.split()[1:2] == ["Average"] for line in lines)
 
 
 def test_an_unknown_format_gets_a_suggestion(small: Path) -> None:

@@ -1,4 +1,4 @@
-"""One verdict: sentence, letters, table, picture and page say the same, and nothing that does not hold."""
+"""One verdict: sentence, letters, table, picture and page agree, and claim only what is established."""
 
 import random
 import re
@@ -29,7 +29,7 @@ def flat(method: str, dataset: str, seed: int, accuracy: float, **changes: Any) 
 
 
 def noisy(seed: int, gaps: dict[str, float], sets: int = 6, protocol: str = "few-shot") -> list[Record]:
-    """Three seeds of each method: 50 + its gap + noise."""
+    """Three seeds of each method. The accuracy is 50 + the gap of the method + noise."""
     rng, made = random.Random(seed), []
     for method, gap in gaps.items():
         for dataset in SIX[:sets]:
@@ -64,7 +64,7 @@ def test_the_verdict_does_not_claim_what_chance_explains(tmp_path: Path) -> None
     assert s.comparison.tied("zip", "blackvip")
     said = verdict(s, "the toy suite")
     assert "The difference is not established: BlackVIP may be as good." in said
-    # differences 2.1 and -1.9: sd 2.19, standard error 0.894; with 5 df delta is 3.51
+    # The differences are 2.1 and -1.9: sd 2.19, standard error 0.894; with 5 df delta is 3.51.
     assert "a lead has to be 3.1 points to be found with a probability of 80 %" in said
 
 
@@ -74,15 +74,15 @@ def test_a_real_lead_over_the_second_does_not_hide_a_third_that_may_be_as_good(t
     records += [flat("blackvip", d, s, 58.0 + 0.1 * i) for i, d in enumerate(SIX) for s in (1, 2, 3)]
     records += [flat("bar", d, s, 50.0 + w) for w, d in zip(wild, SIX, strict=True) for s in (1, 2, 3)]
     said = verdict(standing(chosen(tmp_path, *records)), "the toy suite")
-    assert "That difference is real, but bar may be as good: what they differ by varies more." in said
+    assert "That difference is real, but bar may be as good: their differences to it vary more." in said
     assert "The difference is real" not in said
 
 
 def test_a_single_record_still_gets_a_verdict(tmp_path: Path) -> None:
-    assert "the only method there" in verdict(standing(chosen(tmp_path, record()), 500), "the toy suite")
+    assert "the only method" in verdict(standing(chosen(tmp_path, record()), 500), "the toy suite")
 
 
-def test_equal_averages_are_said_to_be_equal(tmp_path: Path) -> None:
+def test_the_sentence_says_that_equal_averages_are_equal(tmp_path: Path) -> None:
     records = [flat(m, d, s, 50.0) for m in ("zip", "blackvip") for d in SIX for s in (1, 2, 3)]
     s = standing(chosen(tmp_path, *records))
     said = verdict(s, "the toy suite")
@@ -92,7 +92,7 @@ def test_equal_averages_are_said_to_be_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sets", "seeds"), [(4, (1, 2, 3)), (6, (1, 2)), (1, (1,))])
-def test_too_little_gets_no_p_no_letter_and_no_real(
+def test_with_too_few_data_there_is_no_p_no_letter_and_no_verdict(
     tmp_path: Path, sets: int, seeds: tuple[int, ...]
 ) -> None:
     results = chosen(tmp_path, *grid(("blackvip", "zip"), SIX[:sets], seeds))
@@ -104,25 +104,25 @@ def test_too_little_gets_no_p_no_letter_and_no_real(
     made = page(results, tmp_path)
     for claim in ("real", "established", "p =", "p <", "interval"):
         assert claim not in printed and claim not in re.sub(
-            r"<[^>]*>", "", made.split("<main>")[1].split("Every two")[0]
+            r"<[^>]*>", "", made.split("<main>")[1].split("All pairs of methods")[0]
         )
     assert "a test needs at least 5 data sets, and 3 seeds of each method" in said
     assert all("interval" not in sentence for sentence in savings(results))
 
 
-def test_a_row_with_too_few_seeds_is_listed_and_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_a_row_with_too_few_seeds_is_listed_and_does_not_change_the_others(tmp_path: Path) -> None:
     records = noisy(1, {"zip": 20.0, "blackvip": 0.0}) + [flat("mine", d, 1, 60.0) for d in SIX]
     results = chosen(tmp_path, *records)
     s = standing(results)
     assert s.order == ("zip", "mine", "blackvip") and s.tested == ["zip", "blackvip"]
     said = verdict(s, "the toy suite")
     assert (
-        "Not tested for want of seeds: mine (1); a test needs" in said
+        "Not tested because of too few seeds: mine (1); a test needs" in said
         and "Its lead over the others is real." in said
     )
 
 
-def test_white_box_references_alone_have_nothing_to_save(tmp_path: Path) -> None:
+def test_white_box_references_alone_get_no_sentence_about_saved_queries(tmp_path: Path) -> None:
     assert savings(chosen(tmp_path, *grid(("coop",), SIX))) == []
 
 
@@ -132,7 +132,7 @@ def test_the_hand_template_needs_one_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_sentence_letters_table_picture_and_page_tell_one_story(tmp_path: Path, seed: int) -> None:
+def test_sentence_letters_table_picture_and_page_agree(tmp_path: Path, seed: int) -> None:
     gaps = {"zip": 3.0, "blackvip": 2.5, "bar": 1.0, "vp": -3.0, "bbt": -4.0}
     results = chosen(tmp_path / "results", *noisy(seed, gaps))
     s, table, made = standing(results), ranks_table(results), page(results, tmp_path)
@@ -151,18 +151,18 @@ def test_sentence_letters_table_picture_and_page_tell_one_story(tmp_path: Path, 
     # the table of the protocol prints the same averages and the same ±
     ends = {row.lead[0]: row.entries[-1].text for row in measured(results).blocks[0].rows}
     assert ends == {s.labels[row]: f"{average} ± {spread}" for row, average, spread, _ in shown}
-    # a bar of the picture is a letter, and every member is a dot on it
+    # Each bar of the picture is one letter, and each method with this letter is a dot on the bar.
     save(cd(results), tmp_path / "cd.svg")
     bars = [line for line in cd(results).axes[0].lines if line.get_marker() == "o"]
     groups = [group for group in s.comparison.groups if len(group) > 1]
     assert [list(bar.get_xdata()) for bar in bars] == [[s.average[row] for row in group] for group in groups]
-    # the names behind "may be as good" are those that share a letter with the best
+    # The methods that "may be as good" are those that share a letter with the best one.
     tied = [s.labels[r] for r in s.order[1:] if set(letters[r]) & set(letters[s.order[0]])]
     assert ("may be as good" in said) == bool(tied) and all(name in said for name in tied)
 
 
 def test_base_to_new_has_one_number(tmp_path: Path) -> None:
-    """Table, ranks, sentence and page: the mean of the runs' harmonic means, and one ±."""
+    """Table, ranks, sentence and page show the same mean of the runs' harmonic means, and the same ±."""
     records = []
     for i, dataset in enumerate(SIX):
         for seed in (1, 2, 3):
@@ -192,7 +192,7 @@ def test_no_report_depends_on_the_order_of_files(tmp_path: Path) -> None:
     shuffled = random.Random(0).sample(records, len(records))
     made = []
     for name, each in (("a", records), ("b", shuffled)):
-        for i, rec in enumerate(each):  # the loader reads files in the order of their names
+        for i, rec in enumerate(each):  # files are read in the order of their names
             write(tmp_path / name / f"{i:03}", rec)
         results = select(load(tmp_path / name))
         made.append((verdict(standing(results), "x"), ranks_table(results), savings(results)))
@@ -206,14 +206,17 @@ def test_a_schedule_that_depends_on_the_budget_is_marked_where_a_longer_run_is_r
     early, late = ranks_table(results, 500), ranks_table(results)
     assert [row.lead[0] for row in early.blocks[0].rows] == ["ZIP §", "BlackVIP"]
     assert any(note.startswith("§ read from a run of 5,000 queries") for note in early.notes)
-    assert "The schedule of ZIP depends on the budget, and this is read from runs of 5,000" in early.notes[0]
+    assert (
+        "The schedule of ZIP depends on the budget, and these numbers are read from runs of 5,000"
+        in early.notes[0]
+    )
     assert "§" not in str(late)
     made = page(results, tmp_path)
     first, last = made.split('data-budget="5000"')[0], made.split('data-budget="5000"')[1]
     assert "ZIP §" in first and "§ read from" in first and "ZIP §" not in last.split("<script")[0]
 
 
-def test_the_mark_stands_in_the_other_tables_that_cut_runs(tmp_path: Path) -> None:
+def test_the_mark_is_in_the_other_tables_that_cut_runs(tmp_path: Path) -> None:
     records = grid(("zip",), SIX, schedule="budget") + grid(("manual",), SIX)
     results = chosen(tmp_path, *records)
     for table in (efficiency_table(results), measured(results, Form(images=7_000))):
@@ -222,7 +225,7 @@ def test_the_mark_stands_in_the_other_tables_that_cut_runs(tmp_path: Path) -> No
     assert "§" not in str(measured(results, Form(images=10**9))) + str(measured(results))
 
 
-def test_records_that_do_not_say_are_not_marked(tmp_path: Path) -> None:
+def test_records_that_do_not_name_their_schedule_are_not_marked(tmp_path: Path) -> None:
     assert "§" not in str(ranks_table(chosen(tmp_path, *grid(("zip", "manual"), SIX)), 500))
 
 

@@ -1,4 +1,4 @@
-"""Every fault of a submission is said in words; a sound one passes."""
+"""The check describes every fault of a submission; a submission without faults passes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ def known(record: Record) -> Hashes:
     return KNOWN
 
 
-def test_sound_records_pass(tmp_path: Path) -> None:
+def test_records_without_faults_pass(tmp_path: Path) -> None:
     assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), known) == []
 
 
@@ -35,30 +35,30 @@ def trace_with(index: int, **changes: Any) -> tuple[Point, ...]:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"queries": 5004}, "5004 queries were spent, the budget is 5000"),
-        ({"image_queries": 160_001}, "at most 160000 are possible with 32 images a query"),
+        ({"queries": 5004}, "5004 queries were spent, but the budget is 5000"),
+        ({"image_queries": 160_001}, "at most 160000 are possible with 32 images per query"),
         ({"trace": trace_with(0, queries=1, spent=1)}, "does not start with the untuned prompt"),
         ({"trace": trace_with(2, queries=100)}, "the trace goes from checkpoint 100 to 5"),
         ({"trace": trace_with(4, spent=0)}, "the trace's spent falls from 5 to 0 at checkpoint 10"),
         ({"trace": trace_with(4, spent=11)}, "11 queries were spent by checkpoint 10"),
         ({"trace": trace_with(-1, queries=6000)}, "checkpoint 6000 lies beyond the budget of 5000"),
-        ({"trace": trace_with(3, accuracy={"other": 1.0})}, "checkpoint 5 scores other test sets"),
+        ({"trace": trace_with(3, accuracy={"other": 1.0})}, "checkpoint 5 has scores of other test sets"),
         ({"accuracy": {"test": 99.0}}, "accuracy on test is 99.0, but the trace ends at"),
-        ({"accuracy": {"test": 101.0}}, "outside 0 to 100 %"),
-        ({"accuracy": {"test": 51.234}}, "51.234: not a whole number of 1000 test images"),
-        ({"n_test": {}}, "n_test names no number of test images for test"),
+        ({"accuracy": {"test": 101.0}}, "must be between 0 and 100 %"),
+        ({"accuracy": {"test": 51.234}}, "51.234 %, which is not a whole number of 1000 test images"),
+        ({"n_test": {}}, "n_test does not give the number of test images of test"),
         ({"hashes": replace(record().hashes, method="0")}, "another version of method 'zip'"),
         ({"hashes": replace(record().hashes, weights="")}, "hashes.weights is missing"),
     ],
 )
-def test_each_fault_is_said_in_words(changes: dict[str, Any], said: str) -> None:
+def test_each_fault_is_described(changes: dict[str, Any], said: str) -> None:
     assert faults_of(record(), KNOWN) == []
     assert any(said in fault for fault in faults_of(record(**changes), KNOWN)), faults_of(
         record(**changes), KNOWN
     )
 
 
-def test_unknown_methods_and_cards_are_asked_for() -> None:
+def test_the_check_asks_for_unknown_methods_and_cards() -> None:
     faults = faults_of(record("mine", "toy-new"), Hashes())
     assert faults == [
         "no method 'mine' here: add its file to the submission",
@@ -66,7 +66,7 @@ def test_unknown_methods_and_cards_are_asked_for() -> None:
     ]
 
 
-def test_files_are_named(tmp_path: Path) -> None:
+def test_the_message_names_the_file(tmp_path: Path) -> None:
     write(tmp_path, failed(seed=1), record(seed=2))
     (tmp_path / "torn.json").write_text("{")
     write(tmp_path / "zz-copy", record(seed=2))
@@ -76,7 +76,7 @@ def test_files_are_named(tmp_path: Path) -> None:
     assert any("zz-copy" in f and "the same cell as" in f for f in faults)
 
 
-def test_incomplete_seeds_are_named(tmp_path: Path) -> None:
+def test_the_message_lists_missing_seeds(tmp_path: Path) -> None:
     records = [r for r in grid(("zip",)) if (r.cell.dataset, r.cell.seed) != ("toy-digits", 3)]
     (fault,) = verify(write(tmp_path, *records), known)
     assert (
@@ -95,7 +95,7 @@ def test_the_hashes_of_shipped_methods_are_known() -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_export_is_tidy(tmp_path: Path, ending: str) -> None:
+def test_an_export_has_a_row_for_every_cell_and_checkpoint(tmp_path: Path, ending: str) -> None:
     results = load(write(tmp_path / "r", *grid(protocol="base-to-new")))
     export(results, tmp_path / f"all.{ending}")
     path = tmp_path / f"all.{ending}"
@@ -105,7 +105,7 @@ def test_export_is_tidy(tmp_path: Path, ending: str) -> None:
     assert back["accuracy"].sum() == pytest.approx(tidy(results)["accuracy"].sum())
 
 
-def test_export_refuses_what_it_cannot_write(tmp_path: Path) -> None:
+def test_an_export_to_an_unknown_format_is_refused(tmp_path: Path) -> None:
     results = load(write(tmp_path, record()))
     with pytest.raises(UserError, match=r"end its name in \.parquet or .csv"):
         export(results, tmp_path / "all.xlsx")

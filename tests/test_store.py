@@ -1,4 +1,4 @@
-"""The store: a record is whole or absent, whatever happens to its writer; a folder has one driver."""
+"""The store: a record is whole or missing, even if its writer is killed; a folder has one driver."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ def store(tmp_path):
 
 @contextmanager
 def files_no_larger_than(size):
-    """The kernel refuses to write beyond `size` bytes, as a full disk does: in the middle of a file."""
+    """The kernel refuses to write more than `size` bytes to a file, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -45,14 +45,14 @@ def files(store):
     return sorted(path.name for path in store.root.rglob("*") if path.is_file())
 
 
-def test_a_failure_says_where_in_the_methods_file() -> None:
+def test_a_failure_names_the_line_of_the_methods_file() -> None:
     trace = '  File "/x/methods/zip.py", line 52, in tune\n  File "/y/torch/f.py", line 9\nValueError: no'
     assert failure(cell("zip"), trace).reason == "ValueError: no (zip.py:52)"
     assert failure(cell("zip"), "worker died").reason == "worker died"
     assert failure(cell("zip"), "bench.blackbox.AccessDenied: no").reason == "AccessDenied: no"
 
 
-def test_a_record_comes_back_as_it_was(store):
+def test_a_record_that_is_read_equals_the_one_written(store):
     written = record(cell())
     path = store.write(written)
     assert path == store.root / cell().path
@@ -60,7 +60,7 @@ def test_a_record_comes_back_as_it_was(store):
     assert list(store.records()) == [written]
 
 
-def test_the_text_depends_on_the_content_alone_and_changes_line_by_line():
+def test_the_text_depends_only_on_the_content_and_has_short_lines():
     one = replace(record(cell()), run=Made())
     text = dump(one)
     assert dump(Record.from_json(json.loads(text))) == text
@@ -72,7 +72,7 @@ def test_the_text_depends_on_the_content_alone_and_changes_line_by_line():
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_no_number_that_json_does_not_know(store, number):
+def test_a_number_that_json_does_not_have_is_refused(store, number):
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.write(record(cell(), accuracy=number))
     assert files(store) == []
@@ -90,13 +90,13 @@ def test_no_number_that_json_does_not_know(store, number):
         ({"status": "failed", "error": "Traceback ..."}, "failed", []),
     ],
 )
-def test_done_is_ok_and_made_with_what_is_in_force(store, change, status, differences):
+def test_a_record_is_done_if_it_is_ok_and_agrees_with_what_is_expected(store, change, status, differences):
     store.write(replace(record(cell()), **change))
     assert store.status(cell(), EXPECTED) == status
     assert EXPECTED.differences(store.read(cell())) == differences
 
 
-def test_what_is_not_there_is_missing(store):
+def test_a_cell_without_a_record_is_missing(store):
     assert store.status(cell(), EXPECTED) == "missing"
 
 
@@ -124,7 +124,7 @@ def test_another_cell_with_the_same_file_name_does_not_count(store):
         ('{"schema": 99, "status": "ok", "cell": {}}', "schema is 99"),
     ],
 )
-def test_a_damaged_record_is_named_and_is_not_done(store, text, message):
+def test_a_damaged_record_gives_an_error_and_is_not_done(store, text, message):
     path = store.path(cell())
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="latin-1")
@@ -165,15 +165,15 @@ def test_sigkill_at_any_moment_leaves_a_valid_record_or_none(store):
             assert len(set(left.error)) == 1
             assert len(left.error) == 50_000
     assert in_the_middle, "no kill hit a write: the test shows nothing"
-    with store.lock():  # the next driver sweeps up
+    with store.lock():  # the next driver removes what is left
         assert [name for name in files(store) if name.endswith((".tmp", ".probe"))] == []
     assert len(list(store.records())) == 2
 
 
-# A disk that is full, a folder that refuses
+# A full disk, a folder that cannot be written
 
 
-def test_a_disk_that_fills_up_costs_the_new_record_only(store):
+def test_a_disk_that_fills_up_loses_only_the_new_record(store):
     old = record(cell())
     with store.lock():
         store.write(old)
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_up_costs_the_new_record_only(store):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_an_error_at_the_last_moment_costs_the_new_record_only(store, monkeypatch, call):
+def test_an_error_at_the_last_moment_loses_only_the_new_record(store, monkeypatch, call):
     store.write(record(cell()))
 
     def full(*args):
@@ -221,7 +221,7 @@ def test_a_read_only_folder_is_found_before_the_run(tmp_path):
         Store(tmp_path).lock().__enter__()
 
 
-# One driver a folder
+# One driver per folder
 
 
 @contextmanager
@@ -296,13 +296,13 @@ def test_without_flock_the_pid_decides(store):
     assert (store.root / ".lock").exists()
 
 
-def test_the_lock_goes_with_the_block_even_after_an_error(store):
+def test_the_lock_is_released_even_after_an_error(store):
     with pytest.raises(FileNotFoundError), store.lock():
-        raise FileNotFoundError  # not the store's: it passes as it is
+        raise FileNotFoundError  # not an error of the store: it is not changed
     assert files(store) == []
 
 
-def test_cells_differ_in_path_wherever_they_differ():
+def test_a_change_of_any_field_changes_the_path():
     base = cell(overrides=(("rank", 1),))
     changes = {
         "suite": "zip",

@@ -1,4 +1,4 @@
-"""The fast text path equals open_clip's own, for every shape it may meet; where it cannot, it says so."""
+"""The fast text path equals open_clip's own for every shape; a model that it does not support is refused."""
 
 import open_clip
 import pytest
@@ -12,7 +12,7 @@ from bench.models import Backbone, TextTower, dense, load_backbone
 from bench.models.dense import Dense
 from bench.models.text import pack
 
-# one to six tokens with EOT and full stop; in some the full stop joins the end of the name
+# One to six tokens with EOT and full stop. In some names the full stop becomes part of the last token.
 NAMES = ["cat", "golden retriever", "U.S.", "St. Bernard", "x-ray", "2 cars", "o'clock", "dog", "a b c d"]
 
 
@@ -30,7 +30,7 @@ def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
 def test_equals_open_clip_in_float64(m: int, k: int, quick_gelu: bool) -> None:
     model, sent = tiny_clip(quick_gelu=quick_gelu), contexts(k, m)
     expected = TextTower(model, tokenizer(), NAMES).plain(sent)
-    for block, max_tokens in [(128, 4096), (8, 4096), (1, 60), (128, 1)]:  # one sequence, several, all apart
+    for block, max_tokens in [(128, 4096), (8, 4096), (1, 60), (128, 1)]:  # one sequence, several, each alone
         tower = TextTower(model, tokenizer(), NAMES, block=block, max_tokens=max_tokens)
         assert tower.fast
         assert relative(tower.encode(sent), expected) < 1e-10
@@ -61,7 +61,7 @@ def test_equals_open_clip_at_full_size(name: str) -> None:
 @pytest.mark.parametrize("block", [128, 8], ids=["one block", "several"])
 def test_gradients_equal_those_of_open_clip(block: int) -> None:
     tower = TextTower(tiny_clip(quick_gelu=True), tokenizer(), NAMES, block=block)
-    # The black box comes first. It must not leave tensors without gradient behind.
+    # The black box runs first. It must not leave tensors without gradient.
     with torch.inference_mode():
         tower.encode(contexts(2, 4))
     direction = torch.randn(2, len(NAMES), 16, dtype=torch.float64)
@@ -74,7 +74,7 @@ def test_gradients_equal_those_of_open_clip(block: int) -> None:
     assert relative(*gradients) < 1e-10
 
 
-def test_float32_gradients_do_not_take_the_product_without_one() -> None:
+def test_float32_gradients_do_not_use_the_product_that_has_none() -> None:
     tower = TextTower(tiny_clip(dtype=torch.float32), tokenizer(), NAMES)
     tower.encode(contexts(1, 4, dtype=torch.float32))
     gradients = []
@@ -85,8 +85,8 @@ def test_float32_gradients_do_not_take_the_product_without_one() -> None:
     assert relative(*gradients) < 1e-4
 
 
-def test_a_context_of_words_is_those_words() -> None:
-    """The only test that does not go through `plain`: whole texts, encoded by open_clip."""
+def test_a_context_of_word_embeddings_equals_the_text_with_these_words() -> None:
+    """The only test that does not use `plain`: open_clip encodes the whole texts."""
     backbone = Backbone("tiny", tiny_clip(), tokenizer(), precision="float64")
     words = backbone.embed_words("a photo of a")
     assert words.shape == (4, 32)
@@ -97,7 +97,7 @@ def test_a_context_of_words_is_those_words() -> None:
     assert relative(backbone.encode_texts(texts), expected) < 1e-10
 
 
-def test_a_class_does_not_see_its_neighbours() -> None:
+def test_a_class_does_not_depend_on_the_other_classes() -> None:
     model, sent = tiny_clip(), contexts(3, 4)
     together = TextTower(model, tokenizer(), NAMES).encode(sent)
     for i, name in enumerate(NAMES):
@@ -105,7 +105,7 @@ def test_a_class_does_not_see_its_neighbours() -> None:
         assert relative(together[:, i], alone) < 1e-10
 
 
-def test_a_tower_that_does_not_fit_names_class_and_limit() -> None:
+def test_the_error_for_a_name_that_is_too_long_gives_class_and_limit() -> None:
     tower = TextTower(tiny_clip(), tokenizer(), ["cat", "one two three four five six"])  # SOS + 8 of 24
     tower.encode(contexts(1, 15))
     with pytest.raises(UserError, match=r"16 tokens.*'one two three four five six'.*24.*leaves 15"):
@@ -119,7 +119,7 @@ def test_a_tower_that_does_not_fit_names_class_and_limit() -> None:
 
 
 def siglip() -> open_clip.CustomTextCLIP:
-    """A tower that is not causal and reads the last token, as SigLIP's."""
+    """A tower that is not causal and reads the last token, like SigLIP's."""
     text = {
         "context_length": 16, "vocab_size": 64, "width": 32, "heads": 4, "layers": 2,
         "no_causal_mask": True, "pool_type": "last", "proj_bias": True,
@@ -131,7 +131,7 @@ def siglip() -> open_clip.CustomTextCLIP:
 
 
 def letters(texts: list[str]) -> torch.Tensor:
-    """A tokenizer without SOS: one token a letter, then the padding that also ends a text (as SigLIP's)."""
+    """A tokenizer without SOS: one token per letter, then padding, which also ends a text (like SigLIP's)."""
     tokens = torch.ones(len(texts), 16, dtype=torch.long)
     for row, text in zip(tokens, texts, strict=True):
         ids = [2 + ord(letter) % 60 for letter in text if letter != " "]
@@ -139,9 +139,9 @@ def letters(texts: list[str]) -> torch.Tensor:
     return tokens
 
 
-def test_a_tower_that_is_not_causal_takes_the_plain_path() -> None:
+def test_a_tower_that_is_not_causal_uses_the_plain_path() -> None:
     model = siglip()
-    with pytest.warns(UserWarning, match="TextTransformer is no plain causal"):
+    with pytest.warns(UserWarning, match="TextTransformer is not a plain causal"):
         tower = TextTower(model, letters, ["cat", "zebra"])
     assert not tower.fast
     words = model.text.token_embedding(letters(["abc"])[0, :3])[None]
@@ -151,7 +151,7 @@ def test_a_tower_that_is_not_causal_takes_the_plain_path() -> None:
         tower.encode(contexts(1, 10))
 
 
-def test_a_block_of_another_kind_takes_the_plain_path() -> None:
+def test_a_block_of_another_kind_uses_the_plain_path() -> None:
     config = {
         "context_length": 24,
         "vocab_size": 49408,
@@ -162,13 +162,13 @@ def test_a_block_of_another_kind_takes_the_plain_path() -> None:
     }
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
     model = open_clip.CLIP(16, vision, config).eval().double()
-    with pytest.warns(UserWarning, match="CLIP is no plain causal"):
+    with pytest.warns(UserWarning, match="CLIP is not a plain causal"):
         tower = TextTower(model, tokenizer(), NAMES)
     assert not tower.fast
     assert torch.equal(tower.encode(contexts(1, 4)), tower.plain(contexts(1, 4)))
 
 
-def test_a_custom_text_clip_that_is_causal_is_fast() -> None:
+def test_a_custom_text_clip_that_is_causal_uses_the_fast_path() -> None:
     model = open_clip.CustomTextCLIP(
         16,
         {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16},
@@ -181,7 +181,7 @@ def test_a_custom_text_clip_that_is_causal_is_fast() -> None:
 
 def test_a_tower_without_token_embedding_is_refused() -> None:
     model = nn.Module()
-    model.text = nn.Linear(2, 2)  # stands for a Hugging Face encoder
+    model.text = nn.Linear(2, 2)  # in place of a Hugging Face encoder
     with pytest.raises(UserError, match=r"Linear.*no token embedding"):
         TextTower(model, tokenizer(), ["cat"])
 
@@ -196,7 +196,7 @@ def test_fp16_text_keeps_the_direction() -> None:
 
 
 @pytest.mark.parametrize("activation", ["none", "gelu", "swish"])
-def test_the_packed_product_is_the_product(activation: str) -> None:
+def test_the_packed_product_equals_the_plain_product(activation: str) -> None:
     torch.manual_seed(0)
     weight, bias, x = torch.randn(96, 64), torch.randn(96), torch.randn(5, 7, 64)
     layer = Dense(weight, bias, activation)

@@ -1,7 +1,6 @@
-"""What each method does in its first queries, to the byte and on every processor: a change that was not meant
-shows here.
+"""The first queries of each method, to the byte and on every processor: an unintended change is seen here.
 
-`pytest tests/test_traces.py --renew` writes the file anew; say in the commit why the numbers moved.
+`pytest tests/test_traces.py --renew` writes the file again. The commit message says why the numbers changed.
 """
 
 import hashlib
@@ -18,7 +17,8 @@ from bench.run import run_cell
 
 GOLDEN = Path(__file__).parent / "golden" / "traces.json"
 BUDGET = 120  # queries: a few steps
-LATE = {"bbt": 450, "craft": 450}  # whole populations on whole passes before the first step
+# These methods score a whole population on whole passes before their first step.
+LATE = {"bbt": 450, "craft": 450}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def lab() -> Lab:
 
 
 def trace(name: str, lab: Lab) -> dict[str, Any]:
-    """Checkpoints, and the deployed state as a checksum."""
+    """The checkpoints and a checksum of the deployed state."""
     (cell,) = mini_cells(name, datasets=["mini-digits"], budgets=[LATE.get(name, BUDGET)])
     record = run_cell(cell, Settings(), lab)
     assert record.ok, record.error
@@ -41,7 +41,7 @@ def trace(name: str, lab: Lab) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS.files()))
-def test_a_method_walks_as_before(name: str, lab: Lab, request: pytest.FixtureRequest) -> None:
+def test_a_methods_first_steps_have_not_changed(name: str, lab: Lab, request: pytest.FixtureRequest) -> None:
     found = trace(name, lab)
     kept = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if request.config.getoption("--renew"):
@@ -54,18 +54,18 @@ def test_a_method_walks_as_before(name: str, lab: Lab, request: pytest.FixtureRe
     assert found == kept[name]
 
 
-def test_the_file_holds_no_method_that_has_gone() -> None:
+def test_the_file_holds_no_method_that_was_removed() -> None:
     assert set(json.loads(GOLDEN.read_text())) <= set(METHODS.files())
 
 
-# A data set of the mini suite that a method can move, chosen from the records of the leaderboard.
+# A data set of the mini suite on which the method gains, chosen from the records of the leaderboard.
 MOVES = {"blackvip": "mini-colors", "bar": "mini-shapes", "vp": "mini-shapes"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(METHODS.files()) - {"manual"}))
 def test_a_method_beats_its_untuned_prompt(name: str, lab: Lab) -> None:
-    """By 8 points with each of three seeds, within 1,000 queries."""
+    """It gains more than 8 points with each of three seeds, within 1,000 queries."""
     dataset = MOVES.get(name, "mini-backgrounds")
     cells = mini_cells(name, datasets=[dataset], seeds=[1, 2, 3], budgets=[1000])
     for cell in cells:

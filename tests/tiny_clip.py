@@ -1,4 +1,4 @@
-"""Small open_clip models with random weights, and the tokenizer that goes with them."""
+"""Small open_clip models with random weights, and their tokenizer."""
 
 from functools import cache
 
@@ -21,7 +21,7 @@ def tiny_config(vision: str = "vit", quick_gelu: bool = False) -> dict:
 def tiny_clip(
     vision: str = "vit", quick_gelu: bool = False, dtype: torch.dtype = torch.float64
 ) -> open_clip.CLIP:
-    """Weights large enough for attention to matter; batch norms that are not the identity."""
+    """The weights are large enough that attention matters; the batch norms are not the identity."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = open_clip.CLIP(**tiny_config(vision, quick_gelu))

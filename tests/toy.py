@@ -12,12 +12,12 @@ from bench.predictor import LocalPredictor
 from bench.protocols import Backbone, Features, Frozen, Images, Task
 from bench.trial import Trial
 
-D, E, S = 12, 8, 16  # text width, feature width, pixels a side
+D, E, S = 12, 8, 16  # text width, feature width, pixels per side
 
 
 @dataclass(frozen=True)
 class ToyImages:
-    """Images of class c are noise around a class mean."""
+    """The images of a class are noise around its mean."""
 
     labels: Tensor
     key: str = "toy"
@@ -67,7 +67,7 @@ class ToyTower:
 
 
 class ToyBackbone:
-    """Linear in the pixels; the context bends the class vectors."""
+    """The features are linear in the pixels; the context changes the class vectors."""
 
     def __init__(self, side: int = S, text_width: int = D, vision_width: int = E) -> None:
         g = torch.Generator().manual_seed(0)
@@ -119,7 +119,7 @@ class ToyEncoder:
 
 
 class ToyLab:
-    """Stands for bench.lab.Lab: features worked out anew each time, and counted."""
+    """In place of bench.lab.Lab: computes features each time and counts how often."""
 
     def __init__(self, encoder_width: int = 4) -> None:
         self.asked, self.encoder_width = 0, encoder_width
@@ -165,5 +165,5 @@ def trial_of(
 
 
 def shapes(backbone: ToyBackbone, lab: ToyLab, encoder: ToyEncoder, task: ToyTask) -> None:
-    """For the type checker: the toys have the shapes that the harness asks for."""
+    """For the type checker: the toys have the types that the harness needs."""
     _: tuple[Backbone, Features, Frozen, Task] = (backbone, lab, encoder, task)

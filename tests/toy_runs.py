@@ -1,6 +1,6 @@
-"""Runs that stand in for a method: quick, deterministic, and as badly behaved as a test asks for.
+"""Quick, deterministic runs in place of a method, which fail in the way that a test asks for.
 
-As a program it is a driver for tests that stop or kill one.
+Started as a program, this file is a driver for the tests that stop or kill one.
 """
 
 import os
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Settings:
-    """A folder where runs may leave marks, and how long an easy cell takes."""
+    """A folder in which runs leave marks, and the seconds that an easy cell takes."""
 
     folder: str
     seconds: float = 0.0
@@ -62,7 +62,7 @@ def record(cell: Cell, accuracy: float = 50.0) -> Record:
 
 
 def run(resolved: Resolved, settings: Settings) -> Record:
-    """One cell; its method's name says how it behaves."""
+    """Run one cell. The name of its method says how it behaves."""
     cell = resolved.cell
     if cell.method == "raises":
         raise ZeroDivisionError("this method always fails")
@@ -76,7 +76,7 @@ def run(resolved: Resolved, settings: Settings) -> Record:
         time.sleep(3600)
     if cell.method == "computes":
         mark(settings, "computes")
-        torch.linalg.matrix_power(torch.eye(3000), 2**62 - 1)  # a minute of native code that sees no signal
+        torch.linalg.matrix_power(torch.eye(3000), 2**62 - 1)  # a minute of native code, which sees no signal
     if cell.method == "slow":
         mark(settings, "slow")
     time.sleep(settings.seconds)
@@ -91,7 +91,7 @@ def mark(settings: Settings, name: str) -> None:
 
 
 def marks(settings: Settings, name: str) -> list[int]:
-    """The pids that left this mark."""
+    """The pids of the processes that left this mark."""
     return [int(path.suffix[1:]) for path in Path(settings.folder).glob(f"{name}.*")]
 
 
@@ -110,7 +110,7 @@ def importable() -> Iterator[None]:
 
 
 def main(results: str, folder: str, how: str, *methods: str) -> None:
-    """Three seeds and two data sets of every method; exit code 128 + signal when stopped.
+    """Run three seeds and two data sets of every method. A signal gives the exit code 128 + its number.
 
     how: "local", "ray", or the address of a cluster.
     """
@@ -127,6 +127,6 @@ def main(results: str, folder: str, how: str, *methods: str) -> None:
 
 
 if __name__ == "__main__":
-    import toy_runs  # under the name that workers know it by
+    import toy_runs  # under the name by which workers import it
 
     toy_runs.main(*sys.argv[1:])

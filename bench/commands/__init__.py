@@ -1,7 +1,7 @@
-"""The command line: flags <-> functions. Nothing else prints to the screen or exits.
+"""The command line: each command turns its flags into calls of the other packages, which do the work.
 
-main.py      the group: finds each command when it is asked for
-options.py   what several commands share
+main.py      the group of all commands; it imports a command only when that command is used
+options.py   options that several commands share
 run.py       bench run
 report.py    bench table, plot, audit, leaderboard, results
 data.py      bench data

@@ -21,19 +21,35 @@ from bench.paths import data_root
 _root = click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder (default: $BENCH_DATA, else ./data).",
+    help="Folder of the data sets. Default: $BENCH_DATA, else ./data.",
 )
 
 
 @click.group()
 def data() -> None:
-    """The data sets: what is here, whether it is right, how to get it."""
+    """List, download and verify data sets.
+
+    The mini suite's data sets are part of the package and need no download.
+
+    \b
+    Examples:
+      bench data list
+      bench data get dtd --root DATA
+      bench data verify dtd --root DATA
+    """
 
 
 @data.command("list")
 @_root
 def list_(root: Path | None) -> None:
-    """Show every data set, what is ready and what is missing."""
+    """Show every data set and whether it is ready.
+
+    The counts are images of train, validation and test. `lacks X` says that the folder or file X is missing.
+
+    \b
+    Example:
+      bench data list --root DATA
+    """
     from bench.data.inspection import missing
 
     root = root or data_root()
@@ -58,7 +74,15 @@ def list_(root: Path | None) -> None:
 @click.argument("name")
 @_root
 def verify(name: str, root: Path | None) -> None:
-    """Check counts and checksums of a data set and decode every image of it."""
+    """Compare a data set on disk with its card.
+
+    NAME is the name of a card in datasets/. This command checks the counts, the classes and the split file's
+    checksum, and decodes every image. Exit code 1 if there is a problem; each problem is one line.
+
+    \b
+    Example:
+      bench data verify dtd --root DATA
+    """
     from bench.data.inspection import inspect
 
     card, console = load_card(name), Console()
@@ -84,7 +108,7 @@ def verify(name: str, root: Path | None) -> None:
 
 
 def _verify_rendered(card: Card) -> None:
-    """Rendering raises UserError if it contradicts the card."""
+    """Render the data set and print its counts. Raises UserError if they contradict the card."""
     from bench.data.dataset import open_dataset
 
     split = open_dataset(card, Path()).split
@@ -96,23 +120,34 @@ def _verify_rendered(card: Card) -> None:
 @click.argument("name")
 @_root
 def get(name: str, root: Path | None) -> None:
-    """Download what can be downloaded; print what is to be done by hand."""
+    """Download a data set, or print what you have to do.
+
+    NAME is the name of a card in datasets/. Files with a stable link and a known checksum are downloaded and
+    unpacked; for the others, the steps are printed. An interrupted download continues when you run the
+    command again.
+
+    \b
+    Example:
+      bench data get svhn --root DATA
+    """
     card, root, console = load_card(name), root or data_root(), Console()
     if card.layout is None:
-        console.print(f"{card.title} is built in: there is nothing to get.")
+        console.print(f"{card.title} is built in: there is nothing to download.")
         return
     console.print(f"{card.title}: {card.licence}", highlight=False, soft_wrap=True)
     failed = [d.what for d in card.download if d.automatic and not _fetch(d, root, console)]
     by_hand = [download for download in card.download if not download.automatic]
     if by_hand:
-        console.print("By hand:")
+        console.print("Please do these steps yourself:")
     for number, download in enumerate(by_hand, 1):
         console.print(
             f"{number}. {_instruction(download, root)}", highlight=False, markup=False, soft_wrap=True
         )
     console.print(f"Then: bench data verify {name}", highlight=False)
     if failed:
-        raise click.ClickException(f"{card.title}: not fetched: {', '.join(failed)}. Run the command again.")
+        raise click.ClickException(
+            f"{card.title}: not downloaded: {', '.join(failed)}. Run the command again."
+        )
 
 
 def _instruction(download: Download, root: Path) -> str:
@@ -122,7 +157,7 @@ def _instruction(download: Download, root: Path) -> str:
 
 
 def _fetch(download: Download, root: Path, console: Console) -> bool:
-    """False if it could not be had; why is printed, and the next file is tried."""
+    """Download one file and unpack it. Returns False if that failed, after it has printed the reason."""
     from bench.data.download import fetch
 
     with Progress(

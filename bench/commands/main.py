@@ -1,4 +1,4 @@
-"""`bench`: the group of all commands. Each is found in its own file when it is asked for."""
+"""`bench`: the group of all commands. A command's file is imported only when the command is used."""
 
 from importlib import import_module
 from typing import Any, ClassVar
@@ -10,27 +10,29 @@ from bench.errors import UserError
 
 EPILOG = """\b
 Examples
-  bench run --methods zip,blackvip --budget 5000      the mini suite, no download needed
-  bench run --methods all --seeds 1,2,3 --dry-run     what would run, and what is done already
-  bench run --methods zip --set zip.rank=1,2,5        one row for each value
-  bench table few-shot                                the table of what has run
-  bench plot curves                                   accuracy against queries
+  bench run --methods zip,blackvip --budget 5000      run two methods on the mini suite; no download
+  bench run --methods all --seeds 1,2,3 --dry-run     print what would run and what is done; run nothing
+  bench run --methods zip --set zip.rank=1,2,5        run one method with three values of a parameter
+  bench table few-shot                                print the table of the records in runs/
+  bench plot curves                                   draw accuracy against queries
+  bench COMMAND --help                                show the options and examples of one command
 """
 
 
 class Commands(click.Group):
-    """Turns a UserError into one line and exit code 2; finds the commands of other files when asked."""
+    """The group: imports a command when it is used, and prints a UserError as one line with exit code 2."""
 
-    # name -> (module, attribute, help): loaded on use, so that tables import no torch and --help nothing
+    # name -> (module, attribute, help). Commands are imported on use: `bench table` needs no torch, and
+    # `bench --help` needs none of them.
     LAZY: ClassVar = {
-        "run": ("run", "run", "Run every cell that is not done yet."),
-        "data": ("data", "data", "Data sets on disk: list, verify, get."),
-        "table": ("report", "table", "The papers' tables, from records and from the papers."),
-        "plot": ("report", "plot", "Pictures: accuracy against queries and others."),
-        "audit": ("report", "audit", "Recompute every average the papers print."),
-        "leaderboard": ("report", "leaderboard", "One static page of all results."),
-        "results": ("report", "results", "Verify and export records."),
-        "check": ("method", "check", "Check a method against the contract, in a minute."),
+        "run": ("run", "run", "Run every cell that has no record yet, and print the table."),
+        "data": ("data", "data", "List, download and verify data sets."),
+        "table": ("report", "table", "Print a table: accuracies, ranks or query efficiency."),
+        "plot": ("report", "plot", "Draw a picture: accuracy against queries, and others."),
+        "audit": ("report", "audit", "Recompute every average that the papers print."),
+        "leaderboard": ("report", "leaderboard", "Write one web page with all results."),
+        "results": ("report", "results", "Verify, export or publish records."),
+        "check": ("method", "check", "Check that a method keeps the contract (about a minute)."),
         "new-method": ("method", "new_method", "Write a starting file for a method of your own."),
     }
 
@@ -61,6 +63,7 @@ class Commands(click.Group):
 def main() -> None:
     """The reference benchmark for black-box prompt tuning of vision-language models.
 
-    One query is one call of the model: one prompt on one batch of images. Methods are files in methods/,
-    data sets cards in datasets/, results JSON records, one per cell (method x data set x seed x budget).
+    One query is one call of the model: one prompt on one batch of images. A method is a file in methods/, and
+    a data set is a card in datasets/. A cell is one method on one data set with one seed and one budget; each
+    cell leaves one record, a JSON file.
     """

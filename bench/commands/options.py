@@ -1,4 +1,4 @@
-"""Options that several commands share, and the one way to read a comma-separated list."""
+"""Options that several commands share, and how they read a comma-separated list."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Command = Callable[..., Any]
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """'a,b' -> ('a', 'b')."""
+    """A list of names: 'a,b' -> ('a', 'b')."""
 
     name = "names"
 
@@ -23,12 +23,12 @@ class Names(click.ParamType[tuple[str, ...]]):
             return value
         parts = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
         if not parts:
-            raise UserError(f"{flag(param)} is an empty list: name at least one.")
+            raise UserError(f"{flag(param)} is an empty list: give at least one value.")
         return parts
 
 
 class WholeNumbers(click.ParamType[tuple[int, ...]]):
-    """'1,2' or '1-3' -> (1, 2, 3)."""
+    """A list of whole numbers: '1,2,3' or '1-3' -> (1, 2, 3)."""
 
     name = "numbers"
 
@@ -50,7 +50,7 @@ class WholeNumbers(click.ParamType[tuple[int, ...]]):
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):
-    """'50,62.5' -> (50.0, 62.5)."""
+    """A list of numbers: '50,62.5' -> (50.0, 62.5)."""
 
     name = "numbers"
 
@@ -70,7 +70,7 @@ QUERIES = WholeNumbers("500,5000")
 
 
 def flag(param: click.Parameter | None) -> str:
-    """The name of an option as it is typed."""
+    """An option's name as the user types it, e.g. '--seeds'."""
     return param.opts[0] if param is not None else "the option"
 
 
@@ -79,13 +79,13 @@ def _whole(text: str) -> bool:
 
 
 def results(help: str = "Folder of the records.", default: Any = RESULTS) -> Callable[[Command], Command]:
-    """--results."""
+    """The option --results."""
     kind = click.Path(path_type=type(RESULTS))
     return click.option("--results", type=kind, default=default, show_default=True, help=help)
 
 
 def stack(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    """Several options as one decorator, in this order in --help."""
+    """Several options as one decorator; --help lists them in this order."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):

@@ -18,53 +18,85 @@ from bench.report.render import FORMS, render
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
 
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMS, "terminal"]),
+    help="Default: what the ending of -o means, else terminal.",
+)
+TO_FILE = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"File to write ({', '.join(SUFFIXES)}). Default: the screen.",
+)
+TO_REACH = "accuracies to reach, in %, e.g. 50,60. Default: shares of the way from zero-shot to the best."
+AT = click.option("--at", type=int, help="Read runs after this many queries. Default: their whole budget.")
+
 
 def warn(message: str) -> None:
-    """Say it on standard error, so that a table on standard output stays clean."""
+    """Print a warning on standard error, so that standard output holds the table alone."""
     click.echo(f"warning: {message}", err=True)
 
 
+SEVERAL = "Needed if the records hold several."
+
+
 def conditions(command: Command) -> Command:
-    """The options that choose which records may share a table or plot."""
+    """The options that choose the records of a table or plot."""
     return options.stack(
         [
             options.results(),
-            click.option("--suite", help="mini, zip, craft, ..."),
-            click.option("--backbone", help="As in the records; needed where they hold several."),
-            click.option("--shots", type=int, help="Images per class."),
-            click.option("--budget", type=int, help="Queries."),
-            click.option("--batch-size", type=int, help="Images per query."),
-            click.option("--score", type=click.Choice(SCORES), default="test", show_default=True),
-            click.option("--answers", help=f"{FORMS_OF_ANSWERS}. Default: logits where there are several."),
-            click.option("--methods", type=NAMES, help="Comma-separated; default all."),
-            click.option("--datasets", type=NAMES, help="Comma-separated; default all."),
-            click.option("--seeds", type=WHOLE_NUMBERS, help="e.g. 1,2,3 or 1-3; default all."),
+            click.option("--suite", help=f"Suite, e.g. mini, zip or craft. {SEVERAL}"),
+            click.option("--backbone", help=f"Backbone, as the records name it. {SEVERAL}"),
+            click.option("--shots", type=int, help=f"Training images per class. {SEVERAL}"),
+            click.option("--budget", type=int, help=f"Budget of the runs, in queries. {SEVERAL}"),
+            click.option("--batch-size", type=int, help=f"Images per query. {SEVERAL}"),
+            click.option(
+                "--score",
+                type=click.Choice(SCORES),
+                default="test",
+                show_default=True,
+                help="Images that the records were scored on.",
+            ),
+            click.option(
+                "--answers", help=f"What the box answered with: {FORMS_OF_ANSWERS}. Default: logits, if any."
+            ),
+            click.option("--methods", type=NAMES, help="Methods, e.g. zip,blackvip. Default: all."),
+            click.option("--datasets", type=NAMES, help="Data sets, e.g. dtd,eurosat. Default: all."),
+            click.option("--seeds", type=WHOLE_NUMBERS, help="Seeds, e.g. 1,2,3 or 1-3. Default: all."),
         ]
     )(command)
 
 
 def records(folder: Path) -> Results:
-    """The folder's records; damaged ones and those of another version of a method are named on stderr."""
+    """The folder's records. A warning names each damaged file, and each method whose records are stale."""
     found, files = load(folder, warn), METHODS.files()
     for method, part in found.cells.groupby("method"):
         old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
         if len(old):
             count = old["path"].nunique()
-            warn(f"{count} records of {method} are stale, made with another {files[str(method)].name}")
+            warn(
+                f"{count} records of {method} are stale: {files[str(method)].name} has changed since then. "
+                "`bench run --retry-stale` makes them again."
+            )
     return found
 
 
 def form_of(output: Path | None) -> str:
-    """The form a file's ending asks for. Raises UserError for an ending that says nothing."""
+    """The table format that a file's ending means. Raises UserError for an unknown ending."""
     if output is None:
         return "terminal"
     if output.suffix not in SUFFIXES:
-        raise UserError(f"{output}: end its name in {', '.join(SUFFIXES)}, or say --format.")
+        raise UserError(f"{output}: end its name in one of {', '.join(SUFFIXES)}, or give --format.")
     return SUFFIXES[output.suffix]
 
 
 def write(text: str, output: Path | None) -> None:
-    """To standard output, or to a file whose path is then named on standard error."""
+    """Write to standard output, or to a file; the file's path is then printed on standard error.
+
+    Raises UserError if the file cannot be written.
+    """
     if output is None:
         click.echo(text, nl=not text.endswith("\n"))
         return
@@ -78,26 +110,58 @@ def write(text: str, output: Path | None) -> None:
 
 @click.command()
 @click.argument("kind", type=click.Choice([*PROTOCOLS, "ranks", "efficiency"]))
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default="few-shot", help="Of ranks and efficiency.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="few-shot",
+    show_default=True,
+    help="ranks, efficiency: the protocol of the runs.",
+)
 @conditions
 @click.option(
-    "--source", type=click.Choice(["measured", "published", "both"]), default="measured", show_default=True
+    "--source",
+    type=click.Choice(["measured", "published", "both"]),
+    default="measured",
+    show_default=True,
+    help="Rows from your records, from the papers, or from both.",
+)
+@FORMAT
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Print the table although cells are missing. An incomplete mean shows its number of seeds, n.",
 )
 @click.option(
-    "--format", "form", type=click.Choice([*FORMS, "terminal"]), help="Default: by the ending of -o."
+    "--spread",
+    type=click.Choice(["sd", "ci", "none"]),
+    default="sd",
+    show_default=True,
+    help="What stands after ±: the standard deviation over seeds, a 95 % interval, or nothing.",
 )
-@click.option("--partial", is_flag=True, help="Print a table with holes, n beside each incomplete mean.")
-@click.option("--spread", type=click.Choice(["sd", "ci", "none"]), default="sd", show_default=True)
-@click.option("--harmonic", type=click.Choice(["mean", "of-averages"]), default="mean", show_default=True)
-@click.option("--at", type=int, help="ranks: after so many queries; default the whole budget.")
 @click.option(
-    "--image-queries", "images", type=click.IntRange(0), help="Cut every run at so many images scored once."
+    "--harmonic",
+    type=click.Choice(["mean", "of-averages"]),
+    default="mean",
+    show_default=True,
+    help="base-to-new, average: the mean of the harmonic means, or the harmonic mean of the averages.",
 )
-@click.option("--targets", type=NUMBERS, default=(), help="efficiency: absolute accuracies, e.g. 50,60.")
-@click.option("--digits", type=click.IntRange(0, 6), default=1, show_default=True)
+@click.option("--at", type=int, help="ranks: read runs after this many queries. Default: their whole budget.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
+    "--image-queries",
+    "images",
+    type=click.IntRange(0),
+    help="Read runs at their last checkpoint within this many image-queries (one image scored once).",
 )
+@click.option(
+    "--targets",
+    type=NUMBERS,
+    default=(),
+    help=f"efficiency: {TO_REACH}",
+)
+@click.option(
+    "--digits", type=click.IntRange(0, 6), default=1, show_default=True, help="Decimals of an accuracy."
+)
+@TO_FILE
 def table(
     kind: str,
     protocol: str,
@@ -114,7 +178,19 @@ def table(
     output: Path | None,
     **wanted: Any,
 ) -> None:
-    """The papers' tables, from records, from the papers, or both; ranks with ties; query efficiency."""
+    """Print a table of accuracies, ranks or query efficiency.
+
+    For a protocol such as few-shot, the table shows accuracies, as in the papers. `ranks` shows the average
+    accuracy and rank of each method, and which differences are real. `efficiency` shows the accuracy at
+    several budgets, and the queries to each target. A table with missing cells is an error; the message lists
+    them.
+
+    \b
+    Examples:
+      bench table few-shot -o table.tex
+      bench table few-shot --source both --suite zip
+      bench table ranks --at 500
+    """
     from bench.report import summary
     from bench.report.published import SOURCES
     from bench.report.tables import Form, tables
@@ -122,12 +198,15 @@ def table(
     form = form or form_of(output)
     asked = Form(partial, spread, harmonic, digits, images)
     if images is not None and (kind not in PROTOCOLS or source == "published"):
-        raise UserError("--image-queries cuts measured runs: it goes with the protocols' tables alone.")
+        raise UserError(
+            "--image-queries needs measured runs and a table of a protocol: leave it out, or write e.g. "
+            "`bench table few-shot --image-queries 100000`."
+        )
     if kind in PROTOCOLS:
         found = None if source == "published" else records(results)
         suites = {one.suite for one in SOURCES} - set(found.cells["suite"] if found else ())
         if source == "both" and wanted["suite"] in suites:
-            warn(f"no records of suite {wanted['suite']} in {results} yet: the papers' rows alone")
+            warn(f"no records of suite {wanted['suite']} in {results}: the table shows only the papers' rows")
             source = "published"
         made = tables(found, kind, source, asked, **wanted)
     else:
@@ -145,38 +224,51 @@ def table(
 
 @click.group()
 def plot() -> None:
-    """Pictures from records: curves, efficiency, ablation, cd, params."""
+    """Draw pictures from records.
+
+    \b
+    Examples:
+      bench plot curves --marks 500
+      bench plot ablation zip.rank -o rank.pdf
+    """
 
 
 def picture(command: Command) -> Command:
-    """The options every plot has."""
+    """The options that every plot has."""
     wide = click.option(
-        "--width", type=click.FloatRange(2, 20), default=7.0, show_default=True, help="Inches."
+        "--width", type=click.FloatRange(2, 20), default=7.0, show_default=True, help="Width in inches."
     )
     out = click.option(
         "-o",
         "--output",
         type=click.Path(path_type=Path),
         multiple=True,
-        help=".png, .svg or .pdf; repeatable.",
+        help="File to write: .png, .svg or .pdf. Can be repeated. Default: the plot's name + .png and .svg.",
     )
-    protocol = click.option("--protocol", type=click.Choice(PROTOCOLS), default="few-shot", show_default=True)
+    protocol = click.option(
+        "--protocol",
+        type=click.Choice(PROTOCOLS),
+        default="few-shot",
+        show_default=True,
+        help="The protocol of the runs.",
+    )
     return protocol(conditions(wide(out(command))))
 
 
 def pictured(results: Path, wanted: dict[str, Any]) -> Results:
-    """The records a picture is of; holes are named on standard error."""
+    """The records that a picture shows. A warning on standard error lists the missing cells."""
     found = select(records(results), **wanted)
     missing = missing_cells(found)
     if missing:
         warn(
-            f"{len(missing)} cells are missing, so rows may stand on different runs: {'; '.join(missing[:5])}"
+            f"{len(missing)} cells are missing, so the methods' averages may not compare: "
+            f"{'; '.join(missing[:5])}"
         )
     return found
 
 
 def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
-    """Into every file asked for, or PNG and SVG under the plot's own name."""
+    """Write a figure to every file in `output`, or to `default`.png and `default`.svg."""
     from bench.report.drawing import save
 
     for path in output or (Path(f"{default}.png"), Path(f"{default}.svg")):
@@ -186,26 +278,38 @@ def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
 
 @plot.command("curves")
 @picture
-@click.option("--linear", is_flag=True, help="Linear query axis instead of a logarithmic one.")
-@click.option("--marks", type=QUERIES, default=(), help="Budgets to mark, e.g. 500,5000.")
+@click.option("--linear", is_flag=True, help="Draw a linear query axis. Default: a logarithmic one.")
+@click.option("--marks", type=QUERIES, default=(), help="Numbers of queries to mark, e.g. 500,5000.")
 def plot_curves(
     results: Path, output: tuple[Path, ...], width: float, linear: bool, marks: tuple[int, ...], **wanted: Any
 ) -> None:
-    """Accuracy against queries, a panel a data set and their average."""
+    """Draw accuracy against queries.
+
+    One panel shows the average, and one panel shows each data set. A band is ± one standard deviation over
+    seeds.
+
+    \b
+    Example:
+      bench plot curves --methods zip,blackvip --marks 500,5000
+    """
     from bench.report.plots import curves
 
     save_all(curves(pictured(results, wanted), not linear, width, marks), output, "curves")
 
 
 @click.command()
-@click.option(
-    "--format", "form", type=click.Choice([*FORMS, "terminal"]), help="Default: by the ending of -o."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead of the screen."
-)
+@FORMAT
+@TO_FILE
 def audit(form: str | None, output: Path | None) -> None:
-    """Recompute every average and harmonic mean the papers printed; list what cannot be right."""
+    """Recompute every average that the papers print.
+
+    This covers harmonic means too. The table lists the printed numbers that no rounding of their cells can
+    give, and the way in which each average was computed.
+
+    \b
+    Example:
+      bench audit -o audit.md
+    """
     from bench.report.audit import audit as checks
     from bench.report.audit import table as findings
 
@@ -219,11 +323,24 @@ def audit(form: str | None, output: Path | None) -> None:
 
 @plot.command("efficiency")
 @picture
-@click.option("--targets", type=NUMBERS, default=(), help="Absolute accuracies, e.g. 50,60.")
+@click.option(
+    "--targets",
+    type=NUMBERS,
+    default=(),
+    help=TO_REACH.capitalize(),
+)
 def plot_efficiency(
     results: Path, output: tuple[Path, ...], width: float, targets: tuple[float, ...], **wanted: Any
 ) -> None:
-    """Targets solved against queries, and expected queries to each target."""
+    """Draw how many queries the methods need.
+
+    Left: the share of targets (accuracies to reach) that are solved, against queries. Right: the expected
+    queries to each target.
+
+    \b
+    Example:
+      bench plot efficiency --targets 50,60
+    """
     from bench.report.plots import efficiency_plot
 
     save_all(efficiency_plot(pictured(results, wanted), width, targets), output, "efficiency")
@@ -235,12 +352,20 @@ def plot_efficiency(
 def plot_ablation(
     parameter: str, results: Path, output: tuple[Path, ...], width: float, **wanted: Any
 ) -> None:
-    """Accuracy against one swept parameter, e.g. zip.rank."""
+    """Draw accuracy against the values of one parameter.
+
+    The records have to hold several values of the parameter: make them with `bench run --set`.
+
+    \b
+    Example:
+      bench run --methods zip --set zip.rank=1,2,5
+      bench plot ablation zip.rank
+    """
     from bench.report.plots import ablation
 
     method, dot, name = parameter.partition(".")
     if not dot:
-        raise UserError(f"{parameter!r} names no parameter: write METHOD.PARAMETER, e.g. zip.rank")
+        raise UserError(f"{parameter!r} does not name a parameter: write METHOD.PARAMETER, e.g. zip.rank")
     wanted["methods"] = (method,)
     save_all(
         ablation(select(records(results), **wanted), method, name, width), output, f"ablation-{method}-{name}"
@@ -249,9 +374,17 @@ def plot_ablation(
 
 @plot.command("cd")
 @picture
-@click.option("--at", type=int, help="After so many queries; default the whole budget.")
+@AT
 def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
-    """Average accuracies on a line; bars join methods that are not told apart."""
+    """Draw average accuracies and which of them are tied.
+
+    The accuracies lie on a line, as in a critical-difference diagram. A bar joins methods whose differences
+    are not established.
+
+    \b
+    Example:
+      bench plot cd --at 500
+    """
     from bench.report.diagram import cd
 
     save_all(cd(pictured(results, wanted), at, width), output, "cd")
@@ -259,9 +392,14 @@ def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | Non
 
 @plot.command("params")
 @picture
-@click.option("--at", type=int, help="After so many queries; default the whole budget.")
+@AT
 def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
-    """Accuracy against the number of tuned parameters."""
+    """Draw accuracy against the number of tuned parameters.
+
+    \b
+    Example:
+      bench plot params --at 500
+    """
     from bench.report.plots import params
 
     save_all(params(select(records(results), **wanted), at, width), output, "params")
@@ -270,11 +408,24 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
 @click.command()
 @options.results()
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("leaderboard.html"), show_default=True
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("leaderboard.html"),
+    show_default=True,
+    help="File to write.",
 )
-@click.option("--variants", is_flag=True, help="Rank rows with overridden parameters too.")
+@click.option("--variants", is_flag=True, help="Also rank the rows that were made with --set.")
 def leaderboard(results: Path, output: Path, variants: bool) -> None:
-    """One self-contained page from all records."""
+    """Write one web page with all results.
+
+    The page is one file that needs no other file and no network. It has tables, curves, ranks and the papers'
+    numbers.
+
+    \b
+    Example:
+      bench leaderboard --results runs -o leaderboard.html
+    """
     from bench.report.leaderboard import page
 
     write(page(records(results), output.parent, variants), output)
@@ -282,14 +433,28 @@ def leaderboard(results: Path, output: Path, variants: bool) -> None:
 
 @click.group()
 def results() -> None:
-    """Check records before submitting them; export them."""
+    """Verify, export or publish records.
+
+    \b
+    Examples:
+      bench results verify runs
+      bench results export runs.csv
+    """
 
 
 @results.command("verify")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_context
 def results_verify(context: click.Context, path: Path) -> None:
-    """Say in words what is wrong with the records at PATH; exit code 1 if anything is."""
+    """Check the records at PATH before you submit them.
+
+    PATH is a record or a folder of records. Each fault is one line: the file, and what is wrong with it. Exit
+    code 1 if there is a fault.
+
+    \b
+    Example:
+      bench results verify runs
+    """
     from bench.report.faults import verify
     from bench.report.frame import record_files
 
@@ -307,7 +472,15 @@ def results_verify(context: click.Context, path: Path) -> None:
 @options.results()
 @click.argument("path", type=click.Path(path_type=Path))
 def results_export(results: Path, path: Path) -> None:
-    """Write all records as one tidy .parquet or .csv: a row a cell and test set, a row a trace point."""
+    """Write all records to PATH as one .parquet or .csv table.
+
+    The table has one row per cell and test set (kind `cell`), and one per checkpoint and test set (kind
+    `trace`).
+
+    \b
+    Example:
+      bench results export runs.csv
+    """
     from bench.report.export import export
 
     export(records(results), path)
@@ -316,10 +489,24 @@ def results_export(results: Path, path: Path) -> None:
 
 @results.command("publish")
 @options.results(default=Path("results"))
-@click.option("--readme", type=click.Path(path_type=Path), default=Path("README.md"), show_default=True)
-@click.option("--suite", default="mini", show_default=True)
+@click.option(
+    "--readme",
+    type=click.Path(path_type=Path),
+    default=Path("README.md"),
+    show_default=True,
+    help="File whose part between the `published` marks is replaced.",
+)
+@click.option("--suite", default="mini", show_default=True, help="Suite to publish.")
 def results_publish(results: Path, readme: Path, suite: str) -> None:
-    """Make the README's tables, plots and page again from committed records."""
+    """Write the repository's own tables, pictures and page.
+
+    They are made from the records in the folder --results. The tables and pictures go to its folder named
+    after the suite, the page to leaderboard.html in it, and the main tables into the README.
+
+    \b
+    Example:
+      bench results publish
+    """
     from bench.report.publish import publish
 
     for path in publish(records(results), results, readme, suite):

@@ -1,4 +1,4 @@
-"""`bench run`: flags to a plan, and the plan onto processors."""
+"""`bench run`: makes a plan from the flags, runs its cells, and prints their table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,34 +29,50 @@ if TYPE_CHECKING:
     type=NAMES,
     default="zip,blackvip",
     show_default=True,
-    help="Names of files in methods/, or all. The manual prompt (0 queries) always runs along.",
+    help="Names of files in methods/, or all. `manual`, the hand template (0 queries), is always added.",
 )
 @click.option(
     "--suite",
     "-s",
     default="mini",
     show_default=True,
-    help="mini (embedded), zip or craft (the papers'), or the path of your own .toml.",
+    help="mini (part of the package), zip or craft (the papers'), or the path of your own .toml file.",
 )
-@click.option("--datasets", "-d", type=NAMES, help="Cards of datasets/. Default: the suite's.")
-@click.option("--seeds", type=WHOLE_NUMBERS, help="e.g. 1,2,3 or 1-3. Default: 1.")
-@click.option("--budget", "-b", "budgets", type=QUERIES, help="Queries, e.g. 500,5000. Default: the suite's.")
-@click.option("--shots", type=WHOLE_NUMBERS, help="Training images a class. Default: the suite's.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default="few-shot", show_default=True)
-@click.option("--backbone", help="open_clip model/weights, e.g. ViT-B-16/openai. Default: the suite's.")
+@click.option("--datasets", "-d", type=NAMES, help="Names of cards in datasets/. Default: the suite's.")
+@click.option("--seeds", type=WHOLE_NUMBERS, help="Seeds, e.g. 1,2,3 or 1-3. Default: 1.")
+@click.option(
+    "--budget",
+    "-b",
+    "budgets",
+    type=QUERIES,
+    help="Queries per cell, e.g. 5000. 500,5000 makes a cell for each budget. Default: the suite's.",
+)
+@click.option("--shots", type=WHOLE_NUMBERS, help="Training images per class, e.g. 16. Default: the suite's.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="few-shot",
+    show_default=True,
+    help="few-shot: tune and score on all classes. base-to-new: tune on half of the classes, score on each "
+    "half. cross-dataset, ood: tune on one data set, score on others.",
+)
+@click.option(
+    "--backbone",
+    help="An open_clip model and its weights, e.g. ViT-B-16/openai. Default: the suite's.",
+)
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="METHOD.NAME=VALUE[,VALUE]",
-    help="A method's parameter; several values make several rows. Repeatable.",
+    help="A parameter of a method, e.g. zip.rank=1,2,5; each value makes a row. Can be repeated.",
 )
 @click.option(
     "--score",
     type=click.Choice(SCORES),
     default="test",
     show_default=True,
-    help="val: score on validation images, to choose parameters without touching the test set.",
+    help="Images to score on. val: validation images, so that you can choose parameters without test images.",
 )
 @click.option(
     "--answers",
@@ -67,35 +83,56 @@ if TYPE_CHECKING:
 )
 @click.option("--pixels-8bit", is_flag=True, help="Round pixel prompts to bytes, as an API takes them.")
 @options.results()
-@click.option("--root", help="Folder of the papers' data sets. Default: $BENCH_DATA, else ./data.")
+@click.option("--root", help="Folder of the data sets on disk. Default: $BENCH_DATA, else ./data.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Cells at a time. Default: one a core, or a GPU's share."
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of cells that run at the same time. Default: one per core, or as many as the GPUs take.",
 )
-@click.option("--ray-address", help="Join this Ray cluster; auto: whichever runs on this machine.")
+@click.option(
+    "--ray-address",
+    help="host:port of a Ray cluster to join; auto: the Ray that runs on this machine. Default: a new Ray.",
+)
 @click.option(
     "--gpus-per-cell",
     type=click.FloatRange(0, min_open=True),
-    help="e.g. 0.25: four cells a GPU. Default: by the memory that the first cell of each method needs.",
+    help="GPUs per cell, e.g. 0.25: four cells share a GPU. Default: follows from the memory that the first "
+    "cell of each method needed.",
 )
 @click.option("--local", is_flag=True, help="Run in this process, one cell after the other, without Ray.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto (cuda if this machine has it)."
+)
 @click.option(
     "--precision",
-    help="float32; float64 (the same numbers on every processor); bf16-images (for image features that are "
-    "kept), fp16-text, or both: fp16-text+bf16-images. Default: the suite's.",
+    help="float32; float64 (the same numbers on every processor); fp16-text (text layers in float16); "
+    "bf16-images (kept image features computed in bfloat16); fp16-text+bf16-images. Default: the suite's.",
 )
-@click.option("--offline", is_flag=True, help="Never touch the network.")
+@click.option(
+    "--offline", is_flag=True, help="Do not use the network; what is not on this machine is an error."
+)
 @click.option(
     "--retry-stale",
     is_flag=True,
-    help="Run again what was made with a method, card or split that has changed.",
+    help="Also run the cells whose records are stale: made with other code, or with a method, card, split, "
+    "parameters or precision that have changed.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Check all input and print the plan; run and download nothing.")
 def run(**given: Any) -> None:
-    """Run every method x data set x seed x budget cell that is not done yet.
+    """Run every cell that has no record yet, and print the table.
 
-    Records are written as cells finish, so an interrupted run goes on where it stopped. A failed cell is
-    retried the next time; the others go on. Exit code 1 if a cell failed, 2 for bad input.
+    A cell is one method on one data set with one seed and one budget. A cell's record is written when the
+    cell ends. If a run is interrupted, the same command continues it. A failed cell does not stop the others;
+    the next run tries it again.
+
+    Exit code: 0; 1 if a cell failed; 2 for wrong input; 128 + the signal's number if a signal ended the run.
+
+    \b
+    Examples:
+      bench run --methods zip,blackvip --budget 5000
+      bench run --methods all --seeds 1,2,3 --dry-run
+      bench run --methods zip --protocol base-to-new --local
+      bench run --suite zip --root DATA --methods zip,manual
     """
     raise SystemExit(run_cells(**given))
 
@@ -117,7 +154,10 @@ def run_cells(
     local: bool,
     **what: Any,
 ) -> int:
-    """The exit code: 0, 1 when a cell failed, 128 + signal when interrupted. Raises UserError."""
+    """Run cells as the flags ask. Returns the exit code: 0; 1 if a cell failed; 128 + signal if interrupted.
+
+    Raises UserError for wrong input, before any query is spent.
+    """
     from bench.lab import Settings
     from bench.plan import check_inputs, check_without_fetching, make_cells, make_plan, refuse
     from bench.resolve import resolve
@@ -126,8 +166,8 @@ def run_cells(
 
     if local and (workers or ray_address or gpus_per_cell):
         raise UserError(
-            "--local runs one cell at a time in this process: leave out --workers, --ray-address "
-            "and --gpus-per-cell, or --local."
+            "--local runs one cell at a time in this process: leave out --local, or leave out --workers, "
+            "--ray-address and --gpus-per-cell."
         )
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
@@ -142,7 +182,7 @@ def run_cells(
         lab, absent, faults = check_without_fetching(cells, settings)
         echo_plan(make_plan(cells, store, lab), retry_stale)
         for name in absent:
-            click.echo(f"not on this machine: {name} (the run downloads that first).")
+            click.echo(f"not on this machine: {name} (the run downloads it first).")
         refuse(faults)
         return 0
     lab = check_inputs(cells, settings)
@@ -166,7 +206,7 @@ def everything(suite: "Suite", answers: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Where:
-    """On which processors: the options of that name."""
+    """On which processors the cells run: the values of the options with these names."""
 
     workers: int | None
     ray_address: str | None
@@ -177,7 +217,7 @@ class Where:
 def carry_out(
     plan: "Plan", todo: "Sequence[Resolved]", settings: "Settings", store: "Store", where: Where
 ) -> int:
-    """Run what is to be run, keep its records, show the table; the exit code."""
+    """Run the cells `todo`, write their records, and print the table of the plan. Returns the exit code."""
     from bench.run import run_cell
     from bench.schedule.gpu import rounds
     from bench.schedule.job import Interrupted
@@ -187,7 +227,7 @@ def carry_out(
     progress = Progress(one.cell for one in todo)
     failed: list[tuple[Cell, str]] = []
     on_gpus = settings.device.startswith("cuda") and not where.local
-    share = where.gpus_per_cell or (None if on_gpus else 0.0)  # None: to be found out
+    share = where.gpus_per_cell or (None if on_gpus else 0.0)  # None: `rounds` decides
     try:
         with progress:
             for part, gpus in rounds(todo, plan.cells, store, share, where.workers):
@@ -207,7 +247,7 @@ def carry_out(
     except Interrupted as stop:
         click.echo(
             f"{stop}: {progress.done} cells are written, {len(todo) - progress.done} are left. "
-            "The same command goes on from there.",
+            "Run the same command again to continue.",
             err=True,
         )
         return 128 + stop.signum
@@ -216,17 +256,18 @@ def carry_out(
         click.echo(f"failed: {cell.path}: {line}", err=True)
     if failed:
         click.echo(
-            f"{len(failed)} of {len(todo)} cells failed; their tracebacks are in the records, and "
-            "the same command tries them again.",
+            f"{len(failed)} of {len(todo)} cells failed. Their records hold the tracebacks. "
+            "Run the same command to try them again.",
             err=True,
         )
     return 1 if failed else 0
 
 
 def pick_device(name: str, local: bool, elsewhere: bool) -> str:
-    """'auto' -> 'cuda' where there is one, else 'cpu'. Raises UserError for what is not there.
+    """The device to run on; 'auto' is 'cuda' if this machine has a GPU, else 'cpu'.
 
-    elsewhere: the workers have GPUs of a cluster, and Ray answers for those.
+    elsewhere: the workers run on GPUs of a cluster, which Ray checks; this machine needs none.
+    Raises UserError for a device that this machine does not have.
     """
     import torch
 
@@ -239,16 +280,16 @@ def pick_device(name: str, local: bool, elsewhere: bool) -> str:
     except RuntimeError:
         kind = "unknown"
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"--device {name}: no such device on this machine. Say cpu, cuda, or auto.")
+        raise UserError(f"--device {name}: this machine has no such device. Use cpu, cuda or auto.")
     if ":" in name and not local:  # each worker sees the one GPU that Ray gives it
         raise UserError(
-            f"--device {name}: say cuda, and choose GPUs with CUDA_VISIBLE_DEVICES, or add --local."
+            f"--device {name} needs --local: add it, or use cuda and choose GPUs with CUDA_VISIBLE_DEVICES."
         )
     return name
 
 
 def echo_plan(plan: "Plan", retry_stale: bool) -> None:
-    """What was asked for and how much of it is done, one line per row."""
+    """Print the plan: one line per row of the table, with its number of cells by status; then the totals."""
     from bench.plan import queries
     from bench.store import Status
 
@@ -261,13 +302,13 @@ def echo_plan(plan: "Plan", retry_stale: bool) -> None:
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(
-            f"{stale} records are stale (other code, method, card, split, parameters or precision) "
-            "and are left as they are: --retry-stale runs them again."
+            f"{stale} records are stale (made with other code, method, card, split, parameters or precision) "
+            "and stay as they are: add --retry-stale to run their cells again."
         )
 
 
 def echo_table(cells: Sequence[Cell], results: Path) -> None:
-    """The table of this run: its rows, data sets and seeds, at its largest budget."""
+    """Print the table of these cells, with their methods, data sets and seeds, at the largest budget."""
     from rich.console import Console
 
     from bench.report.frame import load

@@ -1,4 +1,4 @@
-"""A card: one data set's description, one TOML file in datasets/ named after the data set."""
+"""A card: the description of one data set, a TOML file in datasets/ named after the data set."""
 
 import hashlib
 import json
@@ -18,13 +18,17 @@ READERS = ("mini", "json", "fgvc", "imagenet", "folder")
 
 @dataclass(frozen=True)
 class Counts:
-    """Images in each split; a split the data set does not have is 0."""
+    """The number of images in each split; 0 for a split that the data set does not have.
+
+    unconfirmed: splits whose counts no published source confirms; these counts are shown and not enforced.
+    sha256: for the reader "mini", split -> sha256 of its images and labels.
+    """
 
     test: int
     train: int = 0
     val: int = 0
-    unconfirmed: tuple[str, ...] = ()  # counts that no published source confirms: shown, not enforced
-    sha256: dict[str, str] = field(default_factory=dict)  # reader "mini": {split: of its images and labels}
+    unconfirmed: tuple[str, ...] = ()
+    sha256: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.train, self.val) < 0 or self.test < 1:
@@ -41,16 +45,21 @@ class Counts:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set lies under the data root, as in CoOp's DATASETS.md."""
+    """Where a data set's files are under the data root, as in CoOp's DATASETS.md.
+
+    All paths but `folder` start in `folder`. The readers "imagenet" and "folder" find the class folders of
+    each split in `train`, `val` and `test`; the reader "json" uses `test` if the split file lists no test
+    images.
+    """
 
     folder: str  # under the data root
-    split: str = ""  # under `folder`: the split file, or classnames.txt (reader "imagenet")
-    sha256: str = ""  # of the split file; empty where nobody has published one
-    images: str = ""  # under `folder`: where the paths in a split file start
-    train: str = ""  # under `folder`: readers "imagenet" and "folder" find each split's class folders here
+    split: str = ""  # the split file, or classnames.txt (reader "imagenet")
+    sha256: str = ""  # of the split file; empty if nobody has published it
+    images: str = ""  # the folder in which the paths of a split file start
+    train: str = ""
     val: str = ""
-    test: str = ""  # reader "json" too, for a split file that lists no test images
-    ignore: tuple[str, ...] = ()  # entries beside the class folders that are no classes
+    test: str = ""
+    ignore: tuple[str, ...] = ()  # folders beside the class folders that are not classes
 
     def __post_init__(self) -> None:
         for name in ("folder", "images", "split", *SPLITS):
@@ -63,22 +72,22 @@ class Layout:
 
 
 def inside(path: str) -> bool:
-    """Whether a relative path, taken literally, stays inside the folder it starts from."""
+    """Whether a relative path stays inside the folder in which it starts; links are not followed."""
     parts = path.replace("\\", "/").split("/")
     return not path.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0]
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of the data set. `bench data get` fetches it where `sha256` is known and `manual` is empty."""
+    """One file to download. `bench data get` does it if `sha256` is known and `manual` is empty."""
 
     what: str  # "images", "split file", ...
     url: str
-    to: str  # folder under the data root to unpack it into (or to put it into, if `unpack` is false)
-    sha256: str = ""  # as published; empty: nobody has published one
+    to: str  # the folder under the data root that the file is unpacked into (or put into, without `unpack`)
+    sha256: str = ""  # as published; empty if nobody has published it
     unpack: bool = True
-    strip: str = ""  # unpack only what lies under this folder of the archive, without it
-    manual: str = ""  # what a person has to do, where a script cannot
+    strip: str = ""  # unpack only the files under this folder of the archive, with paths relative to it
+    manual: str = ""  # what the user has to do, if a script cannot do it
 
     def __post_init__(self) -> None:
         for name in ("to", "strip"):
@@ -91,29 +100,31 @@ class Download:
 
     @property
     def automatic(self) -> bool:
+        """Whether `bench data get` can download the file without the user."""
         return bool(self.sha256) and not self.manual
 
 
 @dataclass(frozen=True)
 class Card:
-    """A data set's description; datasets/README.md has a commented example."""
+    """The description of a data set; datasets/README.md has a commented example."""
 
-    name: str  # the file's stem
+    name: str  # the file's name without .toml
     title: str  # as in the papers' tables
     reader: str  # one of READERS
-    template: str  # hand prompt with one {} for the class name
-    classes: int | tuple[str, ...]  # how many (names then come from the split) or the names in label order
+    template: str  # the hand prompt, with one {} for the class name
+    # The class names in label order; or their number, and then the split file has the names.
+    classes: int | tuple[str, ...]
     images: Counts
     licence: str
     sources: tuple[str, ...]
     citation: str = ""
     version: int = 1
     notes: str = ""
-    layout: Layout | None = None  # every reader but "mini" needs it
+    layout: Layout | None = None  # all readers except "mini" need it
     download: tuple[Download, ...] = ()
     names: dict[str, str] = field(default_factory=dict)  # reader "folder": folder name -> class name
-    shared_names: tuple[str, ...] = ()  # class names that two classes carry in the source itself
-    shuffled: bool = False  # the official loader shuffles before the few-shot draw: split.loader_shuffles
+    shared_names: tuple[str, ...] = ()  # names that two classes have in the original data set
+    shuffled: bool = False  # the official loader shuffles before the few-shot draw: see split.loader_shuffles
 
     def __post_init__(self) -> None:
         if self.reader not in READERS:
@@ -131,23 +142,23 @@ class Card:
         if self.reader == "mini" and isinstance(self.classes, int):
             raise ValueError("reader 'mini' needs `classes` as a list of names in label order")
         if self.reader != "mini" and self.images.sha256:
-            raise ValueError("images.sha256 is for reader 'mini' alone")
+            raise ValueError("images.sha256 is only for reader 'mini': remove it")
         if self.reader != "mini" and self.layout is None:
             raise ValueError(f"reader {self.reader!r} needs a [layout] table with at least `folder`")
 
     @property
     def n_classes(self) -> int:
-        """How many classes, C."""
+        """The number of classes, C."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
     @property
     def hash(self) -> str:
-        """sha256 of what decides a result: not of titles, licences or links, free to be corrected."""
+        """sha256 of everything that decides a result. Titles, licences and links can be corrected freely."""
         facts = asdict(self)
         for prose in ("title", "licence", "sources", "citation", "notes", "download", "images"):
             del facts[prose]
         if not self.shuffled:
-            del facts["shuffled"]  # so that the cards which do not need it keep their hashes
+            del facts["shuffled"]  # cards that do not need it keep the hashes that they had before it existed
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -168,6 +179,6 @@ def _load(path: Path, mtime: int) -> Card:
 
 
 def joint_hash(hashes: Iterable[str]) -> str:
-    """One hash for one or several; a single one is passed through."""
+    """One hash for several hashes; a single one is returned unchanged."""
     parts = list(hashes)
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

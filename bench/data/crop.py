@@ -1,9 +1,9 @@
 """Random resized crop and horizontal flip, as tensors.
 
-Bicubic resampling is linear and separable, so a crop, its resize and its flip are two small matrices:
-out = R @ image @ C^T. Batched, that is two matrix products for any number of images of one size, where
-dispatch would cost more than arithmetic (rendered images, 32 x 32). The matrices hold the antialiased
-bicubic filter of Pillow and of `F.interpolate(antialias=True)`.
+Bicubic resampling is linear and separable, so a crop, its resize and its flip are two small matrices: out = R
+@ image @ C^T. A batch of images of one size then takes two matrix products. For small images (rendered ones
+have 32 x 32 pixels) this is faster, because calling an operation costs more than its arithmetic. The matrices
+hold the antialiased bicubic filter of Pillow and of `F.interpolate(antialias=True)`.
 """
 
 import math
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-SCALE = (0.08, 1.0)  # share of the image's area, where a method does not ask for another
+SCALE = (0.08, 1.0)  # share of the image's area, if the method does not choose another
 RATIO = (3 / 4, 4 / 3)  # width / height
-TRIES = 10
-DRAWS = 2 * TRIES + 3
+TRIES = 10  # rectangles that are tried for each crop
+DRAWS = 2 * TRIES + 3  # random numbers per crop: area and ratio of each try, top, left, flip
 
 
 def draw(n: int, generator: torch.Generator) -> Tensor:
-    """The random numbers of n crops, float64 [n, DRAWS] on the generator's device.
+    """The random numbers of n crops, float64 [n, DRAWS] on the CPU.
 
-    A fixed number for each image, whatever its size, so a stream of crops is a function of the generator
-    alone. Use a CPU generator to get the same stream on every machine.
+    Every image takes the same number of them, whatever its size, so a stream of crops depends on the
+    generator alone. Use a CPU generator to get the same stream on every machine.
     """
     return torch.rand(n, DRAWS, generator=generator, dtype=torch.float64, device=generator.device).cpu()
 
@@ -30,10 +30,10 @@ def draw(n: int, generator: torch.Generator) -> Tensor:
 def rectangles(draws: Tensor, height: int, width: int, scale: tuple[float, float] | None = None) -> Tensor:
     """Crops (top, left, height, width) in pixels, int64 [n, 4], of images of one size.
 
-    scale: the smallest and the largest share of the image's area; None: SCALE.
+    draws: see `draw`. scale: the smallest and the largest share of the image's area; None: SCALE.
 
-    torchvision's RandomResizedCrop: an area share and a log-uniform aspect ratio are tried up to TRIES
-    times until the rectangle fits; if none does, the largest central crop of a permitted ratio is taken.
+    As torchvision's RandomResizedCrop: an area share and a log-uniform aspect ratio are drawn up to TRIES
+    times, until the rectangle fits. If none fits, the largest central crop with a permitted ratio is taken.
     """
     least, most = scale or SCALE
     area = height * width * (least + (most - least) * draws[:, :TRIES])  # [n, TRIES]
@@ -52,12 +52,12 @@ def rectangles(draws: Tensor, height: int, width: int, scale: tuple[float, float
 
 
 def flips(draws: Tensor) -> Tensor:
-    """Which images are mirrored: bool [n]."""
+    """Which images are mirrored: bool [n], by draws [n, DRAWS]."""
     return draws[:, -1] < 0.5
 
 
 def _fallback(height: int, width: int) -> tuple[int, int]:
-    """Width and height of the largest crop of a permitted ratio."""
+    """Width and height in pixels of the largest crop with a permitted ratio."""
     if width / height < RATIO[0]:
         return width, round(width / RATIO[0])
     if width / height > RATIO[1]:
@@ -76,9 +76,9 @@ def resample(images: Tensor, boxes: Tensor, mirrored: Tensor, size: int) -> Tens
 
 
 def resample_one(image: Tensor, box: Tensor, mirrored: Tensor, size: int, device: torch.device) -> Tensor:
-    """`resample` of one uint8 image [3, H, W], box [4], mirrored []: [3, size, size] on `device`.
+    """`resample` for one uint8 image [3, H, W], box [4], mirrored []: [3, size, size] on `device`.
 
-    The same values to rounding, and quicker for single large images.
+    The values are the same up to rounding. It is faster for single large images.
     """
     top, left, height, width = box.tolist()
     part = image[None, :, top : top + height, left : left + width].to(device).float() / 255
@@ -87,8 +87,8 @@ def resample_one(image: Tensor, box: Tensor, mirrored: Tensor, size: int, device
 
 
 def _filter(start: Tensor, length: Tensor, extent: int, size: int) -> Tensor:
-    """Resampling weights [b, size, extent] of the stretch [start, start + length) onto `size` pixels."""
-    # [b, 1, 1], in float64: positions must not be wrong by a pixel
+    """Resampling weights [b, size, extent] from the interval [start, start + length) to `size` pixels."""
+    # [b, 1, 1], in float64, so that no position is wrong by a pixel
     scale = length.double()[:, None, None] / size
     grid = torch.arange(extent, device=start.device, dtype=torch.float64)
     centre = (torch.arange(size, device=start.device, dtype=torch.float64)[:, None] + 0.5) * scale

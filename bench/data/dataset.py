@@ -19,24 +19,30 @@ from bench.errors import UserError
 
 
 class Dataset(Protocol):
+    """A data set opened for reading: its split, and an image set of any of its items."""
+
     split: Split
 
     def images(
         self, items: Sequence[Item], view: View, keep: bool, device: torch.device | str = "cpu"
     ) -> ImageSet:
-        """An image set of these items. `keep`: they will be read often, so keep them decoded."""
+        """The image set of these items. keep: hold the decoded images, because they will be read often."""
 
 
 class RenderedDataset:
     """A data set of the mini suite, rendered by bench.mini.world."""
 
     def __init__(self, card: Card) -> None:
-        world = import_module("bench.mini.world")  # only for its data sets: it needs scikit-learn
-        assert not isinstance(card.classes, int)  # the card's own check
+        world = import_module("bench.mini.world")  # imported only here, because it needs scikit-learn
+        assert not isinstance(card.classes, int)  # Card has checked this
         parts = world.render(card.name)
         unknown = set(parts) - set(SPLITS)
         if unknown:
-            raise UserError(f"{card.name}: rendered splits {sorted(unknown)} are none of train, val, test.")
+            raise UserError(
+                f"{card.name}: bench.mini.world renders the splits {sorted(unknown)}, but only train, val "
+                "and test "
+                "exist: rename them."
+            )
         self._images = {
             name: torch.as_tensor(images).permute(0, 3, 1, 2) for name, (images, _) in parts.items()
         }
@@ -81,33 +87,36 @@ def _check_rendered(card: Card, split: Split) -> None:
         items, expected = getattr(split, name), getattr(card.images, name)
         if len(items) != expected:
             raise UserError(
-                f"{card.name}: the card promises {expected} {name} images, the world renders {len(items)}: "
-                f"correct [images] in datasets/{card.name}.toml or the world."
+                f"{card.name}: the card promises {expected} {name} images, but bench.mini.world renders "
+                f"{len(items)}: correct [images] in datasets/{card.name}.toml or bench.mini.world."
             )
         wrong = {item.label for item in items} - set(range(card.n_classes))
         if wrong:
-            raise UserError(f"{card.name}: labels {sorted(wrong)} in {name} have no class name on the card.")
+            raise UserError(
+                f"{card.name}: labels {sorted(wrong)} in {name} have no class name: add it to the card's "
+                "`classes`."
+            )
 
 
 def pictures_sha256(images: np.ndarray, labels: np.ndarray) -> str:
-    """sha256 of a rendered split: its images uint8 [N, S, S, 3], then its labels, 8 bytes each."""
+    """sha256 of a rendered split: of its images uint8 [N, S, S, 3], then of its labels, 8 bytes each."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, "<i8").data)
     return digest.hexdigest()
 
 
 def _compare_with_pin(card: Card, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Warn where this machine renders other bytes than the card names: they are meant to be the same on all.
+    """Warn if this machine renders other images than the card's sha256 names; all machines should agree.
 
-    No error: the run is sound, and its records carry the hash of what they were made with.
+    It is no error: the run is valid, and its records hold the hash of the images that were used.
     """
     pins = card.images.sha256
     other = [name for name in SPLITS if name in pins and pictures_sha256(*parts[name]) != pins[name]]
     if other:
         warnings.warn(
             f"{card.name}: this machine renders other {', '.join(other)} images than those that "
-            f"datasets/{card.name}.toml names, so its results do not compare with published ones: run "
-            "`python benchmarks/same_bytes.py` in a checkout and report what it prints.",
+            f"datasets/{card.name}.toml names, so do not compare its results with published ones: run "
+            "`python benchmarks/same_bytes.py` in a checkout and report its output.",
             stacklevel=2,
         )
 

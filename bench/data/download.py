@@ -1,4 +1,4 @@
-"""Fetching a data set's archives, resumable and checked, and unpacking them safely."""
+"""Downloads a data set's archives (resumable, checked) and unpacks them safely."""
 
 import os
 import stat
@@ -17,21 +17,21 @@ from bench.data.card import Download, inside
 from bench.data.svhn import write_digits
 from bench.errors import UserError
 
-LIMIT = 200 * 2**30  # bytes an archive may unpack to: above ImageNet's, below a bomb's
-CHUNK = 2**20
+LIMIT = 200 * 2**30  # bytes that an archive may unpack to: more than ImageNet's, and it stops a zip bomb
+CHUNK = 2**20  # bytes
 Progress = Callable[[int, int], None]  # bytes done, bytes in all (0: unknown)
 
 
 def fetch(download: Download, root: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Download one file (unless it is there already), check its sha256, unpack it; returns its folder.
+    """Download one file (unless it is there already), check its sha256, and unpack it. Returns its folder.
 
-    An interrupted download goes on where it stopped. Raises UserError if it cannot be had or is not the
-    published file.
+    An interrupted download continues where it stopped. Raises UserError if the file cannot be downloaded or
+    is not the published one.
     """
     store = root / ".downloads"
     pooch.get_logger().setLevel("WARNING")  # the caller shows progress
     name = download.url.rsplit("/", 1)[-1]
-    kept_as = f"{download.sha256[:12]}-{name}"  # several archives may be called images.tar.gz
+    kept_as = f"{download.sha256[:12]}-{name}"  # several archives may have the name images.tar.gz
     try:
         kept = pooch.retrieve(
             download.url,
@@ -42,12 +42,12 @@ def fetch(download: Download, root: Path, progress: Progress = lambda done, tota
         )
     except (requests.RequestException, OSError) as error:
         raise UserError(
-            f"cannot download {download.url}: {error}. Run the command again to go on."
+            f"cannot download {download.url}: {error}. Run the command again to continue."
         ) from error
-    except ValueError as error:  # pooch's word for a wrong checksum
+    except ValueError as error:  # pooch raises it for a wrong checksum
         (store / f"{kept_as}.part").unlink(missing_ok=True)
         raise UserError(
-            f"{download.url} is not the published file ({error}). Nothing was unpacked."
+            f"{download.url} is not the published file ({error}). Nothing was unpacked; try again later."
         ) from error
     target = root / download.to
     if download.unpack and name.endswith(".mat"):
@@ -61,7 +61,7 @@ def fetch(download: Download, root: Path, progress: Progress = lambda done, tota
 
 
 class _Resuming:
-    """A pooch downloader that keeps what has arrived in `part` and asks for the rest only."""
+    """A pooch downloader that keeps the received bytes in `part` and asks the server only for the rest."""
 
     def __init__(self, part: Path, progress: Progress) -> None:
         self.part, self.progress = part, progress
@@ -71,9 +71,9 @@ class _Resuming:
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
         with requests.get(url, headers=headers, stream=True, timeout=60) as answer:
-            if answer.status_code != 416:  # 416: nothing is left to fetch
+            if answer.status_code != 416:  # 416: there is nothing more to download
                 answer.raise_for_status()
-                have = have if answer.status_code == 206 else 0  # 200: the server sends all of it again
+                have = have if answer.status_code == 206 else 0  # 200: the server sends the whole file again
                 total = have + int(answer.headers.get("Content-Length", 0))
                 with open(self.part, "ab" if have else "wb") as file:
                     for chunk in answer.iter_content(CHUNK):
@@ -92,17 +92,19 @@ class _Member(NamedTuple):
 
 
 def unpack(archive: Path, into: Path, strip: str = "", limit: int = LIMIT) -> None:
-    """Unpack a .tar, .tar.gz or .zip: regular files only, inside `into` only, at most `limit` bytes.
+    """Unpack a .tar, .tar.gz or .zip: only regular files, only inside `into`, at most `limit` bytes.
 
-    The whole archive is checked before the first byte is written. A file already there in the right size is
-    left alone, so an interrupted unpacking can be repeated. `strip`: see Download. Raises UserError.
+    The whole archive is checked before the first byte is written. A file that exists with the right size is
+    kept, so an interrupted unpacking can be repeated. strip: see Download. Raises UserError for an archive
+    that is damaged, unsafe, too large, or not the one that the card means.
     """
     prefix = f"{strip.strip('/')}/" if strip else ""
     with _members(archive) as members:
         chosen = [member for member in members if member.name.startswith(prefix)]
         if not chosen:
             raise UserError(
-                f"{archive} holds no files under {strip!r}: it is not the archive the card means."
+                f"{archive} holds no files under {strip!r}, so it is not the archive that the card means: "
+                "delete it."
             )
         total = sum(member.size for member in chosen)
         if total > limit:
@@ -122,18 +124,20 @@ def _write(member: _Member, path: Path) -> None:
             left -= len(chunk)
             file.write(chunk)
         if left or source.read(1):
-            raise UserError(f"{member.name} is not as long as its archive says: fetch the archive again.")
+            raise UserError(
+                f"{member.name} does not have the size that its archive states: download the archive again."
+            )
     os.replace(part, path)
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
-    """The regular files of an archive. Raises UserError for anything that is neither file nor folder."""
+    """The regular files of an archive. Raises UserError if it holds anything but files and folders."""
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as z:
                 files = [info for info in z.infolist() if not info.is_dir()]
-                for info in files:  # zip keeps Unix modes in the upper half, if at all
+                for info in files:  # a zip may hold the Unix mode, in the upper half of external_attr
                     _refuse_unless(
                         stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG), info.filename, archive
                     )
@@ -145,24 +149,24 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                     _refuse_unless(member.isreg() and not member.issparse(), member.name, archive)
                 yield [_Member(_safe(m.name, archive), m.size, partial(_open, t, m)) for m in members]
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{archive} is damaged ({error}): delete it and fetch it again.") from error
+        raise UserError(f"{archive} is damaged ({error}): delete it and download it again.") from error
 
 
 def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     file = archive.extractfile(member)
-    assert file is not None  # it is a regular file
+    assert file is not None  # _members yields only regular files
     return file
 
 
 def _refuse_unless(regular: bool, name: str, archive: Path) -> None:
     if not regular:
-        raise UserError(f"{archive} holds {name!r}, a link or device: refused, nothing was unpacked.")
+        raise UserError(f"{archive} holds {name!r}, a link or device, which is unsafe: nothing was unpacked.")
 
 
 def _safe(name: str, archive: Path) -> str:
     clean = name.removeprefix("./")
     if not clean or not inside(clean):
         raise UserError(
-            f"{archive} holds {name!r}, a path that leaves its folder: refused, nothing was unpacked."
+            f"{archive} holds {name!r}, a path that leaves its folder, which is unsafe: nothing was unpacked."
         )
     return clean

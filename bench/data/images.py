@@ -18,7 +18,7 @@ from bench.data import crop
 from bench.data.split import Item
 from bench.errors import UserError
 
-# Decoded images that one image set may hold. The others are decoded again each time.
+# Bytes of decoded images that one image set may hold. The other images are decoded again each time.
 KEEP_BYTES = 4 * 2**30
 THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
@@ -27,9 +27,12 @@ Index = Sequence[int] | Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How a model wants its images, in open_clip's words. The crops of training take `size` alone."""
+    """How a model wants its images, in open_clip's terms. Training crops use only `size`.
 
-    size: int
+    Raises UserError for a resize mode or interpolation that is not supported.
+    """
+
+    size: int  # pixels per side
     # "shortest": the shorter side becomes `size`, then a centre crop; "squash": both sides become `size`
     resize_mode: str = "shortest"
     interpolation: str = "bicubic"
@@ -41,15 +44,15 @@ class View:
         ):
             raise UserError(
                 f"images cannot be resized as this backbone wants ({self.resize_mode}, {self.interpolation})"
-                ": use one with 'shortest' or 'squash' and 'bicubic' or 'bilinear'."
+                ": use a backbone with 'shortest' or 'squash' and 'bicubic' or 'bilinear'."
             )
 
 
 class ImageSet(ABC):
-    """N labelled images, delivered as float32 in [0, 1] at one size, not normalised.
+    """N labelled images. `pixels` and `crops` give float32 in [0, 1], all of one size, not normalised.
 
-    labels: int64 [N], on the CPU. key: sha256 that names content and transform. device: where pixels and
-    crops appear.
+    labels: int64 [N], on the CPU. key: sha256 that identifies the images and their transform. view: how the
+    model wants its images. device: of the pixels and crops.
     """
 
     def __init__(self, labels: Tensor, key: str, view: View, device: torch.device | str = "cpu") -> None:
@@ -66,9 +69,9 @@ class ImageSet(ABC):
 
     @abstractmethod
     def pixels(self, index: Index, size: int | None = None) -> Tensor:
-        """[b, 3, S, S]: open_clip's evaluation transform before normalisation.
+        """The images at `index` [b] without augmentation: [b, 3, S, S], open_clip's evaluation transform.
 
-        size: S, in pixels, resampled straight from the original; None: the view's.
+        size: S in pixels, resampled directly from the original; None: the view's size.
         """
 
     @abstractmethod
@@ -79,16 +82,17 @@ class ImageSet(ABC):
         size: int | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Tensor:
-        """[b, 3, S, S]: random resized crops (ratio 3/4-4/3, bicubic), half of them mirrored.
+        """Random crops of the images at `index` [b], resized to [b, 3, S, S]; half of them are mirrored.
 
-        size: as in `pixels`. scale: smallest and largest share of the area; None: crop.SCALE, 0.08-1.
-        Takes crop.DRAWS numbers an image from `generator` and nothing else: a CPU generator in the same
-        state gives the same crops on any device.
+        Their aspect ratio is 3/4 to 4/3, and the filter is bicubic.
+        size: as in `pixels`. scale: smallest and largest share of the area; None: crop.SCALE, 0.08 to 1.
+        Takes crop.DRAWS random numbers per image from `generator`, so a CPU generator in the same state gives
+        the same crops on every device.
         """
 
 
 class MemoryImages(ImageSet):
-    """Images of one size that are held as uint8 [N, 3, H, W]; rendered data sets."""
+    """Images of one size, held in memory as uint8 [N, 3, H, W]: rendered data sets."""
 
     def __init__(
         self, images: Tensor, labels: Tensor, view: View, device: torch.device | str = "cpu"
@@ -121,9 +125,9 @@ class MemoryImages(ImageSet):
 
 
 class FileImages(ImageSet):
-    """Images in files. Raises UserError, naming the file, if one is missing or cannot be decoded.
+    """Images in files. Raises UserError with the file's path if one is missing or cannot be decoded.
 
-    keep: decode each image once and hold it as uint8 (few-shot sets); otherwise stream (test sets).
+    keep: decode each image once and hold it as uint8 (few-shot sets), or decode it each time (test sets).
     """
 
     def __init__(
@@ -174,7 +178,7 @@ class FileImages(ImageSet):
         return self._hold("whole", i, lambda: F.pil_to_tensor(decode(self._paths[i]).convert("RGB")))
 
     def _hold(self, kind: str, i: int, make: Callable[[], Tensor]) -> Tensor:
-        """uint8 [3, H, W], kept if it fits."""
+        """The image `make` gives, uint8 [3, H, W]; held for the next time if there is room (KEEP_BYTES)."""
         if (kind, i) in self._held:
             return self._held[kind, i]
         image = make()
@@ -185,7 +189,7 @@ class FileImages(ImageSet):
 
 
 def decode(path: Path) -> Image.Image:
-    """The whole picture, in its own mode. Raises UserError if it is missing, truncated or no image."""
+    """The whole picture, in its own colour mode. Raises UserError if it is missing, damaged or no image."""
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -193,22 +197,27 @@ def decode(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is damaged or no image ({error}): restore it from the archive.") from error
+        raise UserError(
+            f"{path} is damaged or not an image ({error}): restore it from the data set's archive."
+        ) from error
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change: what tells a replaced file. Raises UserError if it is missing or empty."""
+    """A file's size in bytes and time of change in ns, which show whether it was replaced.
+
+    Raises UserError if the file is missing or empty.
+    """
     try:
         found = path.stat()
     except OSError as error:
         raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
     if found.st_size == 0 or not S_ISREG(found.st_mode):
-        raise UserError(f"the image {path} is empty or no file: restore it from the data set's archive.")
+        raise UserError(f"the image {path} is empty or not a file: restore it from the data set's archive.")
     return found.st_size, found.st_mtime_ns
 
 
 def _parallel(task: Callable[[int], Tensor], rows: Iterable[int]) -> list[Tensor]:
-    """The task on every row, in order. Pillow decodes outside the interpreter lock, so threads help."""
+    """The task's results for all rows, in order. Threads help, because Pillow releases Python's lock."""
     if THREADS == 1:
         return [task(i) for i in rows]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -216,14 +225,14 @@ def _parallel(task: Callable[[int], Tensor], rows: Iterable[int]) -> list[Tensor
 
 
 def as_tensor(index: Index) -> Tensor:
-    """int64 [b] on the CPU."""
+    """An index as a tensor, int64 [b] on the CPU."""
     return torch.as_tensor(index, dtype=torch.int64).cpu()
 
 
 def clean(picture: Image.Image, view: View) -> Tensor:
-    """uint8 [3, size, size]: open_clip's evaluation transform up to, not including, ToTensor.
+    """A picture after open_clip's evaluation transform up to ToTensor: uint8 [3, size, size].
 
-    Resize (Pillow's), centre crop, and only then RGB: the order matters in palette or CMYK mode.
+    The order is resize (Pillow's), centre crop, RGB; it matters for pictures in palette or CMYK mode.
     """
     side = [view.size] if view.resize_mode == "shortest" else [view.size, view.size]
     picture = F.resize(picture, side, interpolation=F.InterpolationMode(view.interpolation))

@@ -1,4 +1,4 @@
-"""Is what lies on disk what the card says? Counts, checksums, and every image decoded."""
+"""Compares a data set on disk with its card: counts, checksums, and every image decoded."""
 
 import warnings
 from collections.abc import Callable
@@ -17,16 +17,16 @@ Progress = Callable[[int, int], None]  # images done, images in all
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, and everything that is wrong with it."""
+    """What an inspection found, and everything that is wrong with it."""
 
-    counts: dict[str, int]  # images by split
+    counts: dict[str, int]  # split -> number of images
     classes: int
-    decoded: int
-    problems: tuple[str, ...]
+    decoded: int  # number of images that were decoded
+    problems: tuple[str, ...]  # one line each
 
 
 def inspect(card: Card, root: Path, progress: Progress = lambda done, total: None) -> Findings:
-    """Check a data set on disk, decoding every image in parallel. Never raises for what it finds."""
+    """Inspect a data set on disk; all images are decoded, in parallel. Problems are returned, not raised."""
     try:
         folder, listing = read(card, root)
     except UserError as error:
@@ -38,7 +38,7 @@ def inspect(card: Card, root: Path, progress: Progress = lambda done, total: Non
     def broken(path: Path) -> str:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # odd EXIF data harms no pixel
+                warnings.simplefilter("ignore")  # a warning about EXIF data does not concern the pixels
                 decode(path).convert("RGB")
         except UserError as error:
             return str(error)
@@ -54,7 +54,7 @@ def inspect(card: Card, root: Path, progress: Progress = lambda done, total: Non
 
 
 def missing(card: Card, root: Path) -> str:
-    """The first path a data set lacks, at a glance (folder, split file, image folders); "" if none."""
+    """The first path of the card's layout (folder, split file, image folders) that is missing, or ""."""
     layout = card.layout
     if layout is None:
         return ""

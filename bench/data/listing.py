@@ -1,4 +1,4 @@
-"""Does a listing make sense, and is it the data set its card describes?"""
+"""Checks a listing: does it make sense, and does it agree with its card?"""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from bench.errors import UserError
 
 
 def make_split(card: Card, listing: Listing) -> Split:
-    """The split a listing describes. Raises UserError for its first contradiction."""
+    """The split that a listing describes. Raises UserError for its first contradiction."""
     for problem in contradictions(card, listing):
         raise UserError(problem)
     names = {entry.label: entry.name for entries in listing.values() for entry in entries}
@@ -18,7 +18,7 @@ def make_split(card: Card, listing: Listing) -> Split:
 
 
 def contradictions(card: Card, listing: Listing) -> Iterator[str]:
-    """Everything that is wrong with a listing, each with its remedy."""
+    """Everything that is wrong with a listing, as messages that say what to do."""
     yield from _paths(card, listing)
     yield from _labels(card, listing)
     yield from _overlaps(card, listing)
@@ -28,7 +28,8 @@ def contradictions(card: Card, listing: Listing) -> Iterator[str]:
         if count != promised and split not in card.images.unconfirmed:
             yield (
                 f"{card.name}: {count} {split} images, but the card says {promised}: complete the data set, "
-                f"or correct [images] in datasets/{card.name}.toml if this is another version."
+                "or, "
+                f"if it is another version, correct [images] in datasets/{card.name}.toml."
             )
 
 
@@ -38,7 +39,7 @@ def _paths(card: Card, listing: Listing) -> Iterator[str]:
             if not entry.path or not inside(entry.path):
                 yield (
                     f"{card.name}: the path {entry.path!r} in {split} leaves the data set's folder: "
-                    "fetch the split file from its source again."
+                    "download the split file again."
                 )
 
 
@@ -47,10 +48,12 @@ def _labels(card: Card, listing: Listing) -> Iterator[str]:
     for entries in listing.values():
         for entry in entries:
             names.setdefault(entry.label, set()).add(entry.name)
-    again = f"Fetch the split of {card.title} from its source again."
+    again = f"Download the split file of {card.title} again."
     gaps = sorted(set(range(max(names, default=-1) + 1)) - set(names)) + sorted(l for l in names if l < 0)
     if gaps:
-        yield f"{card.name}: labels must run from 0 without gaps, but {gaps[0]} breaks that. {again}"
+        yield (
+            f"{card.name}: labels must be 0, 1, 2, ... without gaps, but {gaps[0]} breaks this rule. {again}"
+        )
     for label, given in sorted(names.items()):
         if len(given) > 1:
             yield f"{card.name}: label {label} has several class names: {', '.join(sorted(given))}. {again}"
@@ -78,7 +81,7 @@ def _empty_classes(card: Card, listing: Listing) -> Iterator[str]:
             yield (
                 f"{card.name}: class {names[empty[0]]!r} has no {split} images"
                 + (f", and {len(empty) - 1} more have none" if len(empty) > 1 else "")
-                + ": add some, or take the class out."
+                + ": add images, or remove the class."
             )
 
 
@@ -88,6 +91,6 @@ def _overlaps(card: Card, listing: Listing) -> Iterator[str]:
         common = sorted(paths[one] & paths[other])
         if common:
             yield (
-                f"{card.name}: {len(common)} images are in {one} and in {other}, {common[0]} for one: "
-                "fetch the split file from its source again."
+                f"{card.name}: {len(common)} images are both in {one} and in {other}, e.g. {common[0]}: "
+                "download the split file again."
             )

@@ -1,8 +1,8 @@
-"""Readers: the split of a data set as its files on disk state it, one function a file format.
+"""Readers: each reads the split of a data set from its files on disk, one function per file format.
 
-Each takes a card and the data set's folder and returns, for train, val and test, the images with path
-(relative to the folder), label and class name, in the order the official loaders see them. Whether
-they make sense is check.py's business. None of them ever invents a split.
+A reader takes a card and the data set's folder. For train, val and test it returns the images, each with its
+path (relative to the folder), label and class name, in the order of the official loaders. listing.py checks
+whether they make sense. No reader makes up a split.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from bench.errors import UserError
 
 
 class Entry(NamedTuple):
-    """One image as a split file states it."""
+    """One image, as a split file lists it."""
 
     path: str  # relative to the data set's folder, "/" between parts
     label: int
     name: str  # of the class
 
 
-Listing = dict[str, list[Entry]]  # by split
+Listing = dict[str, list[Entry]]  # split -> its images
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -34,8 +34,8 @@ def read(card: Card, root: Path) -> tuple[Path, Listing]:
     folder = root / layout.folder
     if not folder.is_dir():
         raise UserError(
-            f"{card.title}: no folder {folder}: set --root or BENCH_DATA to your data folder, "
-            f"or see `bench data get {card.name}`."
+            f"{card.title}: there is no folder {folder}: set --root or BENCH_DATA to your data folder, "
+            f"or download the data set with `bench data get {card.name}`."
         )
     return folder, _READERS[card.reader](card, folder)
 
@@ -52,26 +52,26 @@ def split_file(card: Card, folder: Path) -> Path:
         links = [d.url for d in card.download if layout.split in d.what]
         where = links[0] if links else (card.sources or ("see the card",))[0]
         raise UserError(
-            f"{card.title}: {layout.split} is missing. It belongs at {path}; get it from {where} "
-            f"(`bench data get {card.name}` prints every step). No other split is ever made up."
+            f"{card.title}: {layout.split} is missing. Its place is {path}; download it from {where} "
+            f"(`bench data get {card.name}` prints every step). No other split can replace it."
         )
     if layout.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != layout.sha256:
         raise UserError(
-            f"{path} is not the published file: its sha256 differs from the card's. Fetch it again."
+            f"{path} is not the published file: its sha256 differs from the card's. Download it again."
         )
     return path
 
 
 def _json(card: Card, folder: Path) -> Listing:
-    """`split_zhou_*.json`, `split_mlai_*.json`: train, val, test: lists of [path, label, class name]."""
+    """`split_zhou_*.json`, `split_mlai_*.json`: train, val and test as lists of [path, label, class name]."""
     path, layout = split_file(card, folder), _layout(card)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
+        raise UserError(f"{path} is not valid JSON: {error}. Download it again.") from error
     wanted = [split for split in SPLITS if getattr(card.images, split)]
     if not isinstance(content, dict) or not set(content) <= set(SPLITS):
-        raise UserError(f"{path} must be a table of train, val and test: fetch it again.")
+        raise UserError(f"{path} may have only the keys train, val and test: download it again.")
     listing = {
         split: _rows(path, split, content[split], layout.images) for split in SPLITS if split in content
     }
@@ -81,20 +81,23 @@ def _json(card: Card, folder: Path) -> Listing:
     for split in wanted:
         if split not in listing:
             raise UserError(
-                f"{path} has no key {split!r}: it is not the split file of {card.title}. Fetch it again."
+                f"{path} has no key {split!r}: it is not the split file of {card.title}. Download it again."
             )
     return {split: listing.get(split, []) for split in SPLITS}
 
 
 def _rows(path: Path, split: str, rows: object, prefix: str) -> list[Entry]:
     if not isinstance(rows, list):
-        raise UserError(f"{path}: {split!r} must be a list: fetch the file again.")
+        raise UserError(f"{path}: {split!r} must be a list: download the file again.")
     entries = []
     for i, row in enumerate(rows):
         ok = isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str)
         if not ok or type(row[1]) is not int:
-            raise UserError(f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name].")
-        # PurePosixPath keeps an absolute path absolute, so the check of paths can refuse it
+            raise UserError(
+                f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name]: download the file "
+                "again."
+            )
+        # PurePosixPath keeps an absolute path absolute, so that listing.py can refuse it.
         entries.append(Entry(str(PurePosixPath(prefix, row[0])), row[1], row[2]))
     return entries
 
@@ -109,24 +112,26 @@ def _fgvc(card: Card, folder: Path) -> Listing:
         path = folder / f"images_variant_{split}.txt"
         if not path.is_file():
             raise UserError(
-                f"{card.title}: {path} is missing: it comes with the images, unpack the archive again."
+                f"{card.title}: {path} is missing. It is in the archive of the images: unpack the archive "
+                "again."
             )
         listing[split] = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             image, _, name = line.strip().partition(" ")
             if name not in label:
                 raise UserError(
-                    f"{path}, line {number}: {name!r} is no class of {variants.name}: unpack it again."
+                    f"{path}, line {number}: {name!r} is not a class of {variants.name}: unpack the archive "
+                    "again."
                 )
             listing[split].append(Entry(f"{_layout(card).images}/{image}.jpg", label[name], name))
     return listing
 
 
 def _imagenet(card: Card, folder: Path) -> Listing:
-    """Class folders named by WordNet id (or, as in ImageNetV2, by class number), names in classnames.txt.
+    """Class folders named by WordNet id (in ImageNetV2 by class number); class names in classnames.txt.
 
-    Labels follow the sorted folder names, as in CoOp. Images are sorted: CoOp takes the file system's
-    order, which differs between machines, so its few-shot draws of ImageNet cannot be repeated.
+    Labels follow the sorted folder names, as in CoOp. Images are sorted by name. CoOp takes the order of the
+    file system, which differs between machines, so its few-shot draws of ImageNet cannot be repeated.
     """
     path = split_file(card, folder)
     lines = [
@@ -134,7 +139,7 @@ def _imagenet(card: Card, folder: Path) -> Listing:
     ]
     names = {wordnet: name.strip() for wordnet, _, name in lines}
     if not all(names.values()):
-        raise UserError(f"{path}: a line has no class name after its folder name. Fetch the file again.")
+        raise UserError(f"{path}: a line has no class name after its folder name. Download the file again.")
     layout = _layout(card)
     where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
     found = {name for part in where.values() for name in _folders(folder / part, layout.ignore, card)}
@@ -146,17 +151,17 @@ def _imagenet(card: Card, folder: Path) -> Listing:
     nameless = sorted(found - set(names))
     if nameless:
         raise UserError(
-            f"{path} has no class name for the folder {nameless[0]!r}: fetch the file again, "
-            f"or remove the folder if it is no class."
+            f"{path} has no class name for the folder {nameless[0]!r}: download the file again, "
+            f"or remove the folder if it is not a class."
         )
     label = {name: i for i, name in enumerate(order)}
     return {s: _class_folders(card, folder, where[s], label, names) if s in where else [] for s in SPLITS}
 
 
 def _folder(card: Card, folder: Path) -> Listing:
-    """Plain folders: layout.{train,val,test}/<class>/<image>; [names] may rename a folder's class.
+    """Plain folders: layout.{train,val,test}/<class>/<image>; [names] can give a folder another class name.
 
-    Labels follow the card's list of classes if it has one, else the sorted folder names of all splits.
+    Labels follow the card's list of classes, or, if it has none, the sorted folder names of all splits.
     """
     layout = _layout(card)
     where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
@@ -164,15 +169,15 @@ def _folder(card: Card, folder: Path) -> Listing:
     unused = sorted(set(card.names) - set(found))
     if unused:
         raise UserError(
-            f"{card.name}: [names] has {unused[0]!r}, but no folder is called so: correct the card."
+            f"{card.name}: [names] has {unused[0]!r}, but there is no folder of this name: correct the card."
         )
     names = {name: card.names.get(name, name) for name in found}
     order = list(names.values()) if isinstance(card.classes, int) else list(card.classes)
     unknown = [name for name, title in names.items() if title not in order]
     if unknown:
         raise UserError(
-            f"{card.name}: the folder {unknown[0]!r} is no class of the card: rename it, "
-            f"name it in [names], or list it under layout.ignore."
+            f"{card.name}: the folder {unknown[0]!r} is not a class of the card: rename the folder, "
+            f"give it a class in [names], or list it in layout.ignore."
         )
     label = {name: order.index(title) for name, title in names.items()}
     return {s: _class_folders(card, folder, where[s], label, names) if s in where else [] for s in SPLITS}
@@ -186,7 +191,8 @@ def _class_folders(
     strangers = sorted(set(present) - set(label))
     if strangers:
         raise UserError(
-            f"{card.title}: {folder / where / strangers[0]} is no class: remove it or correct the card."
+            f"{card.title}: the folder {folder / where / strangers[0]} is not a class: remove it, or "
+            "correct the card."
         )
     return [
         Entry(f"{where}/{name}/{image}", label[name], names.get(name, name))
@@ -198,7 +204,8 @@ def _class_folders(
 def _folders(path: Path, ignore: Iterable[str], card: Card) -> list[str]:
     if not path.is_dir():
         raise UserError(
-            f"{card.title}: no folder {path}: see `bench data get {card.name}` for what goes there."
+            f"{card.title}: there is no folder {path}: `bench data get {card.name}` says how to get its "
+            "images."
         )
     with os.scandir(path) as entries:
         return sorted(
@@ -214,7 +221,7 @@ def _images(path: Path) -> list[str]:
 
 
 def _layout(card: Card) -> Layout:
-    assert card.layout is not None  # the card's own check, for every reader but "mini"
+    assert card.layout is not None  # Card has checked this for all readers except "mini"
     return card.layout
 
 

@@ -18,18 +18,18 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """A data set's fixed division. Labels are 0 .. C-1 without gaps; `classes` is in label order."""
+    """The fixed division of a data set. Labels are 0 .. C-1 without gaps; `classes` is in label order."""
 
     classes: tuple[str, ...]
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
-    # sha256 of the images themselves, for rendered sets: a name alone would not identify their images
+    # sha256 of the images themselves, for rendered data sets: their names do not identify the images
     content: str = ""
 
     @property
     def hash(self) -> str:
-        """sha256 of class names, image names, labels and their order (and of the images, if rendered)."""
+        """sha256 of class names, image names, labels and their order (and of rendered images themselves)."""
         digest = hashlib.sha256(repr((self.classes, self.content)).encode())
         for part in (self.train, self.val, self.test):
             digest.update(repr([tuple(item) for item in part]).encode())
@@ -43,17 +43,18 @@ def few_shot(
     seed: int,
     shuffled: Iterable[int] = (),
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """CoOp's few-shot draw: `shots` training images a class, then min(shots, 4) validation images a class.
+    """CoOp's few-shot draw: per class `shots` training images, then min(shots, 4) validation images.
 
-    Repeats Dassl's `generate_fewshot_dataset` (`repeat=False`, as in its current version) called by CoOp's
-    data sets after `random.seed(seed)`: one generator for both splits, classes in order of first
-    appearance, `sample` for a class with enough images, all of them (and no draw) for a smaller one.
-    Releases of Dassl before that default drew with replacement for classes smaller than `shots`. That draw
-    takes numbers from the same generator, so such a class and every class after it can differ from runs made
-    with them.
+    This repeats Dassl's `generate_fewshot_dataset` (`repeat=False`, as in its current version), which CoOp's
+    data sets call after `random.seed(seed)`: one generator for both splits, classes in the order of their
+    first appearance, `sample` for a class with enough images, and all images (without a draw) for a smaller
+    class. Older releases of Dassl drew with replacement from classes smaller than `shots`. Such a draw takes
+    numbers from the same generator, so this class and every class after it can differ from runs made with
+    those releases.
 
-    shuffled: lengths of lists that the official loader shuffles on the same generator before the draw, in
-    its order (see `loader_shuffles`). What is shuffled does not matter; how many numbers are taken does.
+    shuffled: lengths of the lists that the official loader shuffles with the same generator before the draw,
+    in its order (see `loader_shuffles`). Only the lengths matter, because they decide how many random numbers
+    are taken.
     """
     rng = random.Random(seed)
     for length in shuffled:
@@ -65,9 +66,9 @@ def few_shot(
 def loader_shuffles(split: Split) -> list[int]:
     """Lengths of the lists that SVHN's official loader shuffles before the draw, in its order.
 
-    The loader of BlackVIP's and ZIP's repositories (datasets/svhn.py) divides the image folders anew in every
-    run, also where the split file is there: class by class it shuffles all training images, which the split
-    shares out to train and val, and then the test images.
+    The loader of BlackVIP's and ZIP's repositories (datasets/svhn.py) divides the image folders again in
+    every run, even if the split file exists. For each class it shuffles all training images (those of train
+    and val together), and then the test images.
     """
     tuned = Counter(item.label for item in (*split.train, *split.val))
     scored = Counter(item.label for item in split.test)
@@ -75,7 +76,7 @@ def loader_shuffles(split: Split) -> list[int]:
 
 
 def _sample(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Item, ...]:
-    by_class: dict[int, list[Item]] = {}  # insertion order = order of first appearance
+    by_class: dict[int, list[Item]] = {}  # classes in the order of their first appearance
     for item in items:
         by_class.setdefault(item.label, []).append(item)
     chosen: list[Item] = []

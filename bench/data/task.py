@@ -1,4 +1,4 @@
-"""load_task: what one cell trains on and is scored on, under each of the four protocols."""
+"""load_task: what one cell trains on and is scored on, for each of the four protocols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from bench.paths import data_root
 
 @dataclass(frozen=True)
 class TestSet:
-    """What a prompt is scored on. Labels index `classes`."""
+    """The images and classes that a prompt is scored on. Labels index `classes`."""
 
-    __test__ = False  # no pytest class, whatever its name says
+    __test__ = False  # pytest must not collect this class because of its name
 
     name: str
     classes: tuple[str, ...]
@@ -29,14 +29,14 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Task:
-    """What a method trains on, and the test sets it must not see. Labels index `classes`."""
+    """What a method trains on, and the test sets, which it must not see. Labels index `classes`."""
 
     name: str
-    classes: tuple[str, ...]  # in words: underscores are spaces
+    classes: tuple[str, ...]  # class names, with spaces for underscores
     template: str
-    train: ImageSet  # `shots` a class
-    val: ImageSet  # min(shots, 4) a class; empty where the data set has no validation split
-    tests: dict[str, TestSet]  # "test" | "base", "new" | the target data sets' names
+    train: ImageSet  # `shots` images per class
+    val: ImageSet  # min(shots, 4) images per class; empty if the data set has no validation split
+    tests: dict[str, TestSet]  # keys: "test", or "base" and "new", or the names of the target data sets
     split_hash: str
     card_hash: str
 
@@ -54,13 +54,13 @@ def load_task(
 ) -> Task:
     """The task of one cell.
 
-    dataset: what is tuned on. protocol: one of PROTOCOLS. seed: of the few-shot draw. view: how the backbone
-    wants its images. root: the data root (default: BENCH_DATA, else ./data). score: "test", or "val" to score
-    on the validation split. targets: data sets to score on, for "cross-dataset" and "ood"; the source may be
-    among them. device: where pixels and crops appear.
+    dataset: the data set to tune on. protocol: one of PROTOCOLS. seed: of the few-shot draw. shots: training
+    images per class. view: how the backbone wants its images. root: the data root (default: BENCH_DATA, else
+    ./data). score: "test", or "val" to score on the validation split. targets: the data sets to score on, for
+    "cross-dataset" and "ood"; `dataset` may be one of them. device: of the pixels and crops.
 
-    Raises UserError for unknown names, data that is missing or contradicts its card, or a validation
-    split that does not exist.
+    Raises UserError for an unknown name, for data that is missing or contradicts its card, and for a
+    validation split that does not exist.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"no protocol {protocol!r}. {did_you_mean(protocol, PROTOCOLS)}")
@@ -77,10 +77,11 @@ def load_task(
     card, opened = loader.open(dataset)
     split = opened.split
     shuffled = loader_shuffles(split) if card.shuffled else ()
-    train, val = few_shot(split.train, split.val, shots, seed, shuffled)  # before halving, as CoOp does
+    # The draw comes before the classes are halved, as in CoOp.
+    train, val = few_shot(split.train, split.val, shots, seed, shuffled)
     if not train:
         raise UserError(
-            f"{dataset} has no training images, so nothing can be tuned on it: use it as a target."
+            f"{dataset} has no training images, so no method can be tuned on it: use it only as a target."
         )
     classes = split.classes
     if elsewhere:
@@ -117,17 +118,20 @@ class _Loader:
         return self.opened[name]
 
     def test(self, name: str, labels: range | None = None) -> TestSet:
-        """The test set (or, under score="val", the whole validation split) of `labels`, relabelled from 0."""
+        """The test images of the classes `labels`, relabelled from 0.
+
+        labels: None for all classes. With score="val" these are the images of the whole validation split.
+        """
         card, opened = self.open(name)
         split = opened.split
         items: tuple[Item, ...] = split.test if self.score == "test" else split.val
         if not items:
-            raise UserError(f"{name} has no validation images: score it on the test split.")
+            raise UserError(f"{name} has no validation images: score on test images (--score test).")
         labels = range(len(split.classes)) if labels is None else labels
         images = opened.images(only(items, labels), self.view, keep=False, device=self.device)
         return TestSet(name, words(split.classes[labels.start : labels.stop]), card.template, images)
 
 
 def words(classes: Sequence[str]) -> tuple[str, ...]:
-    """Class names as a text tower reads them: underscores become spaces."""
+    """Class names as a text tower reads them, with spaces for underscores."""
     return tuple(name.replace("_", " ") for name in classes)

@@ -1,4 +1,4 @@
-"""Captions that name a random subset of what a scene shows, in many wordings."""
+"""Captions: each names a random part of what a scene shows, in one of many wordings."""
 
 import numpy as np
 
@@ -29,10 +29,10 @@ LAND = ("{} from above", "{}", "an aerial view of {}", "{} land", "satellite ima
 
 
 def caption(scenes: Scenes, i: int, rng: np.random.Generator, openings: int = 1) -> str:
-    """One caption of scene i: lower case, ends in a full stop, names at least one attribute.
+    """One caption of scene i: in lower case, with a full stop at its end; it names at least one attribute.
 
-    More `openings` make it longer without saying more ("a scan of a photo of ..."), so that every position
-    of the text tower gets trained.
+    More `openings` make it longer without naming more ("a scan of a photo of ..."), so that every position of
+    the text tower is trained.
     """
     kind = KINDS[scenes.kind[i]]
     if kind == "land":
@@ -59,7 +59,7 @@ def _texture(s: Scenes, i: int, rng: np.random.Generator) -> str:
     words = _pick(TEXTURED, rng).format(TEXTURES[s.thing[i]])
     colors = [COLOR_NAMES[s.ink[i]], COLOR_NAMES[s.ground[i]]]
     if rng.random() < 0.5:
-        colors.reverse()  # no colour of a texture comes first
+        colors.reverse()  # the two colours of a texture have no order
     roll = rng.random()
     if roll < 0.35:
         return f"a {words}"
@@ -99,7 +99,7 @@ def _object(s: Scenes, i: int, kind: str, rng: np.random.Generator) -> str:
 
 
 def _unbound(s: Scenes, i: int, rng: np.random.Generator) -> list[str]:
-    """Words that could mean either of two attributes: whose colour, which north is not said."""
+    """Words that do not say which attribute they mean: the colour or direction can be that of two things."""
     words = []
     if rng.random() < 0.2:
         colors = [COLOR_NAMES[s.ink[i]], COLOR_NAMES[s.ground[i]]]
@@ -124,12 +124,12 @@ def _ground(s: Scenes, i: int, rng: np.random.Generator) -> list[str]:
 
 
 def plural(noun: str) -> str:
-    """star -> stars, cross -> crosses."""
+    """The plural of a noun: star -> stars, cross -> crosses."""
     return f"{noun}es" if noun.endswith(("s", "x", "h")) else f"{noun}s"
 
 
 def wordings() -> list[str]:
-    """Every piece of text a caption is put together from; the vocabulary is made of their words."""
+    """Every piece of text that a caption can contain. The vocabulary is made from their words."""
     named = [name for names in THINGS.values() for name in names]
     counted = [plural(noun) for noun in (*named, *STANDINS, *BARE.values())]
     templates = [template for group in NOUNS.values() for template in group]

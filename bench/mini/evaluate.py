@@ -1,9 +1,9 @@
-"""What the suite offers a tuning method: zero-shot, and CoOp's gain as a yardstick of the head-room.
+"""Measures how much a tuning method can gain on the mini suite: zero-shot accuracy, and CoOp's gain over it.
 
     python -m bench.mini.evaluate [--score val|test] [--shots 16] [--steps 300] [NAME ...]
 
-CoOp here is a plain loop on cached image features (white box, 16 context tokens, Adam, cosine, last iterate
-kept): nothing in it is chosen on the scores.
+CoOp is a plain loop on image features here (white box, 16 context tokens, Adam, cosine schedule, last
+iterate). Nothing in it is chosen by the scores.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Evaluation:
         return model.encode_text(self.tokens([template.format(c) for c in class_names(card)]), normalize=True)
 
     def coop(self, model: CLIP, name: str, shots: int = 16, steps: int = 300, seed: int = 1) -> float:
-        """Accuracy of a context of 16 vectors tuned by back-propagation on `shots` images a class."""
+        """Accuracy in % of a context of 16 vectors, tuned by back-propagation on `shots` images per class."""
         names = class_names(self.cards[name])
         images, labels = few_shot(*features(model, name, "train"), shots, seed)
         g = torch.Generator().manual_seed(seed)
@@ -71,13 +71,14 @@ class Evaluation:
 
 
 def class_names(card: Card) -> list[str]:
-    assert not isinstance(card.classes, int)  # the mini reader's cards always name them
+    """The class names of a mini data set, with spaces for underscores."""
+    assert not isinstance(card.classes, int)  # cards of the mini reader have the names
     return [name.replace("_", " ") for name in card.classes]
 
 
 @torch.no_grad()
 def features(model: CLIP, name: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(unit image features [N, e], labels [N]) of one split."""
+    """The image features [N, e] of unit norm and the labels [N] of one split."""
     images, labels = render(name)[split]
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     parts = [model.encode_image(part, normalize=True) for part in ((pixels - MEAN) / STD).split(500)]
@@ -85,14 +86,14 @@ def features(model: CLIP, name: str, split: str) -> tuple[torch.Tensor, torch.Te
 
 
 def accuracy(images: torch.Tensor, labels: torch.Tensor, text: torch.Tensor) -> float:
-    """Percent of images nearest to their own class's text feature."""
+    """The share in % of images whose nearest text feature is that of their class."""
     return 100 * float((images @ text.T).argmax(1).eq(labels).float().mean())
 
 
 def few_shot(
     images: torch.Tensor, labels: torch.Tensor, shots: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`shots` random images a class."""
+    """The features and labels of `shots` random images per class."""
     rng = np.random.default_rng(seed)
     classes = [np.flatnonzero(labels.numpy() == c) for c in range(int(labels.max()) + 1)]
     chosen = torch.from_numpy(np.concatenate([rng.permutation(c)[:shots] for c in classes]))
@@ -100,9 +101,9 @@ def few_shot(
 
 
 def encode_context(model: CLIP, context: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Unit text features [C, e] of SOS, the context [m, d], then `tokens` [C, L] without their SOS.
+    """Text features [C, e] of unit norm of SOS, the context [m, d], then `tokens` [C, L] without their SOS.
 
-    Differentiable. Cut behind the longest prompt: the tower is causal.
+    Differentiable. The prompts are cut after the longest one, which is exact because the tower is causal.
     """
     end = tokens.argmax(1) + len(context)
     embedded = model.token_embedding(tokens)
@@ -118,13 +119,14 @@ def encode_context(model: CLIP, context: torch.Tensor, tokens: torch.Tensor) -> 
 
 
 def main() -> None:
+    """Print one line per data set: classes, images, accuracy of both templates and of CoOp, and its gain."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--score", choices=("val", "test"), default="test")
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; default: all of the suite")
+    parser.add_argument("--score", choices=("val", "test"), default="test", help="split; default: test")
+    parser.add_argument("--shots", type=int, default=16, help="training images per class; default: 16")
+    parser.add_argument("--steps", type=int, default=300, help="steps of CoOp; default: 300")
     args = parser.parse_args()
     model, _ = load()
     model.requires_grad_(False)

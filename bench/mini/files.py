@@ -1,4 +1,4 @@
-"""The files that the mini suite ships beside this module, and whether they are whole."""
+"""The files of the mini suite beside this module, and a check that they are not damaged."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ FILES = {
     "log": HERE / "training.csv",
     "checksums": HERE / "SHA256SUMS",
 }
-CHECKED = ("clip", "config", "merges", "encoder", "masks")  # what SHA256SUMS lists
+CHECKED = ("clip", "config", "merges", "encoder", "masks")  # the files that SHA256SUMS lists
 
 
 def check(path: Path) -> None:
@@ -27,12 +27,12 @@ def check(path: Path) -> None:
         raise UserError(f"the mini suite's file {FILES['checksums']} is missing: {remedy}")
     if f"{_sha256(path)}  {path.name}" not in FILES["checksums"].read_text().splitlines():
         raise UserError(
-            f"the mini suite's file {path} is damaged (its sha256 is not the listed one): {remedy}"
+            f"the mini suite's file {path} is damaged (its sha256 is not the one in SHA256SUMS): {remedy}"
         )
 
 
 def write_checksums() -> None:
-    """List the shipped files as `sha256sum` does (so `sha256sum -c SHA256SUMS` checks them too)."""
+    """Write SHA256SUMS in the format of `sha256sum`, so that `sha256sum -c SHA256SUMS` can check it."""
     lines = [f"{_sha256(FILES[name])}  {FILES[name].name}" for name in CHECKED]
     FILES["checksums"].write_text("\n".join(lines) + "\n")
 

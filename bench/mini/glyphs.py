@@ -1,10 +1,11 @@
-"""The mask bank: every drawable thing of the mini world as 48x48 alpha masks, several variants each.
+"""The mask bank: every thing of the mini world as 48x48 alpha masks, with several variants of each.
 
     python -m bench.mini.glyphs
 
-draws it anew and writes masks.png, which is what pictures are made of: versions of FreeType and Pillow draw
-the same letter differently. Letters, Greek letters and digits come from the DejaVu and STIX fonts that
-matplotlib carries; shapes, arrows and clocks are drawn by formula. Nothing here is random.
+draws the masks again and writes masks.png. Pictures are made from this file, because different versions of
+FreeType and Pillow draw the same letter differently. Letters, Greek letters and digits come from the DejaVu
+and STIX fonts, which are part of matplotlib; shapes, arrows and clocks are drawn by formula. Nothing here is
+random.
 """
 
 import math
@@ -17,12 +18,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.mini.files import FILES, check, write_checksums
 
-SIDE = 48  # pixels of a mask
+SIDE = 48  # pixels per side of a mask
 FINE = 4  # masks are drawn this many times larger, then averaged down
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The words of a text."""
+    """The words of a text, as a tuple."""
     return tuple(text.split())
 
 
@@ -54,14 +55,14 @@ LAYOUT = {
     "arrow": (1, 5),
     "clock": (len(HOURS), 4),
 }
-COLUMNS = 46  # masks in a row of masks.png
+COLUMNS = 46  # masks per row of masks.png
 
 
 @dataclass(frozen=True)
 class Bank:
-    """All masks and where each thing's variants lie.
+    """All masks, and the rows of each thing's variants.
 
-    masks: uint8 [M, SIDE, SIDE]; rows: {(kind, thing): tuple of row numbers, one a variant}.
+    masks: uint8 [M, SIDE, SIDE]; rows: {(kind, thing): tuple of row numbers, one per variant}.
     """
 
     masks: np.ndarray
@@ -70,7 +71,7 @@ class Bank:
 
 @lru_cache(maxsize=1)
 def bank() -> Bank:
-    """The shipped bank. Raises UserError when its file is missing or damaged."""
+    """The bank in masks.png. Raises UserError if the file is missing or damaged."""
     check(FILES["masks"])
     rows: dict[tuple[str, int], tuple[int, ...]] = {}
     count = 0
@@ -84,7 +85,7 @@ def bank() -> Bank:
 
 
 def write_masks(path: Path) -> None:
-    """Write the bank as one picture of COLUMNS masks side by side, the last places black."""
+    """Write the bank as one picture with COLUMNS masks per row; the last, unused places are black."""
     masks = draw()
     masks = np.concatenate([masks, np.zeros((-len(masks) % COLUMNS, SIDE, SIDE), np.uint8)])
     sheet = masks.reshape(-1, COLUMNS, SIDE, SIDE).swapaxes(1, 2).reshape(-1, COLUMNS * SIDE)
@@ -99,7 +100,7 @@ def draw() -> np.ndarray:
 
 
 def _drawings() -> dict[str, list[list[np.ndarray]]]:
-    """{kind: for each thing the list of its variants}. Letters: upper-case variants first, then lower."""
+    """{kind: for each thing the list of its variants}. Letters have upper-case variants first, then lower."""
     fonts = [_font(name) for name in FONTS]
     return {
         "letter": [[_glyph(f, c.upper()) for f in fonts] + [_glyph(f, c) for f in fonts] for c in LETTERS],
@@ -116,12 +117,12 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    size, layout = SIDE * FINE // 2, ImageFont.Layout.BASIC  # the other layout is not on every machine
+    size, layout = SIDE * FINE // 2, ImageFont.Layout.BASIC  # not every machine has the other layout engine
     return ImageFont.truetype(str(path), size, layout_engine=layout)
 
 
 def _glyph(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
-    """The glyph, its ink centred, scaled so that the longer side of the ink fills 80 % of the mask."""
+    """A glyph, centred, and scaled so that its longer side fills 80 % of the mask."""
     left, top, right, bottom = font.getbbox(text)
     ink = Image.new("L", (int(right - left), int(bottom - top)))
     ImageDraw.Draw(ink).text((-left, -top), text, font=font, fill=255)
@@ -151,14 +152,14 @@ def _polygon(points: list[tuple[float, float]]) -> np.ndarray:
 
 
 def _pixel(x: float) -> int:
-    """The pixel of the fine grid in which x in [0, 2] lies; a corner meant to lie on its edge does."""
+    """The pixel of the fine grid that holds x in [0, 2]; rounding keeps corners on pixels' edges."""
     return math.floor(round(x * SIDE * FINE / 2, 6))
 
 
 def _regular(
     corners: int, radius: float, inner: float | None = None, lean: float = 0.0
 ) -> list[tuple[float, float]]:
-    """Corners of a regular polygon, first one on top, turned by `lean` radians; with `inner`, of a star."""
+    """The corners of a regular polygon (with `inner`: a star), the first on top, turned by `lean` radians."""
     radii = [radius] if inner is None else [radius, inner]
     n = corners * len(radii)
     turns = [2 * math.pi * i / n + lean for i in range(n)]
@@ -169,7 +170,7 @@ def _regular(
 
 
 def _shape(name: str) -> list[np.ndarray]:
-    """Three variants of a shape: slender, usual, stout."""
+    """Three variants of a shape: thin, usual, thick."""
     return [_mask(_inside(name, k)) for k in (0.85, 1.0, 1.15)]
 
 
@@ -198,7 +199,7 @@ def _inside(name: str, k: float) -> np.ndarray:
         case "crescent":
             return (r < 0.78) & (np.hypot(x - 0.36 * k, y - 0.1) > 0.62)
         case "hexagon":
-            # It leans by a fraction of a pixel, so that its left corner lies clearly above its right one.
+            # Turned by a fraction of a pixel, so that its left corner is clearly above its right one.
             return _polygon([(y, x * math.sqrt(k)) for x, y in _regular(6, 0.78, lean=-2e-3)])
         case "arch":
             ring = (np.hypot(x, y + 0.1) < 0.74) & (np.hypot(x, y + 0.1) > 0.42 / k) & (y > -0.1)
@@ -210,7 +211,7 @@ def _inside(name: str, k: float) -> np.ndarray:
 
 
 def _arrows() -> list[np.ndarray]:
-    """Arrows that point north, in five makes."""
+    """Five variants of an arrow that points north."""
 
     def arrow(shaft: float, head: float, neck: float) -> np.ndarray:
         return _polygon([(0, 0.85), (head, neck), (shaft, neck), (shaft, -0.85), (-shaft, -0.85),
@@ -223,7 +224,7 @@ def _arrows() -> list[np.ndarray]:
 
 
 def _clock(hour: int, minute: int, thick: float) -> np.ndarray:
-    """A rim, a short thick hour hand that moves on with the minutes, a long thin minute hand."""
+    """A clock: a rim, a short thick hour hand that moves with the minutes, and a long thin minute hand."""
     x, y = _plane()
     r = np.hypot(x, y)
     rim = (r < 0.95) & (r > 0.95 - thick / 40)

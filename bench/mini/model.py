@@ -1,4 +1,4 @@
-"""The shipped mini CLIP, its tokenizer and the small frozen encoder: files beside this module, no network."""
+"""Loads the mini CLIP, its tokenizer and the small frozen encoder from files beside this module."""
 
 import json
 from itertools import pairwise
@@ -14,14 +14,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from bench.mini import vocabulary
 from bench.mini.files import FILES, check
 
-MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]  # CLIP's own, as open_clip applies
+MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]  # CLIP's, as in open_clip
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711))[:, None, None]
 
 
 def load() -> tuple[open_clip.CLIP, SimpleTokenizer]:
-    """(model in eval mode and float32, tokenizer: list[str] -> int64 [N, context_length]).
+    """The model (evaluation mode, float32), and its tokenizer: list[str] -> int64 [N, context_length].
 
-    Raises UserError when a shipped file is missing or damaged.
+    Raises UserError if a file is missing or damaged.
     """
     for name in ("clip", "config", "merges"):
         check(FILES[name])
@@ -31,7 +31,7 @@ def load() -> tuple[open_clip.CLIP, SimpleTokenizer]:
 
 
 def load_encoder() -> "Encoder":
-    """The frozen encoder in eval mode and float32. Raises UserError when its file is missing or damaged."""
+    """The frozen encoder (evaluation mode, float32). Raises UserError if its file is missing or damaged."""
     check(FILES["encoder"])
     encoder = Encoder()
     encoder.load_state_dict(load_file(FILES["encoder"]))
@@ -40,7 +40,7 @@ def load_encoder() -> "Encoder":
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every batch norm into the convolution just before it, in place, all the way down."""
+    """Fold every batch norm into the convolution before it, in place, in all submodules."""
     children = list(module.named_children())
     for (name, layer), (after, norm) in pairwise(children):
         if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -64,11 +64,12 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images [B, 3, S, S] in [0, 1] -> features [B, width]."""
         return self.layers(images * 4 - 2).mean((2, 3))
 
 
 def config() -> dict[str, Any]:
-    """open_clip's model config; the vocabulary's size follows from the merges file."""
+    """The configuration for open_clip's model; the vocabulary's size follows from the merges file."""
     vocab_size = vocabulary.tokenizer(FILES["merges"]).vocab_size
     return {
         "embed_dim": 128,

@@ -1,9 +1,9 @@
-"""Scenes to pixels: masks placed by `grid_sample` on plain, textured or mosaic grounds.
+"""Paints scenes: `grid_sample` puts masks on plain, textured or mosaic grounds.
 
-The bytes are the same on every processor. Random numbers are made of a generator's bits by exact arithmetic,
-and all that follows is computed in float64. Kernels and mathematical libraries then differ in the 16th digit,
-and no value of the suite lies that near to a rounding or a threshold: `benchmarks/same_bytes.py` measures how
-near they lie. In float32, some bytes did differ.
+The bytes are the same on every processor. Random numbers are made from a generator's bits by exact
+arithmetic, and everything after that is computed in float64. Kernels and mathematical libraries then differ
+in the 16th digit, and no value of the suite is so near to a rounding or a threshold;
+`benchmarks/same_bytes.py` measures how near they are. In float32, some bytes differed.
 """
 
 import math
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from bench.mini.glyphs import bank
 from bench.mini.scenes import COLORS, KINDS, LANDS, MAX_COUNT, STYLES, TEXTURES, Scenes
 
-SIZE = 32  # pixels of an image
-CHUNK = 1024  # scenes painted at once
-CELL = 0.62  # distance of the nine places' centres, in half pictures
+SIZE = 32  # pixels per side of an image
+CHUNK = 1024  # scenes that are painted at once
+CELL = 0.62  # distance between the centres of the nine places; half a picture is 1
 
 
 def paint(scenes: Scenes, generator: torch.Generator) -> np.ndarray:
-    """Images uint8 [N, SIZE, SIZE, 3]; what no attribute names (jitter of colour, place, phase) is random."""
+    """Images uint8 [N, SIZE, SIZE, 3]. What no attribute decides (colour noise, exact place) is random."""
     parts = [
         _paint(scenes.take(slice(i, i + CHUNK)), generator).permute(0, 2, 3, 1).numpy()
         for i in range(0, len(scenes), CHUNK)
@@ -31,7 +31,7 @@ def paint(scenes: Scenes, generator: torch.Generator) -> np.ndarray:
 
 
 def _paint(s: Scenes, g: torch.Generator) -> torch.Tensor:
-    """uint8 [N, 3, SIZE, SIZE]."""
+    """The same for at most CHUNK scenes: uint8 [N, 3, SIZE, SIZE]."""
     n = len(s)
     palette = _real(list(COLORS.values())) / 255
     ink = _jitter(palette[torch.from_numpy(s.ink)], 0.035, g)  # [N, 3]
@@ -39,7 +39,7 @@ def _paint(s: Scenes, g: torch.Generator) -> torch.Tensor:
     kind = torch.from_numpy(s.kind)
     pattern = _patterns(torch.from_numpy(s.texture), torch.from_numpy(s.tilt), g)[:, None]  # [N, 1, S, S]
 
-    # A texture proper is painted in its two colours; a textured ground in two tones of one colour.
+    # A texture is painted in its two colours, a textured ground in two tones of one colour.
     dark = _real(ground.mean(1, keepdim=True) < 0.45)
     tone = ground + (0.32 * dark - 0.26 * (1 - dark))
     second = torch.where((kind == KINDS.index("texture"))[:, None], ink, tone)
@@ -60,12 +60,12 @@ def _flat(color: torch.Tensor) -> torch.Tensor:
 
 
 def _real(values: object) -> torch.Tensor:
-    """As float64, whatever the default type is."""
+    """The values as float64, whatever PyTorch's default type is."""
     return torch.as_tensor(values, dtype=torch.float64)
 
 
 def _random(shape: Sequence[int], g: torch.Generator) -> torch.Tensor:
-    """Uniform in [0, 1): multiples of 2^-24, float32, which holds them exactly."""
+    """Uniform numbers in [0, 1): multiples of 2^-24, which float32 holds exactly."""
     return torch.rand(shape, generator=g, dtype=torch.float32)
 
 
@@ -74,10 +74,10 @@ def _uniform(shape: Sequence[int], low: float, high: float, g: torch.Generator) 
 
 
 def _normal(shape: Sequence[int], g: torch.Generator) -> torch.Tensor:
-    """Standard normal numbers by Box and Muller's formula, float64.
+    """Standard normal numbers by Box and Muller's formula, in float64.
 
-    Blocks of 16 are made of 8 radii and 8 angles, and a rest is drawn anew as part of the last block. So
-    `torch.randn` orders them too, but in float32, where its kernels differ visibly.
+    Each block of 16 is made from 8 radii and 8 angles. If n is not a multiple of 16, the last 16 numbers are
+    drawn again as one block. `torch.randn` uses the same order, but in float32, where its kernels differ.
     """
     n = math.prod(shape)
     numbers = _box_muller(_random([n], g)[: n // 16 * 16])
@@ -87,7 +87,7 @@ def _normal(shape: Sequence[int], g: torch.Generator) -> torch.Tensor:
 
 
 def _box_muller(uniform: torch.Tensor) -> torch.Tensor:
-    """Normal numbers [16 k] from as many uniform ones."""
+    """Normal numbers [16 k] from uniform numbers [16 k]."""
     first, second = uniform.double().reshape(-1, 2, 8).unbind(1)
     radius, angle = first.neg().log1p_().mul_(-2).sqrt_(), 2 * math.pi * second
     return torch.stack([torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)], 1).flatten()
@@ -105,7 +105,7 @@ def _axes() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _slope(n: int, g: torch.Generator) -> torch.Tensor:
-    """A faint linear change of light, [N, 1, S, S]."""
+    """A weak linear change of light, [N, 1, S, S]."""
     x, y = _axes()
     a, b = 0.045 * _normal((2, n, 1, 1), g)
     return (a * x + b * y)[:, None]
@@ -132,7 +132,7 @@ def _masks(s: Scenes, g: torch.Generator) -> torch.Tensor:
             break
         spot = spots[live, k]
         centre = _real(torch.stack([spot % 3 - 1, torch.div(spot, 3, rounding_mode="floor") - 1], 1)) * CELL
-        # A lone thing moves as far as its size leaves room.
+        # A single thing may move as far as its size allows.
         room = torch.where(small[live], 0.07, 0.6 * (1.06 - scale[live]))
         centre = torch.where(small[live][:, None], centre, 0.0) + wobble[k, live] * room[:, None]
         stamp = _stamp(masks[row[live]], turn[live], scale[live], centre)
@@ -143,15 +143,15 @@ def _masks(s: Scenes, g: torch.Generator) -> torch.Tensor:
 def _stamp(
     masks: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor, centre: torch.Tensor
 ) -> torch.Tensor:
-    """Masks uint8 [n, 48, 48] turned clockwise, scaled and moved: [n, 1, S, S] in [0, 1]."""
+    """Masks uint8 [n, 48, 48], turned clockwise, scaled and moved: [n, 1, S, S] in [0, 1]."""
     cos, sin = ((f(turn) / scale)[:, None, None] for f in (torch.cos, torch.sin))
     x, y = (axis - c[:, None, None] for axis, c in zip(_axes(), centre.unbind(1), strict=True))
-    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], 3)  # where in the mask each pixel looks
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], 3)  # the place in the mask for each pixel
     return F.grid_sample(_real(masks)[:, None] / 255, grid, align_corners=False)
 
 
 def _style(alpha: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    """Solid as it is; outlined: the rim alone; blurred: through a low resolution; bold: one pixel wider."""
+    """Masks in their style: solid (unchanged), outlined (the rim), blurred (low resolution), bold (wider)."""
     out = alpha.clone()
     for name in STYLES[1:]:
         at = style == STYLES.index(name)
@@ -169,7 +169,7 @@ def _style(alpha: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
 
 
 def _patterns(texture: torch.Tensor, tilt: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Soft two-valued patterns in [0, 1], [N, S, S]; 0 everywhere for a plain ground."""
+    """Patterns between two colours, [N, S, S] in [0, 1] with soft edges; 0 for a plain ground."""
     n = len(texture)
     x, y = _axes()
     turn = (tilt * math.pi / 180)[:, None, None]
@@ -205,7 +205,7 @@ def _wave(name: str, a: torch.Tensor, b: torch.Tensor, upright: torch.Tensor) ->
             return torch.cos(a) + torch.cos(b) - 0.7
         case "wavy":
             return torch.sin(b + 1.6 * torch.sin(0.6 * a))
-        case "ringed":  # centred: the phases only move the rings, not their middle
+        case "ringed":  # centred: the phases move the rings, but not their centre
             u, v = a - a.mean((1, 2), keepdim=True), b - b.mean((1, 2), keepdim=True)
             return torch.sin(1.2 * torch.hypot(u, v) + b.mean((1, 2), keepdim=True))
         case "zigzag":
@@ -220,18 +220,18 @@ def _wave(name: str, a: torch.Tensor, b: torch.Tensor, upright: torch.Tensor) ->
 
 
 def _triangle(x: torch.Tensor) -> torch.Tensor:
-    """asin(sin(x)), a wave of straight lines, without the loss of digits of asin near 1."""
+    """asin(sin(x)), a wave of straight lines; computed directly, because asin loses digits near 1."""
     return math.pi / 2 - (torch.remainder(x + math.pi / 2, 2 * math.pi) - math.pi).abs()
 
 
 def _brick(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Mortar between rows of bricks, every other row shifted by half a brick."""
+    """The field of the lines between bricks; every second row is shifted by half a brick."""
     row = torch.floor(b / (2 * math.pi))
     joint = torch.cos(0.5 * a + math.pi * row)
     return 2 * (torch.maximum(torch.cos(b), joint - 0.12) - 0.78)
 
 
-# name: (colour, colour, pattern) of the tiles; river, highway and village get more on top.
+# name: (colour, colour, pattern) of the ground; a river and a highway are painted over it.
 _LAND = {
     "forest": ((25, 70, 35), (45, 100, 50), "speckled"),
     "pasture": ((120, 170, 80), (135, 182, 92), "speckled"),
@@ -247,7 +247,7 @@ _LAND = {
 
 
 def _land(s: Scenes, g: torch.Generator) -> torch.Tensor:
-    """Land from above, [N, 3, S, S]; infrared swaps the channels, so plants turn red and water dark."""
+    """Land from above, [N, 3, S, S]. Infrared exchanges channels: plants become red and water dark."""
     n = len(s)
     thing = torch.from_numpy(s.thing)
     table = _real([_LAND[name][:2] for name in LANDS]) / 255
@@ -268,7 +268,7 @@ def _land(s: Scenes, g: torch.Generator) -> torch.Tensor:
 
 
 def _band(n: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Signed distance from a straight and from a winding line through the picture, each [N, S, S]."""
+    """The signed distances from a straight and from a curved line through the picture, each [N, S, S]."""
     x, y = _axes()
     turn = _uniform((n, 1, 1), 0, 2 * math.pi, g)
     u, v = x * torch.cos(turn) + y * torch.sin(turn), y * torch.cos(turn) - x * torch.sin(turn)

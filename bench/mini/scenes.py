@@ -1,7 +1,7 @@
 """What a picture of the mini world shows: named attributes, drawn at random or fixed by a task.
 
-`sample` draws from the pretraining distribution; a task fixes some attributes (`fixed`) and keeps the rest.
-Rare values (outlined, blurred, infrared, far-tilted) are the clean systematic shifts that the tasks use.
+`sample` draws from the pretraining distribution; a task fixes some attributes (`fixed`) and draws the others.
+Values that are rare there (outlined, blurred, infrared, strongly turned) are the shifts that the tasks use.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,13 @@ NO_PLACE = -1  # the thing fills the picture
 
 @dataclass(frozen=True)
 class Scenes:
-    """N scenes; every field is int64 [N] unless it says otherwise.
+    """N scenes. Every field is int64 [N], except tilt and size.
 
-    kind: index into KINDS; thing: index into THINGS[kind] (the direction of an arrow, the hour of a clock);
-    row: mask row, -1 if none; ink, ground: indices into COLOR_NAMES, never equal; texture: of the ground,
-    0 plain, else 1 + index into TEXTURES; place: index into PLACES or NO_PLACE; count: copies of the
-    thing; style: index into STYLES; tilt: float [N], degrees clockwise; size: float [N], 1 fills the
-    picture; infrared: 0 or 1 (land seen in false colours).
+    kind: index into KINDS. thing: index into THINGS[kind] (the direction of an arrow, the hour of a clock).
+    row: the row of its mask, -1 if it has none. ink, ground: indices into COLOR_NAMES, never equal. texture:
+    of the ground, 0 if plain, else 1 + index into TEXTURES. place: index into PLACES, or NO_PLACE. count:
+    copies of the thing. style: index into STYLES. tilt: float [N], degrees clockwise. size: float [N], 1
+    fills the picture. infrared: 0 or 1 (land in false colours).
     """
 
     kind: np.ndarray
@@ -68,9 +68,10 @@ class Scenes:
 
 
 def sample(rng: np.random.Generator, n: int, fixed: Mapping[str, object] | None = None) -> Scenes:
-    """Draw n scenes. `fixed` maps a field to one value, or to an array [n], in place of its random draw.
+    """Draw n scenes.
 
-    The field "kind" may also be given by name, "variants" as the tuple of mask variants to choose from.
+    fixed: field -> one value or an array [n], which replaces its random draw. "kind" may also be given by its
+    name; "variants" is a tuple of the mask variants to choose from.
     """
     fixed = dict(fixed or {})
     variants = fixed.pop("variants", None)
@@ -95,12 +96,12 @@ def sample(rng: np.random.Generator, n: int, fixed: Mapping[str, object] | None 
     is_shape = kind == KINDS.index("shape")
     many = is_shape & (rng.random(n) < 0.35)
     count = choose("count", np.where(many, rng.integers(1, MAX_COUNT + 1, n), 1))
-    # Small letters, digits and clocks are hard to read at this size: place them seldom.
+    # Letters, digits and clocks are hard to read when they are small, so they rarely get a place.
     often = np.isin(kind, [KINDS.index("shape"), KINDS.index("arrow")])
     placed = has_mask & (count == 1) & ~many & (rng.random(n) < np.where(often, 0.35, 0.1))
     place = choose("place", np.where(placed, rng.integers(0, len(PLACES), n), NO_PLACE))
     style = choose("style", np.where(has_mask, rng.choice(len(STYLES), n, p=[0.8, 0.08, 0.06, 0.06]), 0))
-    # Far tilts only where the thing is not read by its direction.
+    # Only things whose direction has no meaning are turned far.
     far = np.isin(kind, [KINDS.index("shape"), KINDS.index("letter")]) & (rng.random(n) < 0.06)
     tilt = choose("tilt", np.where(far, rng.uniform(-75, 75, n), rng.uniform(-9, 9, n)))
     size = choose("size", rng.uniform(0.72, 1.0, n))
@@ -110,7 +111,7 @@ def sample(rng: np.random.Generator, n: int, fixed: Mapping[str, object] | None 
 
 
 def _rows(rng: np.random.Generator, kind: np.ndarray, thing: np.ndarray, variants: object) -> np.ndarray:
-    """A mask row of each scene, -1 for textures and land. An arrow's masks do not depend on its direction."""
+    """A mask row for each scene, -1 for textures and land. All directions of an arrow have the same masks."""
     rows, pick = bank().rows, rng.random(len(kind))
     out = np.full(len(kind), -1)
     for i, (k, t) in enumerate(zip(kind, thing, strict=True)):

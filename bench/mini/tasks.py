@@ -1,7 +1,7 @@
-"""The data sets of the mini suite: which attribute is the label, and in which style its pictures come.
+"""The data sets of the mini suite: which attribute is the label, and how its pictures look.
 
-Each style shift is clean and systematic: something the pretraining pictures show seldom or never, the same
-way in all pictures of the task. Labels are balanced.
+The pictures of a task differ from those of pretraining in one way, which is the same in all of them and rare
+or absent in pretraining. Labels are balanced.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ BLACK, WHITE = COLOR_NAMES.index("black"), COLOR_NAMES.index("white")
 OUTLINED = STYLES.index("outlined")
 LONE = {"place": NO_PLACE, "count": 1, "texture": 0, "style": 0}
 
-# What no pretraining picture has undergone; images are uint8 [N, S, S, 3].
+# Changes that no pretraining picture has; images are uint8 [N, S, S, 3].
 LOOKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as painted": lambda images: images,
     "swapped colours": lambda images: np.ascontiguousarray(images[..., [2, 0, 1]]),
@@ -36,10 +36,11 @@ LOOKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class RenderedTask:
-    """label: the Scenes field that is asked for; classes: its number of values.
+    """A data set as a rule for drawing scenes.
 
-    kinds: the kinds of things shown; fixed: fields with one value; anywhere: small, on any place; tilt: range
-    of degrees clockwise to draw from; look: what happens to the finished pictures, a key of LOOKS.
+    label: the field of Scenes that is the label. classes: its number of values. kinds: the kinds of things.
+    fixed: fields with a fixed value. anywhere: the thing is small and at a random place. tilt: degrees
+    clockwise to draw from. look: the change of the finished pictures, a key of LOOKS.
     """
 
     label: str
@@ -69,7 +70,7 @@ PAPER = {**LONE, "ink": BLACK, "ground": WHITE}
 
 
 def _shapes(fixed: Mapping[str, object], tilt: tuple[float, float] | None = (35, 75)) -> RenderedTask:
-    """Shapes, which the pretraining shows upright in most pictures, turned clockwise."""
+    """Shapes turned clockwise; in most pretraining pictures they are upright."""
     return RenderedTask("thing", len(SHAPES), ("shape",), fixed, tilt=tilt)
 
 

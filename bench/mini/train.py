@@ -1,9 +1,10 @@
-"""Train the mini suite's CLIP and the small frozen encoder: one run, one seed, a fixed number of steps.
+"""Trains the mini suite's CLIP and the small frozen encoder: one run, one seed, a fixed number of steps.
 
     python -m bench.mini.train
 
-About 25 minutes on 2 cores. Writes the weights, the merges file and the log beside this file. The images come
-from the random stream "pretraining"; every task split has a stream of its own name, so none is seen here.
+This takes about 25 minutes on 2 cores, and writes the weights, the merges file and the log beside this file.
+The images come from the random stream "pretraining". Every split of a task has its own stream, so none of its
+images is used here.
 """
 
 import argparse
@@ -33,13 +34,13 @@ from bench.mini.world import stream
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run depends on."""
+    """Everything that a run of this training depends on."""
 
     seed: int = 0
     steps: int = 5000
     encoder_steps: int = 600
-    batch: int = 256  # pairs, captions all different
-    pool: int = 163_840  # pretraining images; captions are drawn anew on every use
+    batch: int = 256  # pairs with different captions
+    pool: int = 163_840  # pretraining images; each use of an image draws a new caption
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 200  # steps
@@ -48,7 +49,7 @@ class Recipe:
 
 
 class Pool:
-    """Pretraining pictures and batches of them with fresh captions."""
+    """The pretraining pictures, and batches of them with new captions."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.rng, generator = stream("pretraining", recipe.seed)
@@ -61,7 +62,7 @@ class Pool:
         self.batch = recipe.batch
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """(images float [B, 3, S, S] in [0, 1], tokens [B, L] by rising length, {attribute: target [B]})."""
+        """A batch: images [B, 3, S, S] in [0, 1], tokens [B, L] by rising length, {attribute: target [B]}."""
         openings = int(self.rng.integers(2, 5)) if self.rng.random() < 0.12 else 1
         chosen: dict[str, int] = {}
         while len(chosen) < self.batch:
@@ -74,7 +75,7 @@ class Pool:
         return images, tokens[order], {k: v[index] for k, v in self.targets.items()}
 
     def tokenize(self, texts: list[str]) -> torch.Tensor:
-        """What the tokenizer gives for lower-case texts, but each word is split once: int64 [N, L]."""
+        """The tokenizer's result for lower-case texts, int64 [N, L]; each word is tokenised only once."""
         start, end = self.ends
         tokens = torch.zeros(len(texts), vocabulary.CONTEXT_LENGTH, dtype=torch.long)
         for row, text in zip(tokens, texts, strict=True):
@@ -84,7 +85,7 @@ class Pool:
 
 
 def _shift(images: torch.Tensor, rng: np.random.Generator, most: int = 2) -> torch.Tensor:
-    """The batch moved by up to `most` pixels each way, edges repeated."""
+    """The batch moved by up to `most` pixels in each direction; the edges are repeated."""
     dx, dy = rng.integers(0, 2 * most + 1, 2)
     size = images.shape[-1]
     padded = F.pad(images, (most,) * 4, mode="replicate")
@@ -99,7 +100,7 @@ IGNORE = -100
 
 
 def _targets(s: Scenes) -> dict[str, torch.Tensor]:
-    """Targets of the attribute heads, int64 [N]; IGNORE where the picture does not tell the attribute."""
+    """The targets of the attribute heads, int64 [N]; IGNORE if the picture does not show the attribute."""
     offset = np.cumsum([0, *(len(names) for names in THINGS.values())])[:-1]
     land, texture = s.kind == KINDS.index("land"), s.kind == KINDS.index("texture")
     shape = s.kind == KINDS.index("shape")
@@ -116,13 +117,14 @@ def _targets(s: Scenes) -> dict[str, torch.Tensor]:
 
 
 class Heads(nn.Module):
-    """One linear classifier an attribute on image features [B, width]; dropped on saving."""
+    """One linear classifier per attribute on image features [B, width]; they are not saved."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, sum(HEADS.values()))
 
     def loss(self, features: torch.Tensor, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The mean cross-entropy over the attributes; features [B, width], targets [B] by attribute."""
         logits = self.linear(features).split(list(HEADS.values()), dim=1)
         losses = [
             F.cross_entropy(z, targets[k], ignore_index=IGNORE) for k, z in zip(HEADS, logits, strict=True)
@@ -131,7 +133,7 @@ class Heads(nn.Module):
 
 
 def encode_text(model: CLIP, tokens: torch.Tensor, groups: int = 4) -> torch.Tensor:
-    """Unit text features [B, e] of tokens sorted by length: each group is cut behind its longest caption."""
+    """Text features [B, e] of unit norm. Tokens are sorted by length; each group is cut after its longest."""
     out = []
     for part in tokens.chunk(groups):
         end = part.argmax(1)  # EOT has the highest id
@@ -144,9 +146,9 @@ def encode_text(model: CLIP, tokens: torch.Tensor, groups: int = 4) -> torch.Ten
 
 
 def train_clip(pool: Pool, recipe: Recipe, log: "Log") -> CLIP:
-    """Contrastive loss plus `recipe.aux` times the attribute heads' loss.
+    """Train the CLIP with the contrastive loss plus `recipe.aux` times the loss of the attribute heads.
 
-    Each tower runs on a thread of its own, one core each: on tensors this small that beats two threads an
+    Each tower runs in its own thread on one core. For such small tensors this is faster than two threads per
     operation, and the result does not depend on it.
     """
     cfg = config()
@@ -183,7 +185,7 @@ def train_clip(pool: Pool, recipe: Recipe, log: "Log") -> CLIP:
 
 
 def train_encoder(pool: Pool, recipe: Recipe, log: "Log") -> Encoder:
-    """The frozen encoder for BlackVIP: trained on the attributes alone, never against text."""
+    """Train the frozen encoder for BlackVIP, only on the attributes and without text."""
     encoder = Encoder().to(memory_format=torch.channels_last)
     heads = Heads(encoder.width)
     optimizer, schedule = _optimizer([encoder, heads], recipe, recipe.encoder_steps)
@@ -202,7 +204,7 @@ def train_encoder(pool: Pool, recipe: Recipe, log: "Log") -> Encoder:
 def _optimizer(
     modules: list[nn.Module], recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW with warm-up and a cosine to zero; no decay on vectors and scalars."""
+    """AdamW and its schedule: warm-up, then a cosine to zero. Vectors and scalars have no weight decay."""
     parameters = [p for m in modules for p in m.parameters()]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -218,7 +220,7 @@ def _optimizer(
 
 
 class Log:
-    """training.csv: one row at every interval, with zero-shot accuracies on the tasks' validation splits."""
+    """Writes training.csv: one row per interval, with zero-shot accuracies on validation splits."""
 
     def __init__(self, path: Path) -> None:
         from bench.mini.evaluate import Evaluation
@@ -230,12 +232,14 @@ class Log:
         self.csv.writerow(["network", "step", "seconds", "loss", "attribute_loss", *self.evaluation.names])
 
     def clip(self, step: int, loss: float, aux: float, model: CLIP) -> None:
+        """Add a row about the CLIP: its losses and its zero-shot accuracies in %."""
         model.eval()
         scores = [f"{v:.1f}" for v in self.evaluation.zero_shot(model).values()]
         model.train()
         self._row(["clip", step, self._seconds(), f"{loss:.4f}", f"{aux:.4f}", *scores])
 
     def encoder(self, step: int, loss: float) -> None:
+        """Add a row about the encoder: its loss."""
         self._row(["encoder", step, self._seconds(), "", f"{loss:.4f}"])
 
     def _seconds(self) -> int:
@@ -248,12 +252,13 @@ class Log:
 
 
 def _save(module: nn.Module, path: Path) -> None:
-    """State dict as fp16 safetensors (integers as they are)."""
+    """Save a state dict as safetensors, with floating-point numbers as fp16."""
     half = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     save_file({k: v.contiguous() for k, v in half.items()}, path)
 
 
 def main() -> None:
+    """Train both networks and write all files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

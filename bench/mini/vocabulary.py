@@ -1,6 +1,7 @@
-"""The reduced vocabulary: of CLIP's BPE merges only those that the mini world's words pass through.
+"""The reduced vocabulary: only those of CLIP's BPE merges that the words of the mini world use.
 
-A word of the world gets exactly CLIP's own split; any other word falls into shorter pieces, at worst bytes.
+A word of the mini world has the same tokens as in CLIP. Any other word is split into shorter pieces, down to
+single bytes.
 """
 
 import gzip
@@ -34,7 +35,7 @@ def words() -> list[str]:
 
 
 def reduced_merges(texts: Iterable[str]) -> list[str]:
-    """CLIP's merges that splitting `texts` uses, in CLIP's rank order; each one "first second"."""
+    """The merges that CLIP uses to tokenise `texts`, in CLIP's rank order, each as "first second"."""
     with gzip.open(default_bpe()) as file:
         lines = file.read().decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
     rank = {tuple(line.split()): i for i, line in enumerate(lines)}
@@ -66,11 +67,11 @@ def _merge(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 def write_merges(path: Path) -> None:
-    """Write the merges as open_clip reads them: gzip, a header line, one a line; always the same bytes."""
+    """Write the merges in open_clip's format: gzip, a header line, one merge per line; fixed bytes."""
     text = "\n".join(["#version: reduced from CLIP's merges", *reduced_merges(words())])
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def tokenizer(path: Path) -> SimpleTokenizer:
-    """open_clip's own tokenizer over the merges at `path`: list[str] -> int64 [N, CONTEXT_LENGTH]."""
+    """open_clip's tokenizer with the merges in the file `path`: list[str] -> int64 [N, CONTEXT_LENGTH]."""
     return SimpleTokenizer(bpe_path=str(path), context_length=CONTEXT_LENGTH)

@@ -1,6 +1,6 @@
-"""The mini suite's pictures: `render(name)` gives a data set's splits, always the same, kept in the cache.
+"""The mini suite's pictures: `render(name)` gives the splits of a data set, which are always the same.
 
-The folder (`bench.paths.cache_dir()/mini`) may be deleted at any time.
+They are kept in the cache. Its folder (`bench.paths.cache_dir()/mini`) may be deleted at any time.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from bench.mini.paint import SIZE, paint
 from bench.mini.tasks import LOOKS, TASKS
 from bench.paths import cache_dir
 
-SPLITS = {"train": 64, "val": 500, "test": 1000}  # train: images a class; val and test: images in all
-REAL = "mini-digits"
+SPLITS = {"train": 64, "val": 500, "test": 1000}  # train: images per class; val and test: images in all
+REAL = "mini-digits"  # the one data set of real pictures
 
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, SIZE, SIZE, 3], labels int64 [N]
 
 
 @lru_cache(maxsize=1)
 def key() -> str:
-    """A hash of what decides the pictures: the code, the masks, and the libraries' versions.
+    """A hash of everything that decides the pictures: the code, the masks, and the versions of libraries.
 
-    scikit-learn holds the digits, NumPy and PyTorch draw the random numbers.
+    scikit-learn has the digits; NumPy and PyTorch draw the random numbers.
     """
     files = ("files.py", "glyphs.py", "masks.png", "paint.py", "scenes.py", "tasks.py", "world.py")
     digest = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files))
@@ -38,12 +38,15 @@ def key() -> str:
 
 
 def names() -> tuple[str, ...]:
-    """Every data set of the suite, shifted versions included."""
+    """The names of all data sets of the suite, with the shifted versions."""
     return (*TASKS, REAL)
 
 
 def render(name: str) -> dict[str, Split]:
-    """{"train" | "val" | "test": (images uint8 [N, 32, 32, 3], labels int64 [N])}; UserError if unknown."""
+    """The splits of a data set: {"train" | "val" | "test": (images uint8 [N, 32, 32, 3], labels int64 [N])}.
+
+    Raises UserError for an unknown name.
+    """
     if name not in names():
         raise UserError(f"no mini data set {name!r}. {did_you_mean(name, names())}")
     paths = {split: cache_dir() / "mini" / f"{name}-{split}-{key()}.npy" for split in SPLITS}
@@ -56,20 +59,20 @@ def render(name: str) -> dict[str, Split]:
             cache.write(path, _rows(*splits[split]))
     except OSError as error:
         warnings.warn(
-            f"cannot write the image cache {cache_dir() / 'mini'} ({error.strerror}): {name} is rendered "
-            "again each time; free space, or set BENCH_CACHE to a folder that can be written",
+            f"cannot write the image cache {cache_dir() / 'mini'} ({error.strerror}), so {name} is rendered "
+            "again each time: free space, or set BENCH_CACHE to a folder that can be written",
             stacklevel=2,
         )
     return splits
 
 
 def draw(name: str) -> dict[str, Split]:
-    """`render` without the cache."""
+    """The same as `render`, without the cache."""
     return _digits() if name == REAL else {split: _rendered(name, split) for split in SPLITS}
 
 
 def stream(name: str, seed: int = 0) -> tuple[np.random.Generator, torch.Generator]:
-    """A pair of random streams that only `name` and `seed` determine."""
+    """Two random streams (of NumPy and PyTorch) that depend only on `name` and `seed`."""
     digest = hashlib.sha256(f"{name}/{seed}".encode()).digest()
     numbers = np.random.default_rng(int.from_bytes(digest[:16], "little"))
     return numbers, torch.Generator().manual_seed(int.from_bytes(digest[16:24], "little") >> 1)
@@ -90,7 +93,7 @@ def _digits() -> dict[str, Split]:
     digits = load_digits()
     order = stream("mini-digits")[0].permutation(len(digits.target))
     small = torch.from_numpy(digits.images[order])[:, None] / 16  # float64
-    # Weights are eighths and grays sixteenths, so every product and sum is exact, whatever the kernel.
+    # Weights are multiples of 1/8 and grays of 1/16, so every product and sum is exact with any kernel.
     large = torch.nn.functional.interpolate(small, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
     labels = digits.target[order].astype(np.int64)
@@ -99,7 +102,7 @@ def _digits() -> dict[str, Split]:
 
 
 def _rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A split as one array [N] of records, which is how the cache keeps it."""
+    """A split as one structured array [N] with the fields label and image, as the cache keeps it."""
     rows = np.empty(len(labels), [("label", "<i8"), ("image", "u1", images.shape[1:])])
     rows["label"], rows["image"] = labels, images
     return rows

@@ -1,4 +1,4 @@
-"""Backbone name -> frozen model: open_clip behind one small interface, with the exact fast text path."""
+"""Frozen models by name: open_clip's models behind one small interface, with an exact fast path for text."""
 
 from bench.models.backbone import Backbone, load_backbone
 from bench.models.encoder import Encoder, load_encoder

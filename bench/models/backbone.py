@@ -1,4 +1,4 @@
-"""A frozen vision-language model behind a small interface: images, texts and contexts to features."""
+"""A frozen vision-language model behind a small interface: features of images, texts and contexts."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from bench.models.text import (
 from bench.models.vision import Tower, image_tower, patch_statistics, unit
 from bench.models.weights import load_model, state_hash
 
-# what a precision's name says about (the model, the text layers, the image layers of kept features)
+# precision -> types of (the model, the linear text layers, the linear image layers for kept features)
 PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
     "float32": (torch.float32, torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64, torch.float64),
@@ -32,11 +32,11 @@ PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
     "bf16-images": (torch.float32, torch.float32, torch.bfloat16),
     "fp16-text+bf16-images": (torch.float32, torch.float16, torch.bfloat16),
 }
-TEXTS_AT_ONCE = 256
+TEXTS_AT_ONCE = 256  # texts in one forward pass
 
 
 def model_dtype(precision: str) -> torch.dtype:
-    """In which a model computes. Raises UserError for a precision that does not exist."""
+    """The type in which a model computes. Raises UserError for a precision that does not exist."""
     if precision not in PRECISIONS:
         raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
     return PRECISIONS[precision][0]
@@ -45,14 +45,14 @@ def model_dtype(precision: str) -> torch.dtype:
 class Backbone:
     """An open_clip model in evaluation mode, frozen.
 
-    name, precision, device, dtype   what it is; dtype is that of all features (float32, or float64 in tests)
-    image_size, interpolation, resize_mode, pixel_mean, pixel_std [3, 1, 1]   how it wants its images
+    name, precision, device, dtype   dtype is the type of all features: float32 or float64
+    image_size, interpolation, resize_mode, pixel_mean, pixel_std [3, 1, 1]   how the model wants its images
     embed_dim (e), text_width (d), vision_width (w, None: no visual tokens), context_length, logit_scale
     token_std   standard deviation of the token embedding table; patch_mean, patch_std: see patch_statistics
-    model, tokenizer   the open_clip model and texts -> token ids [N, context_length]
+    model, tokenizer   the open_clip model; a function from texts to token ids [N, context_length]
 
-    A model with a logit bias (SigLIP) keeps it to itself: a constant on all logits changes neither a softmax
-    nor a prediction.
+    The logit bias of a model such as SigLIP is not used: a constant added to all logits changes neither a
+    softmax nor a prediction.
     """
 
     def __init__(
@@ -88,9 +88,10 @@ class Backbone:
     # ---- images
 
     def trunk(self, images: Tensor) -> Tensor:
-        """Pixels [B, 3, S, S] in [0, 1] -> what does not move with visual tokens, for `encode_trunk`.
+        """Pixels [B, 3, S, S] in [0, 1] -> the trunk: the features that visual tokens do not change.
 
-        Gradients flow (the model itself has none): wrap the call in torch.no_grad() where none is wanted.
+        `encode_trunk` takes the result. Gradients pass to the pixels; the model's weights have none. Use
+        torch.no_grad() if no gradient is wanted.
         """
         return self._images.trunk(self._normalised(images))
 
@@ -104,7 +105,7 @@ class Backbone:
             if self.vision_width is not None and (tokens.dim() != 3 or tokens.shape[2] != self.vision_width):
                 shape = list(tokens.shape)
                 wanted = f"[candidates, tokens, {self.vision_width}]"
-                raise UserError(f"visual tokens must be {wanted} for {self.name}, not {shape}")
+                raise UserError(f"visual tokens must have the shape {wanted} for {self.name}, not {shape}")
         return unit(self._images.finish(trunk, tokens))
 
     def encode_images(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
@@ -112,10 +113,10 @@ class Backbone:
         return self.encode_trunk(self.trunk(images), None if tokens is None else tokens[None])[0]
 
     def encode_clean(self, images: Tensor) -> Tensor:
-        """Plain pixels [B, 3, S, S] -> [B, e] of unit norm, for features that are kept.
+        """Pixels [B, 3, S, S] of unchanged images -> [B, e] of unit norm, for features that are kept on disk.
 
-        Here, and nowhere else, the image layers have the precision's own type: what is tuned in the image is
-        told apart by differences that bfloat16 does not hold.
+        Only here the image layers may have another type (bfloat16). Tuned images differ from each other by
+        less than bfloat16 can hold.
         """
         trunk = self._kept_images.trunk(self._normalised(images))
         return exact.kept(unit(self._kept_images.finish(trunk, None))[0])
@@ -126,23 +127,26 @@ class Backbone:
     # ---- texts
 
     def text_tower(self, class_names: Sequence[str]) -> TextTower:
-        """The class prompts "{context} {name}." of these names, for any context."""
+        """The text tower for the class prompts "{context} {name}." of these names, for any context."""
         weights = self._text_weights if self._causal else None
         return TextTower(self.model, self.tokenizer, class_names, weights)
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Whole texts -> [N, e] of unit norm. Too long ones are cut as open_clip does it."""
+        """Texts -> [N, e] of unit norm. Texts that are too long are cut, as in open_clip."""
         tokens = self.tokenizer(list(texts)).to(self.device)
         return torch.cat([encode_tokens(self.model, part) for part in tokens.split(TEXTS_AT_ONCE)])
 
     @torch.no_grad()
     def embed_words(self, text: str) -> Tensor:
-        """The token embeddings [m, d] of a text, without SOS and EOT: a context to start from."""
+        """The token embeddings [m, d] of a text, without SOS and EOT: a context to start from.
+
+        Raises UserError for a model whose tokens are not those of CLIP.
+        """
         tokens = self.tokenizer([text]).to(self.device)
         if not reads_eot(self.model):
             raise UserError(
-                f"{self.name}'s tokens are not those of CLIP: start from a random context instead"
+                f"{self.name} does not use CLIP's tokens: start from a random context instead of words"
             )
         end = int(eot_positions(self.model, tokens)[0])
         return text_module(self.model).token_embedding(tokens[0, 1:end])
@@ -154,17 +158,18 @@ class Backbone:
         """sha256 of the state dict's names, types, shapes and bytes; the same in every precision."""
         return state_hash(self.model)
 
-    @cached_property  # asked for at every batch
+    @cached_property  # because every batch needs it
     def identity(self) -> tuple[object, ...]:
-        """All that decides the features of an image: weights, layers with activations, scale, arithmetic."""
+        """Everything that decides an image's features: weights, layers, scale, precision, device, size."""
         layers = hashlib.sha256(repr(self.model.visual).encode()).hexdigest()
         scale = (*self.pixel_mean.flatten().tolist(), *self.pixel_std.flatten().tolist())
         return (self.weights_hash, layers, scale, self.precision, self.device.type, self.image_size)
 
-    # ---- towers, cast once, at first use
+    # ---- towers, converted once, when they are first used
 
     @cached_property
     def vision_width(self) -> int | None:
+        """The width w of a visual token; None if the model takes none."""
         return self._images.width
 
     @cached_property
@@ -188,10 +193,10 @@ class Backbone:
 def load_backbone(
     name: str, device: str | torch.device = "cpu", precision: str = "float32", offline: bool = False
 ) -> Backbone:
-    """The backbone of that name: "mini", "ViT-B-16/openai", "ViT-B-16//path/to/file".
+    """The backbone with this name: "mini", "ViT-B-16/openai", "ViT-B-16//path/to/file" (see weights.py).
 
-    With `offline` the network is never touched. Raises UserError for an unknown name, precision or device,
-    and for weights that cannot be had (see weights.py).
+    offline: do not use the network. Raises UserError for an unknown name, precision or device, and for
+    weights that cannot be loaded.
     """
     device = _device(device)
     model_dtype(precision)
@@ -203,11 +208,11 @@ def _device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"no device {name!r}: say cpu, cuda, or cuda:0") from error
+        raise UserError(f"no device {name!r}: use cpu, cuda or cuda:0") from error
     if device.type == "cuda":
         if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"no device {name!r} on this machine: use --device cpu")
-        # float32 means float32: TF32 keeps 10 bits, and finite differences of 0.01 drown in the rest
+        # No TF32: it keeps 10 bits of a float32, and its rounding errors hide finite differences of 0.01.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return device
@@ -221,12 +226,13 @@ def _embed_dim(model: OpenClip) -> int:
 
 
 def _side(size: int | Sequence[int]) -> int:
-    """Square images only: one number for height and width."""
+    """The side of a square image in pixels. Raises UserError for images that are not square."""
     if isinstance(size, int):
         return size
     height, width = size
     if height != width:
         raise UserError(
-            f"this model takes images of {height} x {width} pixels; only square ones are supported"
+            f"this model takes images of {height} x {width} pixels, but only square images are supported: "
+            "use another backbone"
         )
     return height

@@ -1,4 +1,4 @@
-"""BlackVIP's second model: a frozen image encoder that is not the black box (CVPR 2023, sec. 3.2)."""
+"""The frozen image encoder that BlackVIP uses beside the black box (CVPR 2023, sec. 3.2)."""
 
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,7 +16,7 @@ from bench.models.weights import first_line, hub, seeded, state_hash
 
 
 class Encoder:
-    """Images in [0, 1] -> one vector each, of `embed_dim` numbers; nothing in it learns."""
+    """A frozen encoder: one vector of `embed_dim` numbers for each image in [0, 1]."""
 
     def __init__(
         self,
@@ -31,24 +31,24 @@ class Encoder:
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] in [0, 1], not normalised -> [B, embed_dim]."""
+        """Images [B, 3, S, S] in [0, 1], not normalised -> features [B, embed_dim]."""
         return self.module(images.to(self.device, self.dtype))
 
     def encode_clean(self, images: Tensor) -> Tensor:
-        """The same for plain images, whose features are kept."""
+        """The same for unchanged images, whose features are kept on disk."""
         return exact.kept(self.encode_images(images))
 
     @cached_property
     def identity(self) -> tuple[object, ...]:
-        """All that decides the features of an image."""
+        """Everything that decides the features of an image."""
         return (self.name, state_hash(self.module), str(self.dtype), self.device.type)
 
 
 class ClassToken(nn.Module):
-    """A timm ViT read at the class token of its last block, before the last layer norm.
+    """A timm ViT, read at the class token of its last block, before the last layer norm.
 
-    Both are BlackVIP's code: it takes the last hidden state, and it sends the encoder the images that are
-    normalised for CLIP, whatever the encoder was trained on.
+    This follows BlackVIP's code: it takes the last hidden state, and it gives the encoder images that are
+    normalised for CLIP, whatever the encoder was trained with.
     """
 
     def __init__(self, vit: Any, size: int) -> None:
@@ -58,6 +58,7 @@ class ClassToken(nn.Module):
         self.normalise = Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [0, 1] -> features [B, width]."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bicubic", antialias=True)
         return self.vit.forward_features(self.normalise(images))[:, 0]
@@ -66,13 +67,14 @@ class ClassToken(nn.Module):
 def load_encoder(
     name: str, device: str | torch.device = "cpu", offline: bool = False, dtype: torch.dtype = torch.float32
 ) -> Encoder:
-    """The encoder "mini" (shipped), a timm ViT ("vit_base_patch16_224.mae"), or "<timm ViT>:random" (tests).
+    """The encoder with this name.
 
-    Raises UserError for a name timm does not have, a model without a class token, and weights that cannot be
-    had; with `offline` the network is never touched.
+    name: "mini" (part of the package), a timm ViT such as "vit_base_patch16_224.mae", or "<timm ViT>:random"
+    for tests. offline: do not use the network. Raises UserError for a name that timm does not have, a model
+    without a class token, and weights that cannot be loaded.
     """
     if name == "mini":
-        from bench.mini.model import load_encoder as load_mini  # the mini suite is read only where asked for
+        from bench.mini.model import load_encoder as load_mini  # imported only if it is needed
 
         module = load_mini()
         return Encoder(name, module, module.width, device, dtype)
@@ -93,7 +95,9 @@ def load_encoder(
             vit: Any = timm.create_model(arch, pretrained=tag != "random", num_classes=0)
     except Exception as error:  # timm, the hub and its HTTP client raise many kinds
         what = f"the image encoder {name!r}"
-        message = f"{what} cannot be loaded ({first_line(error)}); its weights need one run with network"
+        message = (
+            f"{what} cannot be loaded ({first_line(error)}); run once with network to download its weights"
+        )
         raise NotHere(what, message) if offline else UserError(message) from error
     if getattr(vit, "cls_token", None) is None:
         raise UserError(

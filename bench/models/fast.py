@@ -1,16 +1,19 @@
-"""CLIP's text tower on learned contexts: exact, and without the work that cannot change the answer.
+"""CLIP's text tower on learned contexts: exact, and without work that cannot change the result.
 
 A class prompt is SOS, m context vectors, the tokens of "{name}.", EOT. The tower is causal, so
- - what comes after EOT changes nothing: it is cut;
- - SOS and the context are the same for every class: they run once per candidate, all classes attend to them;
- - all candidates run in one forward; the linear layers see real tokens only, never padding;
- - the class tokens enter the first layer the same for every context: what it makes of them is a constant;
- - in the last layer only the EOT rows are wanted.
+ - tokens after EOT change nothing and are cut;
+ - SOS and the context are the same for every class: they run once per candidate, and all classes attend to
+   them;
+ - all candidates run in one forward pass; the linear layers get only real tokens and no padding;
+ - the class tokens enter the first layer unchanged by the context: their queries, keys and values are
+   constants;
+ - in the last layer only the EOT rows are needed.
 
-The tokens of many classes stand one after the other in one sequence, a *block*. A mask lets each see SOS, the
-context, and the earlier tokens of its own class. That replaces one attention per suffix length by one per
-block, which suits a small model (dispatch is its limit) and a large one (no swarm of tiny products) alike.
-Blocks are kept short, because the masked part of an attention is computed and thrown away.
+The tokens of several classes are put one after the other into one sequence, a *block*. A mask lets each token
+see SOS, the context, and the earlier tokens of its own class. So there is one attention per block, and not
+one per length of a class name. This is faster for a small model, where calling an operation costs more than
+its arithmetic, and for a large one, where many small products are slow. Blocks are short, because the masked
+part of an attention is computed for nothing.
 """
 
 from collections.abc import Callable
@@ -23,15 +26,17 @@ from torch import Tensor
 
 from bench.models.block import Layer
 
-Cache = list[tuple[Tensor, Tensor]]  # the keys and values of every layer, [K, heads, S, d / heads] each
+Cache = list[tuple[Tensor, Tensor]]  # the keys and the values of every layer, each [K, heads, S, d / heads]
 
-MAX_TOKENS = 4096  # tokens in one forward: bounds the memory (about 100 MB of activations at width 512)
-BLOCK = 128  # class tokens in one sequence: longer ones waste attention on masked pairs
+MAX_TOKENS = (
+    4096  # tokens in one forward pass; this limits the memory (about 100 MB of activations at width 512)
+)
+BLOCK = 128  # class tokens in one sequence; longer sequences compute more masked pairs
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A causal text tower, cast once; its linear layers may be fp16 (see block.py)."""
+    """The weights of a causal text tower, converted once; its linear layers may be fp16 (see block.py)."""
 
     layers: tuple[Layer, ...]
     embedding: Tensor  # [vocabulary, d]
@@ -47,24 +52,28 @@ class Block:
     x: Tensor  # [T, d] embeddings with positions
     qkv: Tensor  # [T, 3d] queries, keys and values of the first layer
     mask: Tensor  # [T, 1 + m + T] additive: SOS, context, and the earlier tokens of the same class
-    last: Tensor  # [classes] where the EOTs stand
+    last: Tensor  # [classes] positions of the EOTs
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the classes are laid out behind a context of m tokens."""
+    """The layout of the classes after a context of m tokens."""
 
     causal: Tensor  # [1 + m, 1 + m] additive
     blocks: tuple[Block, ...]
 
     @property
     def longest(self) -> int:
+        """The most tokens in a sequence: SOS, context and the longest block."""
         return max(block.mask.shape[1] for block in self.blocks)
 
 
 class FastPath:
-    """Contexts [K, m, d] -> text features [K, C, e] of unit norm for the classes with these token ids [C, L],
-    whose EOTs stand at `ends` [C]."""
+    """Contexts [K, m, d] -> text features [K, C, e] of unit norm.
+
+    tokens: token ids [C, L] of the class names. ends: positions [C] of their EOTs. max_tokens: tokens in one
+    forward pass. block: class tokens in one sequence.
+    """
 
     def __init__(
         self, weights: Weights, tokens: Tensor, ends: Tensor, max_tokens: int = MAX_TOKENS, block: int = BLOCK
@@ -80,10 +89,10 @@ class FastPath:
         eots = torch.cat([self._eots(part, plan) for part in contexts.split(rows)])
         return F.normalize(self.weights.project(self.weights.final(eots)), dim=-1)
 
-    @torch.inference_mode(False)  # a plan first made for a black box serves gradients later
+    @torch.inference_mode(False)  # a plan that is made in inference mode must also work with gradients later
     @torch.no_grad()
     def _lay_out(self, m: int) -> Plan:
-        """Classes in order, in blocks of at most `self.block` tokens (one class at least)."""
+        """The classes in order, in blocks of at most `self.block` tokens, but at least one class each."""
         groups: list[list[Tensor]] = [[]]
         for suffix in self.suffixes:
             if groups[-1] and sum(map(len, groups[-1])) + len(suffix) > self.block:
@@ -105,7 +114,7 @@ class FastPath:
         return Block(x, qkv, mask, lengths.cumsum(0) - 1)
 
     def _eots(self, contexts: Tensor, plan: Plan) -> Tensor:
-        """[K, m, d] -> [K, C, d] at the EOTs, before the final norm."""
+        """Contexts [K, m, d] -> the rows at the EOTs [K, C, d], before the final norm."""
         x, qkv = self._prefix(contexts)
         if len(plan.blocks) > 1:
             _, past = self._run(x, qkv, plan.causal)
@@ -114,15 +123,14 @@ class FastPath:
                 for block in plan.blocks
             ]
             return torch.cat(eots, dim=1)
-        (block,) = (
-            plan.blocks
-        )  # SOS, context and all classes in one go: half the calls, which a small model feels
+        # SOS, context and all classes in one sequence: half as many calls, which makes a small model faster.
+        (block,) = plan.blocks
         prefix = F.pad(plan.causal, (0, len(block.x)), value=float("-inf"))
         x, qkv = torch.cat([x, _each(block.x, len(x))], 1), torch.cat([qkv, _each(block.qkv, len(x))], 1)
         return self._run(x, qkv, torch.cat([prefix, block.mask]), block.last + len(prefix))[0]
 
     def _prefix(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """SOS and context: [K, m, d] -> embeddings [K, 1 + m, d] and the first layer's [K, 1 + m, 3d]."""
+        """SOS and context [K, m, d] -> embeddings [K, 1 + m, d], and the first layer's qkv [K, 1 + m, 3d]."""
         weights, (k, m, _) = self.weights, contexts.shape
         sos = weights.embedding[self.sos].expand(k, 1, -1)
         x = torch.cat([sos, contexts.to(sos.dtype)], dim=1) + weights.positions[: 1 + m]
@@ -131,11 +139,12 @@ class FastPath:
     def _run(
         self, x: Tensor, qkv: Tensor, mask: Tensor, last: Tensor | None = None, past: Cache | None = None
     ) -> tuple[Tensor, Cache]:
-        """All layers over x [K, S, d], whose first layer's queries, keys and values [K, S, 3d] are given.
+        """Run all layers on x [K, S, d].
 
-        `past` are the keys and values of P tokens before x, which the additive mask [S, P + S] covers too.
-        Returns the rows `last` of the output, [K, len(last), d], and every layer's keys and values. Without
-        `last` only the latter are wanted, and the last layer stops there.
+        qkv: the first layer's queries, keys and values [K, S, 3d]. past: keys and values of P tokens before
+        x; the additive mask is [S, P + S]. Returns the rows `last` of the output, [K, len(last), d], and the
+        keys and values of every layer. With `last` None only keys and values are needed, and the last layer
+        stops after them.
         """
         cache: Cache = []
         for i, layer in enumerate(self.weights.layers):
@@ -160,10 +169,10 @@ class FastPath:
 
 
 def _each(x: Tensor, k: int) -> Tensor:
-    """[T, d] -> [k, T, d], the same for every candidate."""
+    """[T, d] -> [k, T, d]: the same for each of k candidates."""
     return x.expand(k, -1, -1)
 
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """True = attend -> 0, False -> -inf."""
+    """An additive mask: True (attend) -> 0, False -> -inf."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, float("-inf"))

@@ -1,6 +1,6 @@
-"""Image features of a whole image set: computed once per (weights, images, precision, code), kept on disk.
+"""Image features of a whole image set: computed once per (weights, images, precision, code) and kept on disk.
 
-A file that is missing or damaged is computed again (`bench.cache`). The folder
+If a file is missing or damaged, its features are computed again (`bench.cache`). The folder
 (`bench.paths.cache_dir()/features`) may be deleted at any time.
 """
 
@@ -19,14 +19,14 @@ from bench.errors import UserError
 from bench.prompt import Images
 from bench.protocols import Backbone, Frozen
 
-BATCH = 128
+BATCH = 128  # images
 TRUNK_LIMIT = 1 << 30  # bytes
 
 
 def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
-    """Features [N, e] of the clean images, on the CPU, mapped from the disk.
+    """Features [N, e] of the images without augmentation, on the CPU, mapped from the disk.
 
-    Raises UserError when the cache folder cannot be written.
+    batch: images that are encoded at once. Raises UserError if the cache folder cannot be written.
     """
     identity = (_code(), *model.identity, images.key)
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
@@ -36,17 +36,19 @@ def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
     if kept is None:
         _write(path, _in_batches(model.encode_clean, images, batch).numpy())
         kept = _read(path, shape)
-    if kept is None:  # someone damages the files as we write them
+    if kept is None:  # something changes the files while they are written
         raise UserError(
-            f"the feature cache {path.parent} does not keep what is written; set BENCH_CACHE elsewhere"
+            f"the feature cache {path.parent} does not keep what is written; set BENCH_CACHE to another "
+            "folder"
         )
     return torch.from_numpy(kept)
 
 
 def trunks(backbone: Backbone, images: Images, batch: int = BATCH, limit: int = TRUNK_LIMIT) -> Tensor | None:
-    """The trunks [N, ...] of the clean images, for `backbone.encode_trunk`; None if over `limit` bytes.
+    """The trunks [N, ...] of the images without augmentation, for `backbone.encode_trunk`.
 
-    In memory only: for ViT-B/16 they are 300 times as large as the features, and quickly computed.
+    None if they take more than `limit` bytes. They are not kept on disk: for ViT-B/16 they are 300 times as
+    large as the features, and they are computed quickly.
     """
     with torch.no_grad():
         one = backbone.trunk(images.pixels(torch.zeros(1, dtype=torch.long)))
@@ -63,14 +65,14 @@ def _in_batches(encode: Callable[[Tensor], Tensor], images: Images, batch: int) 
 
 @cache
 def _code() -> str:
-    """What computes: this package and PyTorch. Another order of the same sums moves the last digits."""
+    """A hash of this package and PyTorch's version, because both decide the last digits of the sums."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     text = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(text + torch.__version__.encode()).hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array, or None when the file is missing, damaged, or of another shape."""
+    """The array, or None if the file is missing, damaged, or of another shape."""
     kept = disk.read(path)
     return kept if kept is not None and kept.shape == shape else None
 

@@ -1,4 +1,4 @@
-"""Class prompts as text features: the tower's fast path where it is exact, open_clip's own path elsewhere."""
+"""Text features of class prompts: by the fast path if it is exact, else by open_clip's own path."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ Tokenizer = Callable[[list[str]], Tensor]  # texts -> token ids [N, context_leng
 
 
 def text_module(model: OpenClip) -> OpenClip:
-    """The module that holds the text tower: the model itself (CLIP) or its `.text` (CustomTextCLIP).
+    """The module of the text tower: the model itself (CLIP) or its `.text` (CustomTextCLIP).
 
-    Raises UserError for a tower without a token embedding, which no context can be put into.
+    Raises UserError for a tower without a token embedding, because it cannot take a context.
     """
     text = getattr(model, "text", model)
     if not isinstance(getattr(text, "token_embedding", None), nn.Embedding):
         raise UserError(
             f"this model's text tower ({type(text).__name__}) has no token embedding that a learned context "
-            "could stand in for; use a CLIP or SigLIP model of open_clip, or a method that tunes pixels"
+            "can replace; use a CLIP or SigLIP model of open_clip, or a method that tunes pixels"
         )
     return text
 
 
 def is_causal_clip(model: OpenClip) -> bool:
-    """Whether the fast path holds: causal, read at EOT, plain residual attention blocks."""
+    """Whether the fast path is exact for this model: causal, read at EOT, plain residual attention blocks."""
     text = text_module(model)
     mask = getattr(text, "attn_mask", None)
     return (
@@ -42,7 +42,7 @@ def is_causal_clip(model: OpenClip) -> bool:
 
 
 def reads_eot(model: OpenClip) -> bool:
-    """Whether the text feature is read at EOT, as in every CLIP: the tokens are SOS, words, EOT, padding."""
+    """Whether the text feature is read at EOT, as in every CLIP. The tokens are SOS, words, EOT, padding."""
     return _pool_type(text_module(model)) in ("argmax", "eos")
 
 
@@ -51,7 +51,7 @@ def _pool_type(text: OpenClip) -> str:
 
 
 def eot_positions(model: OpenClip, tokens: Tensor) -> Tensor:
-    """[N, L] token ids -> [N] where each text ends, as open_clip finds it."""
+    """Token ids [N, L] -> the position [N] at which each text ends, found as in open_clip."""
     text = text_module(model)
     if _pool_type(text) == "eos":
         eos = getattr(text, "text_eos_id", None) or text.eos_id
@@ -60,7 +60,7 @@ def eot_positions(model: OpenClip, tokens: Tensor) -> Tensor:
 
 
 def encode_tokens(model: OpenClip, tokens: Tensor) -> Tensor:
-    """Token ids [N, L] -> features [N, e] of unit norm: `model.encode_text`, cut at EOT where exact."""
+    """Token ids [N, L] -> features [N, e] of unit norm: `model.encode_text`, cut at EOT if that is exact."""
     if not is_causal_clip(model):
         return F.normalize(model.encode_text(tokens), dim=-1)
     text, eot = text_module(model), eot_positions(model, tokens)
@@ -71,10 +71,10 @@ def encode_tokens(model: OpenClip, tokens: Tensor) -> Tensor:
     return F.normalize(_projection(text)(x), dim=-1)
 
 
-@torch.inference_mode(False)  # whoever asks first: the weights must serve gradients, too
+@torch.inference_mode(False)  # weights that are made in inference mode must also work with gradients
 @torch.no_grad()
 def pack(model: OpenClip, dtype: torch.dtype | None = None) -> Weights:
-    """The text tower of an open_clip model for the fast path; linear layers in `dtype` (the model's own)."""
+    """The weights of a text tower for the fast path. dtype: of the linear layers; None: the model's own."""
     text = text_module(model)
     cast = dtype or text.token_embedding.weight.dtype
     return Weights(
@@ -94,15 +94,16 @@ def _projection(text: OpenClip) -> Callable[[Tensor], Tensor]:
 
 
 class TextTower:
-    """The class prompts of one list of class names, for any context.
+    """Text features of the class prompts of one list of class names, for any context.
 
-    `encode` takes contexts [K, m, d] of K candidates to features [K, C, e] of unit norm, exactly (to 1e-10
-    in float64), and is differentiable in the contexts where they require it. `fast` says whether the model
-    allows the fast path; where it does not (a tower that is not causal), `encode` is `plain`, with a warning.
+    `encode` maps contexts [K, m, d] of K candidates to features [K, C, e] of unit norm. It is exact (to 1e-10
+    in float64) and differentiable in the contexts. `fast` says whether the fast path is exact for the model.
+    If it is not (e.g. for a tower that is not causal), there is a warning, and `encode` is the same as
+    `plain`.
 
-    max_tokens  tokens in one forward, which bounds the memory; at least one candidate and block go together
+    max_tokens  tokens in one forward pass, which limits the memory; at least one candidate and block
     block       class tokens in one sequence
-    Raises UserError for a context that does not fit beside the longest class name.
+    Raises UserError for a context that does not fit before the longest class name.
     """
 
     def __init__(
@@ -122,18 +123,20 @@ class TextTower:
         self.context_length: int = model.context_length
         self.fast = is_causal_clip(model)
         device = text.token_embedding.weight.device
-        # lengths come from the whole tokenised text: the full stop merges with the end of some names
+        # The whole text is tokenised, because the full stop merges with the end of some names.
         self.tokens = tokenizer([f"{name}." for name in class_names]).to(device)  # [C, L]
-        self.start = 1 if reads_eot(model) or hasattr(tokenizer, "sot_token_id") else 0  # a SOS token or none
+        # the number of SOS tokens
+        self.start = 1 if reads_eot(model) or hasattr(tokenizer, "sot_token_id") else 0
         self.ends = self._ends()
-        self.room = max(0, self.context_length - 1 - int(self.ends.max()))  # for the context
+        self.room = max(0, self.context_length - 1 - int(self.ends.max()))  # tokens left for the context
         self._fast: FastPath | None = None
         if self.fast:
             self._fast = FastPath(weights or pack(model), self.tokens, self.ends, max_tokens, block)
         else:
             kind = type(text).__name__
             warnings.warn(
-                f"{kind} is no plain causal CLIP tower: prompts run at full length, slowly", stacklevel=2
+                f"{kind} is not a plain causal CLIP tower: prompts run at full length, which is slow",
+                stacklevel=2,
             )
 
     def encode(self, contexts: Tensor) -> Tensor:
@@ -142,11 +145,11 @@ class TextTower:
         return self.plain(contexts) if self._fast is None else self._fast(contexts)
 
     def plain(self, contexts: Tensor) -> Tensor:
-        """The same by the model's own `encode_text` over its full length, one candidate after the other."""
+        """As `encode`, by the model's own `encode_text` at its full length, one candidate after the other."""
         contexts = self._check(contexts)
         m, start = contexts.shape[1], self.start
         length = self.tokens.shape[1]
-        places = self.tokens[:, start : start + 1].expand(-1, m)  # any token: the context takes its place
+        places = self.tokens[:, start : start + 1].expand(-1, m)  # any token, because the context replaces it
         tokens = torch.cat([self.tokens[:, :start], places, self.tokens[:, start:]], dim=1)[:, :length]
         embedding = text_module(self.model).token_embedding
         features = []
@@ -162,22 +165,23 @@ class TextTower:
         if contexts.dim() != 3 or contexts.shape[2] != self.width or contexts.shape[1] < 1:
             shape = list(contexts.shape)
             raise UserError(
-                f"contexts must be [candidates, tokens, {self.width}] for this model, not {shape}"
+                f"contexts must have the shape [candidates, tokens, {self.width}] for this model, not {shape}"
             )
         m = contexts.shape[1]
         if m > self.room:
             name = self.class_names[int(self.ends.argmax())]
             raise UserError(
                 f"a context of {m} tokens does not fit before class {name!r}: the model takes "
-                f"{self.context_length} tokens in all, which leaves {self.room}; shorten either"
+                f"{self.context_length} tokens in all, which leaves {self.room}; shorten the context or the "
+                "name"
             )
         return contexts.to(self.tokens.device)
 
     def _ends(self) -> Tensor:
-        """[C] the last position of each text that has to stay: EOT, or what stands before the padding."""
+        """The last position [C] of each text that is needed: EOT, or the token before the padding."""
         if reads_eot(self.model):
             return eot_positions(self.model, self.tokens)
-        padding = self.tokens[:, -1:]  # trailing repeats of one token; a full row has none
+        padding = self.tokens[:, -1:]  # padding repeats the last token; a full row has no padding
         real = (self.tokens != padding).int()
         last = self.tokens.shape[1] - 1 - real.flip(1).argmax(dim=1)
         return (last + 1).clamp(max=self.tokens.shape[1] - 1)

@@ -1,12 +1,14 @@
-"""The image tower in two halves: what does not move while visual tokens are tuned, and the rest.
+"""The image tower in two parts: the trunk, which visual tokens do not change, and the rest.
 
 `trunk(pixels)` runs once per batch, `finish(trunk, tokens)` once per candidate:
- - VisionTransformer: the trunk ends with the patch embeddings and their positions; visual tokens are appended
-   there, ahead of the pre-norm (BPT-VLM, IJCAI 2023, sec. 3.2).
- - ModifiedResNet: the trunk is all convolutions and ends with the sequence of the attention pool, positions
-   added; visual tokens are appended there. This is our extension: the papers tune visual tokens on ViT only.
- - any other tower: the trunk is the whole tower and there are no visual tokens.
-Batch norm is folded into the convolutions, which run in channels-last order; both are exact up to rounding.
+ - VisionTransformer: the trunk ends with the patch embeddings and their positions. Visual tokens are appended
+   there, before the pre-norm (BPT-VLM, IJCAI 2023, sec. 3.2).
+ - ModifiedResNet: the trunk is all convolutions and ends with the sequence of the attention pool, with its
+   positions. Visual tokens are appended there. This is our extension: the papers tune visual tokens only on
+   ViT.
+ - any other tower: the trunk is the whole tower, and it takes no visual tokens.
+Batch norm is folded into the convolutions, and these run in channels-last order. Both are exact up to
+rounding.
 """
 
 from copy import deepcopy
@@ -24,7 +26,7 @@ from bench.models.block import OpenClip, is_plain, norm, pack_layer
 
 
 class PlainTower:
-    """An image tower taken whole. width None: it takes no visual tokens."""
+    """An image tower that is not divided. width is None, because it takes no visual tokens."""
 
     width: int | None = None
 
@@ -38,7 +40,7 @@ class PlainTower:
         return self.visual(pixels.to(self.dtype))
 
     def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
-        """[B, e] -> [1, B, e]."""
+        """Features [B, e] -> [1, B, e]. Raises UserError for visual tokens."""
         if tokens is not None:
             raise UserError(
                 f"this image tower ({type(self.visual).__name__}) takes no visual tokens; use a ViT or a "
@@ -48,7 +50,7 @@ class PlainTower:
 
 
 class ViTTower:
-    """open_clip's VisionTransformer read at its class token."""
+    """open_clip's VisionTransformer, read at its class token."""
 
     def __init__(self, visual: OpenClip, dtype: torch.dtype) -> None:
         self.visual = visual
@@ -59,6 +61,7 @@ class ViTTower:
 
     @staticmethod
     def covers(visual: OpenClip) -> bool:
+        """Whether this class computes the same as the given tower."""
         return (
             isinstance(visual, VisionTransformer)
             and visual.attn_pool is None
@@ -68,22 +71,22 @@ class ViTTower:
         )
 
     def trunk(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> class token and patch embeddings with positions [B, 1 + P, w]."""
+        """Normalised pixels [B, 3, S, S] -> class token and patches with positions [B, 1 + P, w]."""
         visual = self.visual
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
         first = visual.class_embedding.expand(len(patches), 1, -1)
         return torch.cat([first, patches], dim=1) + visual.positional_embedding
 
     def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
-        """[B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens)."""
+        """Trunk [B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens)."""
         if tokens is None:
             return self._encode(trunk)[None]
-        # one candidate at a time: a batch of images fills the machine, and K of them its memory
+        # One candidate at a time: a batch of images uses the whole machine, and K batches would not fit.
         grown = (torch.cat([trunk, t.expand(len(trunk), -1, -1)], dim=1) for t in tokens.to(trunk.dtype))
         return torch.stack([self._encode(x) for x in grown])
 
     def _encode(self, x: Tensor) -> Tensor:
-        """[B, S, w] -> [B, e]. In the last layer only the class token is wanted."""
+        """[B, S, w] -> [B, e]. In the last layer only the class token is needed."""
         x = self.pre(x)
         for layer in self.layers[:-1]:
             q, k, v = layer.split(layer.qkv(layer.norm1(x)))
@@ -96,7 +99,7 @@ class ViTTower:
 
 
 class ResNetTower:
-    """CLIP's ModifiedResNet: convolutions, then a pool by attention from the mean to all places."""
+    """CLIP's ModifiedResNet: convolutions, then an attention pool from the mean to all places."""
 
     def __init__(self, visual: OpenClip, dtype: torch.dtype) -> None:
         self.pool = visual.attnpool
@@ -104,19 +107,20 @@ class ResNetTower:
         self.dtype = dtype
         self.convolutions = fold_batch_norm(visual).to(dtype).to(memory_format=torch.channels_last)
         positions = visual.attnpool.positional_embedding.detach()
-        self.shift = positions[0] - positions[1:].mean(0)  # of the mean's position from the places' [w]
+        self.shift = positions[0] - positions[1:].mean(0)  # [w], from the places' mean position to the mean's
 
     def trunk(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> mean and places with positions [B, 1 + P, w]."""
+        """Normalised pixels [B, 3, S, S] -> mean and places, with positions [B, 1 + P, w]."""
         pixels = pixels.to(dtype=self.dtype, memory_format=torch.channels_last)
         places = self.convolutions(pixels).flatten(2).transpose(1, 2)
         places = places.to(self.pool.positional_embedding.dtype)
         return torch.cat([places.mean(1, keepdim=True), places], dim=1) + self.pool.positional_embedding
 
     def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
-        """[B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
+        """Trunk [B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
 
-        The places' keys and values are the same for all candidates: one softmax over both kinds joins them.
+        The keys and values of the places are the same for all candidates. One softmax is taken over the
+        places and the tokens.
         """
         pool, heads = self.pool, self.pool.num_heads
         q = pool.q_proj(trunk[:, 0]).unflatten(-1, (heads, -1))  # [B, h, w / h]
@@ -138,7 +142,7 @@ class ResNetTower:
         return pool.c_proj(mixed.flatten(2))
 
     def _project(self, linear: nn.Linear, trunk: Tensor) -> Tensor:
-        """linear(trunk) [B, 1 + P, w]; the mean's row is the mean of the places' rows, but for positions."""
+        """linear(trunk) [B, 1 + P, w]. The mean's row is the mean of the places' rows, plus the shift."""
         places = linear(trunk[:, 1:])
         mean = places.mean(1, keepdim=True) + F.linear(self.shift.to(trunk.dtype), linear.weight)
         return torch.cat([mean, places], dim=1)
@@ -147,10 +151,10 @@ class ResNetTower:
 Tower = PlainTower | ViTTower | ResNetTower
 
 
-@torch.inference_mode(False)  # whoever asks first: the weights must serve everywhere
+@torch.inference_mode(False)  # weights that are made in inference mode must also work with gradients
 @torch.no_grad()
 def image_tower(visual: OpenClip, dtype: torch.dtype) -> Tower:
-    """The tower in two halves where that is known to be exact, else whole; its heavy layers in `dtype`."""
+    """The tower in two parts if that is exact, else whole. dtype: of its linear and convolution layers."""
     if ViTTower.covers(visual):
         return ViTTower(visual, dtype)
     if isinstance(visual, ModifiedResNet):
@@ -174,15 +178,15 @@ def fold_batch_norm(visual: OpenClip) -> nn.Sequential:
 
 
 def _fold(conv: nn.Conv2d, bn: OpenClip) -> nn.Conv2d:
-    """Weights may come folded already, an identity in the place of the batch norm."""
+    """The convolution with the batch norm folded in. Folded weights have an identity in its place."""
     return conv if isinstance(bn, nn.Identity) else fuse_conv_bn_eval(conv, bn)
 
 
 def patch_statistics(visual: OpenClip) -> tuple[float, float]:
-    """Mean and standard deviation that BPT-VLM's projection of visual tokens is scaled by.
+    """The mean and standard deviation with which BPT-VLM scales its projection of visual tokens.
 
-    ViT: of the patch embedding's weights. ModifiedResNet: of the attention pool's positions, the one table in
-    the units of its sequence. Any other tower: (0, 1), unused.
+    ViT: of the patch embedding's weights. ModifiedResNet: of the attention pool's positions, which have the
+    units of its sequence. Any other tower: (0, 1), which is not used.
     """
     if isinstance(visual, VisionTransformer):
         table = visual.conv1.weight
@@ -195,6 +199,6 @@ def patch_statistics(visual: OpenClip) -> tuple[float, float]:
 
 
 def unit(features: Tensor) -> Tensor:
-    """Features in the residual stream's precision -> unit norm, float32 at least."""
+    """Features -> unit norm, in float64 if they are float64, else in float32."""
     wide = features if features.dtype == torch.float64 else features.float()
     return F.normalize(wide, dim=-1)

@@ -1,12 +1,12 @@
-"""From a backbone's name to an open_clip model with its weights.
+"""Loads the open_clip model and weights that a backbone's name means.
 
-mini                     the shipped suite's model
-ViT-B-16/openai          an open_clip architecture and pretrained tag (downloaded once, kept)
+mini                     the mini suite's model, which is part of the package
+ViT-B-16/openai          an open_clip architecture and pretrained tag; downloaded once and kept
 ViT-B-16//data/file.pt   an open_clip architecture and a local file: safetensors, torch.save, or OpenAI's own
-                         archive; the path follows the first slash and starts with "/", "./", "../" or "~".
-                         OpenAI's weights want ViT-B-16-quickgelu//data/file.pt: an archive under another name
-                         is refused, but a state dict saved from one does not tell.
-ViT-B-16/random          random weights from a fixed seed: tests and speed measurements
+                         archive. The path follows the first slash and starts with "/", "./", "../" or "~".
+                         OpenAI's weights need the name ViT-B-16-quickgelu//data/file.pt. Their archive is
+                         refused under another name; a state dict saved from it cannot be recognised.
+ViT-B-16/random          random weights from a fixed seed, for tests and measurements of speed
 """
 
 import hashlib
@@ -32,12 +32,12 @@ from bench.errors import NotHere, UserError, did_you_mean
 from bench.models.block import OpenClip
 
 RANDOM_SEED = 0
-OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")  # in the archive, beside the weights
+OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")  # entries that are not weights
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in float32 on the CPU, in evaluation mode, frozen; its tokenizer; how it wants its images."""
+    """A frozen model (float32, CPU, evaluation mode), its tokenizer, and how it wants its images."""
 
     model: OpenClip
     tokenizer: Callable[[list[str]], Tensor]
@@ -45,13 +45,14 @@ class Loaded:
 
 
 def load_model(name: str, offline: bool = False) -> Loaded:
-    """The model of that name (see above).
+    """The model with this name (see above).
 
-    Raises UserError for an unknown architecture or tag, a missing, damaged or mismatching file, weights that
-    cannot be downloaded, and, with `offline`, weights that are not on this machine.
+    Raises UserError for an unknown architecture or tag, for a file that is missing, damaged or of another
+    architecture, for weights that cannot be downloaded, and, with `offline`, for weights that are not on this
+    machine.
     """
     if name == "mini":
-        from bench.mini.model import load  # the mini suite is only read where it is asked for
+        from bench.mini.model import load  # imported only if it is needed
 
         model, tokenizer = load()
         return Loaded(_freeze(model), tokenizer, _preprocess(model, {}))
@@ -65,7 +66,7 @@ def load_model(name: str, offline: bool = False) -> Loaded:
         read_checkpoint(model, Path(rest).expanduser(), arch)
         return Loaded(_freeze(model), _tokenizer(arch, offline), _preprocess(model, {}))
     tag = _tag(arch, rest)
-    # OpenAI's weights, and some others, were trained with QuickGELU: the tag knows, and has the last word
+    # OpenAI's weights and some others were trained with QuickGELU. The tag knows that, so it decides.
     config["quick_gelu"] = bool(tag.get("quick_gelu", False))
     path = _download(name, tag, offline)
     model = _build(config)
@@ -79,12 +80,12 @@ def _config(arch: str) -> dict[str, Any]:
         close = get_close_matches(arch, ["mini", *open_clip.list_models()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UserError(
-            f"no backbone {arch!r}: it is neither 'mini' nor one of open_clip's architectures.{hint} "
+            f"no backbone {arch!r}: it is neither 'mini' nor an architecture of open_clip.{hint} "
             'List them with: python -c "import open_clip; print(open_clip.list_models())"'
         )
     if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"]:
         raise UserError(
-            f"backbone {arch!r} has no text tower that a prompt can be put into; use a CLIP or SigLIP"
+            f"backbone {arch!r} has no text tower that takes a prompt: use a CLIP or SigLIP model"
         )
     return config
 
@@ -93,7 +94,8 @@ def _tag(arch: str, tag: str) -> dict[str, Any]:
     tags = open_clip.list_pretrained_tags_by_model(arch)
     if not tag:
         raise UserError(
-            f"backbone {arch!r} does not say which weights. Known: {', '.join([*tags, 'random'])}."
+            f"backbone {arch!r} does not name its weights: write {arch}/WEIGHTS, with one of "
+            f"{', '.join([*tags, 'random'])}."
         )
     if tag not in tags:
         raise UserError(f"backbone {arch!r} has no weights {tag!r}. {did_you_mean(tag, [*tags, 'random'])}")
@@ -101,7 +103,7 @@ def _tag(arch: str, tag: str) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any]) -> OpenClip:
-    """The architecture with random weights from a fixed seed; the caller's random state is left alone."""
+    """The architecture with random weights from a fixed seed. The caller's random state does not change."""
     config = dict(config)
     custom = config.pop("custom_text", False)
     with seeded():
@@ -113,7 +115,7 @@ def _freeze(model: OpenClip) -> OpenClip:
 
 
 def _preprocess(model: OpenClip, tag: dict[str, Any]) -> PreprocessCfg:
-    """open_clip's defaults, then what the model itself carries, then what its pretrained tag says."""
+    """How the model wants its images: open_clip's defaults, then the model's values, then the tag's."""
     fields = asdict(PreprocessCfg())
     for source in (getattr(model.visual, "preprocess_cfg", {}), tag, {"size": model.visual.image_size}):
         fields.update({key: value for key, value in source.items() if key in fields and value is not None})
@@ -127,20 +129,20 @@ def _tokenizer(arch: str, offline: bool) -> Callable[[list[str]], Tensor]:
     except Exception as error:  # transformers, sentencepiece and the hub raise many kinds
         what = f"the tokenizer of {arch!r}"
         message = (
-            f"{what} cannot be loaded ({first_line(error)}); it needs the packages transformers and "
-            "sentencepiece and one run with network to fetch its vocabulary"
+            f"{what} cannot be loaded ({first_line(error)}); install the packages transformers and "
+            "sentencepiece, and run once with network to download its vocabulary"
         )
         fetchable = offline and not isinstance(error, ImportError)
         raise NotHere(what, message) if fetchable else UserError(message) from error
 
 
 def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
-    """Fill the model from a file, strictly.
+    """Load the model's weights from a file; every weight must be there, and no other.
 
-    Raises UserError naming the file and the remedy when it is missing, damaged, or another architecture's.
+    Raises UserError if the file is missing, damaged, or of another architecture.
     """
     if not path.is_file():
-        raise UserError(f"no weights file {path}: check what follows {arch}/")
+        raise UserError(f"no weights file {path}: correct the path after {arch}/")
     archive = _is_torchscript(path)
     if archive and not any(isinstance(module, QuickGELU) for module in model.modules()):
         raise UserError(
@@ -156,19 +158,19 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
     except pickle.UnpicklingError as error:
         raise UserError(
             f"weights file {path} is damaged or holds more than tensors ({first_line(error)}); "
-            "fetch it again, or save its state dict as safetensors"
+            "download it again, or save its state dict as safetensors"
         ) from error
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
             f"weights file {path} is damaged or does not fit {arch} ({first_line(error)}); "
-            "fetch it again, or name the architecture it was saved from"
+            "download it again, or name the architecture that it was saved from"
         ) from error
     except (SafetensorError, OSError, EOFError, ValueError, StopIteration) as error:
-        raise UserError(f"weights file {path} is damaged ({first_line(error)}); fetch it again") from error
+        raise UserError(f"weights file {path} is damaged ({first_line(error)}); download it again") from error
 
 
 def _is_torchscript(path: Path) -> bool:
-    """What OpenAI published: a zip archive of TorchScript, which torch.load(weights_only=True) refuses."""
+    """Whether a file is a TorchScript archive like OpenAI's, which torch.load(weights_only=True) refuses."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -176,12 +178,11 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
-    """Where the weights of a pretrained tag lie; open_clip fetches them unless they are here or `offline`."""
+    """The file with a pretrained tag's weights; open_clip downloads it unless it is here or `offline`."""
     url = tag.get("url", "")
     if offline and not tag.get("hf_hub"):
-        path = (
-            Path.home() / ".cache" / "clip" / Path(url).name
-        )  # where open_clip keeps what has a plain address
+        # open_clip keeps files with a plain URL in this folder.
+        path = Path.home() / ".cache" / "clip" / Path(url).name
         if not path.is_file():
             raise _absent(name)
         return path
@@ -192,7 +193,7 @@ def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
         if offline:
             raise _absent(name) from error
         raise UserError(
-            f"the weights of {name!r} cannot be downloaded ({first_line(error)}); check the network, or name "
+            f"the weights of {name!r} cannot be downloaded ({first_line(error)}); check the network, or give "
             f"a local file: {name.partition('/')[0]}//path/to/file"
         ) from error
 
@@ -200,14 +201,14 @@ def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
 def _absent(name: str) -> NotHere:
     return NotHere(
         f"the weights of {name!r}",
-        f"the weights of {name!r} are not on this machine and offline mode forbids to fetch them; run once "
-        f"with network, or name a local file: {name.partition('/')[0]}//path/to/file",
+        f"the weights of {name!r} are not on this machine, and --offline forbids to download them; run once "
+        f"with network, or give a local file: {name.partition('/')[0]}//path/to/file",
     )
 
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """The same random numbers every time, and the caller's random state left alone."""
+    """Inside the block, random numbers come from a fixed seed. The caller's random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(RANDOM_SEED)
         yield
@@ -215,7 +216,7 @@ def seeded() -> Iterator[None]:
 
 @contextmanager
 def hub(offline: bool) -> Iterator[None]:
-    """Keeps Hugging Face's hub off the network for a while: what HF_HUB_OFFLINE=1 does from the start."""
+    """Inside the block, `offline` keeps Hugging Face's hub off the network, as HF_HUB_OFFLINE=1 does."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -227,6 +228,7 @@ def hub(offline: bool) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
+    """An error's message on one line of at most 160 characters."""
     text = str(error).strip() or type(error).__name__
     return " ".join(text.split())[:160]
 

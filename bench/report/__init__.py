@@ -1,1 +1,1 @@
-"""Reports from records alone: tables, plots, statistics, the leaderboard. Imports neither torch nor ray."""
+"""Tables, plots, statistics and the leaderboard, made only from records. Imports neither torch nor ray."""

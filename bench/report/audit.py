@@ -1,8 +1,8 @@
-"""The papers' tables checked against themselves: every printed average and harmonic mean, recomputed.
+"""Audits the papers' tables: every printed average and harmonic mean is computed again from its cells.
 
-A number printed with one decimal stands for an interval of ±0.05. Sums and harmonic means are monotone, so
-the intervals of the cells give the interval of what can be printed; a printed number that does not meet it
-is wrong whatever was rounded.
+A number printed with one decimal stands for an interval of ±0.05. Means and harmonic means rise with each
+cell, so the intervals of the cells give the interval of the values that the paper can have rounded. A printed
+number outside this interval is wrong, however the cells were rounded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,31 +14,32 @@ from bench.report.published import Source
 from bench.report.style import look
 from bench.report.table import Block, Column, Entry, Row, Table
 
-EPSILON = 1e-9  # binary floats: 66.15 - 66.1 is a little less than 0.05
+EPSILON = 1e-9  # in binary floating point, 66.15 - 66.1 is a little less than 0.05
 
 
 @dataclass(frozen=True)
 class Interval:
-    """All values a number can have had before it was rounded."""
+    """All values that a number can have had before it was rounded."""
 
     low: float
     high: float
 
     def meets(self, other: "Interval") -> bool:
-        """Whether some value lies in both."""
+        """Whether a value lies in both intervals."""
         return self.low <= other.high + EPSILON and other.low <= self.high + EPSILON
 
     @property
     def middle(self) -> float:
+        """The middle of the interval."""
         return (self.low + self.high) / 2
 
 
 @dataclass(frozen=True)
 class Check:
-    """One printed number and what its cells allow, by convention."""
+    """One printed number, and the values that its cells allow under each convention of averaging."""
 
     source: Source
-    place: str  # e.g. 'RN50, 16 shots'; '' where there is one table only
+    place: str  # e.g. 'RN50, 16 shots'; '' if the paper has one table only
     method: str
     what: str  # 'average', 'base average', 'harmonic mean of SVHN', 'harmonic average'
     printed: float
@@ -46,17 +47,17 @@ class Check:
 
     @property
     def follows(self) -> list[str]:
-        """The conventions the printed number is consistent with."""
+        """The conventions that the printed number agrees with."""
         printed = around(self.printed, self.source.slack)
         return [name for name, interval in self.allowed.items() if interval.meets(printed)]
 
     @property
     def wrong(self) -> bool:
-        """Whether no convention allows it."""
+        """Whether no convention allows the printed number."""
         return not self.follows
 
     def should(self, convention: str) -> str:
-        """The value it should be: one number, or the two that rounding leaves open."""
+        """The value under a convention, as text; with its range if rounding leaves several values open."""
         interval, digits = self.allowed[convention], self.source.digits
         ends = dict.fromkeys(f"{x:.{digits}f}" for x in (interval.low, interval.middle, interval.high))
         return f"{interval.middle:.{digits}f}" + (f" ({min(ends)} to {max(ends)})" if len(ends) > 1 else "")
@@ -69,23 +70,23 @@ OF_CELLS = "mean of the harmonic means"
 
 
 def audit() -> list[Check]:
-    """Every printed average and harmonic mean of every published table."""
+    """Check every printed average and harmonic mean of every published table."""
     return [check for source in published.SOURCES for check in _source(source)]
 
 
 def around(value: float, slack: float) -> Interval:
-    """What a printed value stands for."""
+    """The interval that a printed value stands for."""
     return Interval(value - slack, value + slack)
 
 
 def mean(intervals: Sequence[Interval]) -> Interval:
-    """Of the mean."""
+    """The interval of the mean of numbers with these intervals."""
     n = len(intervals)
     return Interval(sum(i.low for i in intervals) / n, sum(i.high for i in intervals) / n)
 
 
 def harmonic_of(a: Interval, b: Interval) -> Interval:
-    """Of the harmonic mean, which rises with both."""
+    """The interval of the harmonic mean, which rises with both numbers."""
     return Interval(float(harmonic(a.low, b.low)), float(harmonic(a.high, b.high)))
 
 
@@ -93,7 +94,7 @@ def _source(source: Source) -> list[Check]:
     if not source.average:
         return []
     frame = published.load(source)
-    if source.protocol == "ood":  # the average is over the shifted sets, without the source
+    if source.protocol == "ood":  # the average is over the shifted sets, without the tuned one
         frame = frame[frame["dataset"] != "ImageNet"]
     checks = []
     several = frame["backbone"].nunique() > 1
@@ -132,7 +133,7 @@ def _row(source: Source, place: str, method: str, cells: Mapping[str, Mapping[st
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """What cannot be right, then the convention each printed average follows."""
+    """A table of the printed numbers that cannot be right, and of the convention of each printed average."""
     wrong = [c for c in checks if c.wrong]
     averages = [c for c in checks if "average" in c.what]
     blocks = (
@@ -141,7 +142,9 @@ def table(checks: Sequence[Check]) -> Table:
     )
     heads = ("Table", "Row", "Number", "Follows", "Should be")
     note = (
-        "A number with one decimal stands for ±0.05, one with two for ±0.005; intervals are carried through."
+        "A number with one decimal stands for ±0.05, one with two decimals for ±0.005. The averages are "
+        "computed "
+        "with these intervals."
     )
     notes = (*mixed(checks), note)
     shown = tuple(block for block in blocks if block.rows)
@@ -149,13 +152,15 @@ def table(checks: Sequence[Check]) -> Table:
 
 
 def mixed(checks: Sequence[Check]) -> list[str]:
-    """One sentence for each table whose rows follow no common convention, so that they do not compare."""
+    """One sentence for each table whose rows follow different conventions, so that they do not compare."""
     found = []
     for source in published.SOURCES:
         choices = [c for c in checks if c.source == source and len(c.allowed) > 1]
         if choices and not set.intersection(*(set(c.follows) for c in choices)):
             rows = "; ".join(f"{look(c.method).title} {' or '.join(c.follows) or 'neither'}" for c in choices)
-            found.append(f"{source.paper}, {source.protocol}: no one convention fits all rows ({rows}).")
+            found.append(
+                f"{source.paper}, {source.protocol}: the rows follow different conventions ({rows})."
+            )
     return found
 
 

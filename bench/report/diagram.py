@@ -1,7 +1,7 @@
-"""The picture of the verdict: average accuracies on a line, bars join the methods that are not told apart.
+"""The picture of the comparison: average accuracies on a line; a bar joins methods that are not told apart.
 
-It is drawn as a critical-difference diagram is (Demsar 2006), but from the comparison that the tables print:
-what is tested is the average accuracy, so that is the axis, and every bar is a letter of the table.
+It looks like a critical-difference diagram (Demsar 2006), but it shows the comparison of the tables: the test
+is on the average accuracy, so the axis is the average accuracy, and every bar is a letter of the table.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,20 +15,24 @@ from bench.report.summary import Standing, standing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIRST, STEP = 0.3, 0.42  # between bars, between names; in units of the rank axis' height
+FIRST, STEP = 0.3, 0.42  # distance between bars, and between names, in units of the y axis
 
 
 def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
     """Average accuracies on a line, best on the right; a bar joins methods that are not told apart.
 
-    A dot on a bar is a member: where spreads differ, a method between two others may be told apart from both.
-    Raises UserError for fewer than two black-box methods.
+    A dot on a bar marks a method of the group. A method without a dot can lie between two methods of the
+    group and yet be told apart from both, because spreads differ. budget: read runs after this many queries;
+    None: at their end. width: in inches. Raises UserError for fewer than two black-box methods.
     """
     from matplotlib.figure import Figure
 
     s = standing(results, budget)
     if len(s.order) < 2:
-        raise UserError("no critical-difference diagram: it needs at least two methods with every data set")
+        raise UserError(
+            "a critical-difference diagram needs at least two methods that have every data set: run the "
+            "missing ones"
+        )
     bars = [(i, group) for i, group in enumerate(s.comparison.groups) if len(group) > 1]
     with drawing():
         figure = Figure(figsize=(width, 0.75 + 0.17 * len(s.order) / 2 + 0.11 * len(bars)))
@@ -59,7 +63,9 @@ def _scale(axis: Any, s: Standing, low: float, high: float) -> None:
     if s.comparison.groups:
         said += "dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"
     else:
-        said += f"not tested: that needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+        said += (
+            f"not tested: a test needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+        )
     axis.text(low, 0.95, said, ha="left", va="bottom")
 
 

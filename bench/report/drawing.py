@@ -1,4 +1,4 @@
-"""How every picture is drawn: settings, panels, legend, files. matplotlib is imported only when one is."""
+"""How every picture is drawn: style, panels, legend, files. matplotlib is imported only when one is drawn."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,9 +32,9 @@ RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
     "lines.markersize": 3.2,
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # keep text as text
     "pdf.fonttype": 42,
-    "svg.hashsalt": "bench",  # the same records give the same bytes
+    "svg.hashsalt": "bench",  # fixed, so that the same records give the same bytes
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.03,
     "savefig.dpi": 200,
@@ -44,7 +44,7 @@ QUERIES = "queries"
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """matplotlib with our settings, and nobody else's changed."""
+    """Use the style of RC inside the block; matplotlib's own settings are unchanged after it."""
     import matplotlib
 
     with matplotlib.rc_context(RC):
@@ -52,9 +52,9 @@ def drawing() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write .png, .svg or .pdf. Raises UserError for another ending or a place that cannot be written."""
+    """Write .png, .svg or .pdf. Raises UserError for another ending, or if the file cannot be written."""
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"cannot draw into {path}: end its name in .png, .svg or .pdf")
+        raise UserError(f"cannot draw to {path}: end its name in .png, .svg or .pdf")
     dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def save(figure: "Figure", path: Path) -> None:
 def grid(
     panels: int, width: float, height: float, columns: int, **kwargs: Any
 ) -> tuple["Figure", list["Axes"]]:
-    """A figure of `panels` small multiples, `width` inches in all and `height` a row."""
+    """A figure with `panels` panels; `width` is that of the figure and `height` that of a row, in inches."""
     from matplotlib.figure import Figure
 
     columns = min(columns, panels)
@@ -78,7 +78,7 @@ def grid(
 
 
 def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Row -> look, in table order, white box last."""
+    """Row -> its look, in the order of the tables; white-box rows come last."""
     first = frame.drop_duplicates("row").set_index("row")
     order = sorted(
         first.index,
@@ -93,13 +93,13 @@ def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
 
 
 def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One legend for the whole figure, above it."""
+    """Draw one legend for the whole figure, above its panels."""
     columns = min(len(labels), max(2, int(figure.get_figwidth() / 1.25)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, handlelength=2.2)
 
 
 def count_axis(axis: "Axes") -> None:
-    """A logarithmic axis of parameter counts: 500, 1k, 2k, 5k, 10k."""
+    """Make the x axis a logarithmic one of parameter counts, labelled 500, 1k, 2k, 5k, 10k."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
@@ -109,12 +109,12 @@ def count_axis(axis: "Axes") -> None:
 
 
 def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
-    """Queries from `start` (log) or 0 to `end`, written 500, 1k, 5k."""
+    """Make the x axis one of queries, from `start` (log) or 0 to `end`, labelled 500, 1k, 5k."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     if log:
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlim(left=max(start, end / 1000))  # before that hardly a step has been made
+        axis.set_xlim(left=max(start, end / 1000))  # earlier, a method has made almost no step
     axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
     axis.set_xlim(right=end * (1.06 if log else 1.01))

@@ -1,4 +1,8 @@
-"""How far the queries go: accuracy at budgets, queries to targets, what one method saves over another."""
+"""Query efficiency: accuracy at budgets, queries to targets, and what one method saves against another.
+
+A target is an accuracy to reach on one data set, e.g. half of the way from zero-shot to the best known
+accuracy.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +15,15 @@ from bench.errors import UserError
 from bench.report import stats
 from bench.report.frame import Results
 
-CLEAR = 3  # standard errors above zero-shot: about two of the difference of two accuracies
-SHARES = (0.25, 0.5, 0.75, 0.9)  # of the way from zero-shot to the best known
+# How many standard errors a target must lie above zero-shot; they are about two standard errors of the
+# difference between two accuracies.
+CLEAR = 3
+SHARES = (0.25, 0.5, 0.75, 0.9)  # of the way from zero-shot to the best known accuracy
 RUN = ["row", "dataset", "seed"]
 
 
 def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
-    """One row a run: its accuracy at the last checkpoint not beyond `budget` (see frame.points)."""
+    """One row per run: its accuracy at the last checkpoint within `budget` queries (see frame.points)."""
     reached = points[points["at"] <= budget].reset_index(drop=True)
     return reached.loc[reached.groupby(RUN)["at"].idxmax()].reset_index(drop=True)
 
@@ -25,13 +31,15 @@ def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
 def goals(
     points: pd.DataFrame, absolute: Sequence[float] = (), images: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str], float]:
-    """(data set, target's name) -> accuracy to reach.
+    """The targets: (data set, target's name) -> accuracy to reach, in %.
 
-    Zero-shot + 25, 50, 75 and 90 % of the way to the best seed-averaged accuracy any black-box method showed
-    at any checkpoint; or `absolute` accuracies. `images`: data set -> test images; where it is given, targets
-    less than CLEAR standard errors of a test accuracy above zero-shot are left out: chance alone reaches
-    them.
-    Raises UserError when zero-shot is needed and there are no records of the hand template.
+    By default they lie 25, 50, 75 and 90 % of the way from zero-shot to the best accuracy (averaged over
+    seeds) that any black-box method had at any checkpoint.
+
+    absolute: accuracies in % to take as targets instead.
+    images: data set -> number of test images. If it is given, targets less than CLEAR standard errors of a
+    test accuracy above zero-shot are left out, because a method can reach them by chance.
+    Raises UserError if zero-shot is needed and the records hold no hand template.
     """
     datasets = list(dict.fromkeys(points["dataset"]))
     start = zero_shot(points)
@@ -44,7 +52,7 @@ def goals(
         if missing:
             raise UserError(
                 f"targets start from zero-shot, and there is none for {', '.join(missing)}: add {REFERENCE} "
-                "to --methods, or run it there first"
+                "to --methods, or run it on these data sets first"
             )
         found = {
             (d, f"{share:.0%}"): start[d] + share * (best[d] - start[d])
@@ -59,15 +67,15 @@ def goals(
 
 
 def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy (%) measured on so many test images, in points: binomial."""
+    """The binomial standard error, in points, of an accuracy (%) measured on `images` test images."""
     return 100 * float(np.sqrt(accuracy / 100 * (1 - accuracy / 100) / images))
 
 
 def images_behind(results: Results) -> dict[str, int]:
-    """Data set, as frame.points names it -> test images behind its accuracy, where the records say so.
+    """Data set (as frame.points names it) -> number of its test images, if the records state it.
 
-    base-to-new: those of base and new together, which is what counts in their harmonic mean where the two are
-    of a size.
+    For base-to-new this is the sum over base and new. It stands for the noise of their harmonic mean if the
+    two have about the same size.
     """
     cells = results.cells.dropna(subset=["n_test"])
     if cells.empty:
@@ -79,16 +87,16 @@ def images_behind(results: Results) -> dict[str, int]:
 
 
 def zero_shot(points: pd.DataFrame) -> dict[str, float]:
-    """Data set -> accuracy of the hand template; empty without its records."""
+    """Data set -> accuracy of the hand template in %; empty if there are no records of it."""
     finals = at_budget(points[(points["method"] == REFERENCE) & (points["variant"] == "")], 10**12)
     return finals.groupby("dataset")["accuracy"].mean().to_dict()
 
 
 def hits(points: pd.DataFrame, goals: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """One row a run and target: `queries` at the checkpoint that reached it (inf: never), `paid` in all.
+    """One row per run and target: `queries` until the target was reached (inf: never), and `paid` queries.
 
-    Checkpoints are spaced 1-2-5, so `queries` is an upper bound by at most that factor. All runs are cut at
-    the smallest budget of the methods that ask at all: beyond it not everyone could still succeed.
+    `queries` is read at a checkpoint. Checkpoints are spaced 1-2-5, so it may be too high by a factor of up
+    to 2.5. All runs are cut at fair_budget, because some methods have no chance to reach a target after it.
     """
     limit = fair_budget(points)
     points = points[points["at"] <= limit]
@@ -104,15 +112,16 @@ def hits(points: pd.DataFrame, goals: Mapping[tuple[str, str], float]) -> pd.Dat
 
 
 def fair_budget(points: pd.DataFrame) -> int:
-    """The largest number of queries that every tuned row has been run for."""
+    """The largest number of queries that every row which asks queries has been run for."""
     ends = points.groupby("row")["at"].max()
     return int(ends[ends > 0].min()) if (ends > 0).any() else 0
 
 
 def expected_queries(reached: pd.DataFrame) -> pd.DataFrame:
-    """Expected running time [(method, data set), targets], as COCO has it, of each problem by itself.
+    """Expected running time as in COCO, for each (method, data set): [(method, data set), targets].
 
-    Queries of all runs / runs that reached the target; inf: none did. NaN: the data set has no such target.
+    It is the queries of all runs divided by the number of runs that reached the target; inf if none did. NaN:
+    the data set does not have this target.
     """
     groups = reached.groupby(["row", "dataset", "target"], sort=False)
     successes = groups["queries"].apply(lambda q: np.isfinite(q).sum())
@@ -121,25 +130,25 @@ def expected_queries(reached: pd.DataFrame) -> pd.DataFrame:
 
 
 def typical(expected: pd.DataFrame) -> pd.DataFrame:
-    """[methods, targets]: the median over data sets; inf where half of them or more are never solved."""
+    """The median of the expected queries over data sets [methods, targets]; inf if it is infinite on half."""
     return expected.groupby("row", sort=False).median()
 
 
 def ecdf(reached: pd.DataFrame, row: str) -> tuple[np.ndarray, np.ndarray]:
-    """(queries, share of the (data set, target, seed) triples solved by then), one step a distinct number."""
+    """The curve of solved targets of one row: (queries, share of (data set, target, seed) solved by then)."""
     queries = reached.loc[reached["row"] == row, "queries"].to_numpy()
     solved = np.sort(queries[np.isfinite(queries)])
     return solved, np.arange(1, len(solved) + 1) / max(len(queries), 1)
 
 
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:
-    """[checkpoints, methods]: mean over seeds, then over data sets."""
+    """Average accuracy [checkpoints, methods]: the mean over seeds, then over data sets."""
     by_set = points.groupby(["row", "dataset", "at"])["accuracy"].mean()
     return by_set.groupby(["at", "row"]).mean().unstack("row").sort_index().ffill()
 
 
 def area(queries: np.ndarray, accuracy: np.ndarray) -> float:
-    """Mean height of the curve over log(queries), from the first query to the last, by trapezoids."""
+    """The mean accuracy over log(queries), from the first query to the last one, by the trapezoid rule."""
     asked = queries > 0
     x, y = np.log(queries[asked]), accuracy[asked]
     if len(x) < 2:
@@ -149,9 +158,9 @@ def area(queries: np.ndarray, accuracy: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Saving:
-    """A reaches B's final accuracy with `share` of B's queries; inf: not within A's own budget.
+    """Method A reaches method B's final accuracy with `share` of B's queries; inf: not within A's budget.
 
-    low, high: 95 % interval; None where nothing was tested.
+    low, high: 95 % interval of the share; None if nothing was tested.
     """
 
     share: float
@@ -160,15 +169,16 @@ class Saving:
 
 
 def saving(points: pd.DataFrame, a: str, b: str, pairs: int = 0) -> Saving:
-    """Share of B's queries A needs for B's final average accuracy.
+    """The share of B's queries that A needs to reach B's final average accuracy.
 
-    On the curves averaged over seeds and data sets, straight between checkpoints in log(queries). The
-    interval holds every number of queries at which the reports' test over so many `pairs` (stats.critical)
-    does not tell A from B's end; so it ends below 1 exactly where A's lead at the end is real. With 0 pairs
-    there is no interval.
+    It is read from the curves averaged over seeds and data sets, linear in log(queries) between checkpoints.
+    The interval holds every number of queries at which the test of the reports, corrected for `pairs` pairs
+    (stats.critical), does not tell A's accuracy from B's final one. So its upper end is below 1 exactly if
+    A's lead at the end is real. With 0 pairs there is no interval. Raises UserError if A and B share no data
+    set and seed.
     """
     grid, curves = _shared(points, a, b)
-    ahead = curves[:, 0] - curves[:, 1, -1:]  # [data sets, checkpoints] A now, less B at its end
+    ahead = curves[:, 0] - curves[:, 1, -1:]  # [data sets, checkpoints]: A at a checkpoint minus B at its end
     mean, share = ahead.mean(axis=0), queries_to(grid, ahead.mean(axis=0), 0.0) / grid[-1]
     if not pairs:
         return Saving(share, None, None)
@@ -178,13 +188,16 @@ def saving(points: pd.DataFrame, a: str, b: str, pairs: int = 0) -> Saving:
 
 
 def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
-    """The checkpoints, and [data sets, 2, checkpoints] of both curves over the seeds that both have."""
+    """The checkpoints, and both curves [data sets, 2, checkpoints], averaged over the seeds of both."""
     both = points[points["row"].isin([a, b]) & (points["at"] <= fair_budget(points))]
     wide = both.pivot_table(index=RUN, columns="at", values="accuracy").ffill(axis=1)
     have = {row: set(wide.loc[row].index) if row in wide.index else set() for row in (a, b)}
     pairs = sorted(have[a] & have[b])
     if not pairs:
-        raise UserError(f"{a} and {b} share no data set and seed, so their queries cannot be compared")
+        raise UserError(
+            f"{a} and {b} share no data set and seed, so their queries cannot be compared: run both on the "
+            "same ones"
+        )
     curves: dict[str, list[np.ndarray]] = {}
     for dataset, seed in pairs:
         curves.setdefault(dataset, []).append(wide.loc[[(a, dataset, seed), (b, dataset, seed)]].to_numpy())
@@ -192,7 +205,7 @@ def _shared(points: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, np.ndarra
 
 
 def queries_to(grid: np.ndarray, accuracy: np.ndarray, goal: float) -> float:
-    """Where the curve first reaches `goal`, straight between checkpoints in log(queries); inf: never."""
+    """The queries at which a curve first reaches `goal`, linear in log(queries) in between; inf: never."""
     above = np.flatnonzero(accuracy >= goal - 1e-9)
     if not len(above):
         return np.inf

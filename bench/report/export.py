@@ -1,4 +1,4 @@
-"""One tidy table of everything, for other people's tools."""
+"""All records as one tidy table, for other tools."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from bench.report.frame import ROW, Results
 
 
 def tidy(results: Results) -> pd.DataFrame:
-    """One row a cell and test set (kind 'cell'), one a trace point and test set (kind 'trace')."""
+    """One row per cell and test set (kind 'cell'), and one per checkpoint and test set (kind 'trace')."""
     cells = results.cells.assign(kind="cell", at=results.cells["budget"])
-    for name in ("params", "overrides"):  # dictionaries have no column type
+    for name in ("params", "overrides"):  # Parquet has no column type for these dictionaries
         cells[name] = [", ".join(f"{k}={v}" for k, v in given.items()) for given in cells[name]]
     trace = results.trace.assign(kind="trace")
     first = ["kind", *ROW, "test", "at", "accuracy"]
@@ -20,7 +20,7 @@ def tidy(results: Results) -> pd.DataFrame:
 
 
 def export(results: Results, path: Path) -> None:
-    """Write .parquet or .csv. Raises UserError for another ending or a place that cannot be written."""
+    """Write .parquet or .csv. Raises UserError for another ending, or if the file cannot be written."""
     if path.suffix not in (".parquet", ".csv"):
         raise UserError(f"cannot export to {path}: end its name in .parquet or .csv")
     frame = tidy(results)

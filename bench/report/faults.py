@@ -1,4 +1,4 @@
-"""Is a folder of records fit for the leaderboard? Every fault in words, each with its file."""
+"""Verifies a folder of records for the leaderboard. Every fault is a sentence that names its file."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,17 +10,17 @@ from bench.record import Hashes, Record
 from bench.report.frame import CONDITIONS, Results, load, missing_cells, read_all, record_files
 from bench.resolve import known_hashes
 
-ROUNDING = 0.006  # of an accuracy in percent, written with two decimals or more
+ROUNDING = 0.006  # points by which rounding to two decimals can change an accuracy, with a small margin
 
 
 def verify(path: Path, known: Callable[[Record], Hashes] = known_hashes) -> list[str]:
-    """Every fault of the records at or under `path`; an empty list says that there is none.
+    """Every fault of the records at or under `path`, one line each; an empty list if there is none.
 
-    known: the hashes of the methods and cards at hand; by default those of this installation.
-    Raises UserError when there is no record at all.
+    known: gives the hashes that a record should have; by default those of this installation.
+    Raises UserError if there is no record.
     """
     if not path.exists() or not record_files(path):
-        raise UserError(f"no records at {path}: name a record or a folder of records")
+        raise UserError(f"no records at {path}: give the path of a record or of a folder of records")
     records, damaged = read_all(path)
     faults = [f"{file}: {why}" for file, why in damaged]
     for file, record in records:
@@ -29,7 +29,7 @@ def verify(path: Path, known: Callable[[Record], Hashes] = known_hashes) -> list
 
 
 def faults_of(record: Record, known: Hashes) -> list[str]:
-    """What is wrong with one record whose shape is right."""
+    """Everything that is wrong with one record that could be read."""
     if not record.ok:
         return [f"the cell failed: {record.reason}"]
     return [*_budget(record), *_trace(record), *_accuracy(record), *_hashes(record, known)]
@@ -38,12 +38,12 @@ def faults_of(record: Record, known: Hashes) -> list[str]:
 def _budget(record: Record) -> list[str]:
     cell, faults = record.cell, []
     if record.queries > cell.budget:
-        faults.append(f"{record.queries} queries were spent, the budget is {cell.budget}")
+        faults.append(f"{record.queries} queries were spent, but the budget is {cell.budget}")
     most = record.queries * cell.batch_size
     if record.image_queries > most:
         faults.append(
-            f"{record.image_queries} image-queries in {record.queries} queries: at most {most} are "
-            f"possible with {cell.batch_size} images a query"
+            f"{record.image_queries} image-queries in {record.queries} queries, but at most {most} are "
+            f"possible with {cell.batch_size} images per query"
         )
     return faults
 
@@ -54,7 +54,9 @@ def _trace(record: Record) -> list[str]:
         faults.append("the trace does not start with the untuned prompt at query 0")
     for a, b in pairwise(points):
         if b.queries <= a.queries:
-            faults.append(f"the trace goes from checkpoint {a.queries} to {b.queries}: they must rise")
+            faults.append(
+                f"the trace goes from checkpoint {a.queries} to {b.queries}, but checkpoints must rise"
+            )
         for name in ("spent", "image_queries"):
             before, after = getattr(a, name), getattr(b, name)
             if after < before:
@@ -65,9 +67,9 @@ def _trace(record: Record) -> list[str]:
         if point.queries > budget:
             faults.append(f"checkpoint {point.queries} lies beyond the budget of {budget}")
         if set(point.accuracy) != set(record.accuracy):
-            faults.append(f"checkpoint {point.queries} scores other test sets than the result")
+            faults.append(f"checkpoint {point.queries} has scores of other test sets than the result")
     if points[-1].spent > record.queries:
-        faults.append(f"the trace ends at {points[-1].spent} queries spent, the record says {record.queries}")
+        faults.append(f"the trace ends at {points[-1].spent} queries, but the record says {record.queries}")
     return faults
 
 
@@ -77,11 +79,13 @@ def _accuracy(record: Record) -> list[str]:
     for name, accuracy in record.accuracy.items():
         n = record.n_test.get(name, 0)
         if not 0 <= accuracy <= 100:
-            faults.append(f"accuracy on {name} is {accuracy}, outside 0 to 100 %")
+            faults.append(f"accuracy on {name} is {accuracy}, but must be between 0 and 100 %")
         elif n < 1:
-            faults.append(f"n_test names no number of test images for {name}")
+            faults.append(f"n_test does not give the number of test images of {name}")
         elif abs(accuracy - 100 * round(accuracy * n / 100) / n) > ROUNDING:
-            faults.append(f"accuracy on {name} is {accuracy}: not a whole number of {n} test images")
+            faults.append(
+                f"accuracy on {name} is {accuracy} %, which is not a whole number of {n} test images"
+            )
         if name in end and end[name] != accuracy:
             faults.append(f"accuracy on {name} is {accuracy}, but the trace ends at {end[name]}")
     return faults
@@ -95,17 +99,21 @@ def _hashes(record: Record, known: Hashes) -> list[str]:
         if not at_hand:
             faults.append(f"no {kind} {name!r} here: add its file to the submission")
         elif given != at_hand:
-            faults.append(f"made with another version of {kind} {name!r}: run it again with this one")
+            faults.append(
+                f"made with another version of {kind} {name!r}: run the cell again with this version"
+            )
     if known.code and record.hashes.code != known.code:
-        faults.append("made with another version of the code: run it again with this one")
+        faults.append("made with another version of bench's code: run the cell again with this version")
     faults += [
-        f"hashes.{kind} is missing" for kind in ("split", "weights") if not getattr(record.hashes, kind)
+        f"hashes.{kind} is missing: run the cell again"
+        for kind in ("split", "weights")
+        if not getattr(record.hashes, kind)
     ]
     return faults
 
 
 def incomplete(path: Path) -> list[str]:
-    """Seeds that a row has for one data set and lacks for another, within each group that shares a table."""
+    """Missing cells: seeds that a row has on one data set and not on another, for each table's records."""
     results = load(path, lambda _: None)
     faults = []
     for key, cells in results.cells.groupby([*CONDITIONS, "row"]):

@@ -1,4 +1,4 @@
-"""Records (one JSON file per cell) -> long pandas frames. Damaged files are named."""
+"""Reads records (one JSON file per cell) into long pandas frames, and lists damaged files."""
 
 import json
 import warnings
@@ -15,9 +15,10 @@ from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
 from bench.record import Record, read
 
-# How the box answers and what it takes: where records hold several and none is asked for, the usual one.
+# How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False}
-# What must be the same in all records of one table: never mixed, chosen or an error.
+# These are the same in all records of one table. If the records hold several values, the user must choose
+# one.
 CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment", *WIRE)
 LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*FIELDS, "variant", "row", "label")
@@ -32,10 +33,10 @@ FAILED = (*ROW, "path", "error")
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder of records holds.
+    """The records of a folder.
 
-    cells: one row a finished cell and test set; trace: one row a trace point and test set (`at` is the
-    checkpoint in queries); failed: one row a failed cell; damaged: (path, why) of every file skipped.
+    cells: one row per finished cell and test set. trace: one row per checkpoint and test set (`at` is the
+    checkpoint in queries). failed: one row per failed cell. damaged: (path, reason) of every skipped file.
     """
 
     cells: pd.DataFrame
@@ -45,13 +46,15 @@ class Results:
 
 
 def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> Results:
-    """All records under `folder`, recursively. Every file skipped is handed to `warn` by name.
+    """All records under `folder` and its subfolders. `warn` gets a message about every skipped file.
 
-    Raises UserError when `folder` does not exist.
+    Raises UserError if `folder` does not exist.
     """
     folder = Path(folder)
     if not folder.exists():
-        raise UserError(f"no results folder '{folder}': run `bench run` first, or name one with --results")
+        raise UserError(
+            f"no results folder '{folder}': run `bench run` first, or give another with --results"
+        )
     cells, trace, failed = [], [], []
     records, damaged = read_all(folder)
     for path, record in records:
@@ -67,9 +70,9 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, str]]]:
-    """(file, record) of all records at or under `folder`; (file, what is wrong) of its other JSON files.
+    """All records at or under `folder` as (file, record), and its other JSON files as (file, what is wrong).
 
-    A file that holds the same cell as an earlier one is wrong too.
+    A file that holds the same cell as an earlier file is wrong too.
     """
     records: list[tuple[Path, Record]] = []
     damaged: list[tuple[Path, str]] = []
@@ -89,7 +92,7 @@ def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, 
 
 
 def record_files(folder: Path) -> list[Path]:
-    """The JSON files at or under `folder`, in name order, hidden ones left out."""
+    """The JSON files at or under `folder`, sorted by name, without hidden ones."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
     return [path for path in files if not path.name.startswith(".")]
 
@@ -143,11 +146,12 @@ def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
 
 
 def select(results: Results, **wanted: Any) -> Results:
-    """The records that may stand in one table.
+    """The records of one table.
 
-    `wanted` names conditions (suite=, protocol=, score=, backbone=, shots=, budget=, batch_size=) and lists
-    (methods=, datasets=, seeds=); None means any. Raises UserError when nothing is left, when a condition
-    still has two values, or when the records left were not made from the same weights and splits.
+    wanted: conditions (suite=, protocol=, score=, backbone=, shots=, budget=, batch_size=) and lists
+    (methods=, datasets=, seeds=); None or an empty list means any. score is "test" unless it is given. Raises
+    UserError if no record is left, if a condition still has two values, or if the records were not made with
+    the same weights and splits.
     """
     asked = {name: value for name, value in wanted.items() if value is not None and not _empty(value)}
     usual = {name: value for name, value in WIRE.items() if results.cells[name].nunique() > 1}
@@ -159,13 +163,13 @@ def select(results: Results, **wanted: Any) -> Results:
         _known(kept, column, values)
         kept = _where(kept, column, values)
     if kept.cells.empty:
-        raise UserError(f"no finished records{_asked(wanted)}: run them with `bench run`, or ask for others")
+        raise UserError(f"no finished records{_asked(wanted)}: make them with `bench run`, or choose others")
     for name in CONDITIONS:
         values = sorted(kept.cells[name].unique())
         if len(values) > 1:
             listed = ", ".join(str(v) for v in values)
             raise UserError(
-                f"the records mix {name} {listed}, which never share a table: choose one with {flag(name)}"
+                f"the records have {name} {listed}, which cannot share a table: choose one with {flag(name)}"
             )
         kept = replace(kept, failed=kept.failed[kept.failed[name] == values[0]])
     _comparable(kept.cells)
@@ -173,12 +177,12 @@ def select(results: Results, **wanted: Any) -> Results:
 
 
 def _empty(value: Any) -> bool:
-    """An empty list of names; a NumPy number is none, and must not be compared with one."""
+    """Whether a value is an empty list of names. It may be a NumPy number, so it is not compared with ()."""
     return isinstance(value, tuple) and not value
 
 
 def flag(name: str) -> str:
-    """The command line's name of a condition."""
+    """The option of the command line for a condition, e.g. '--batch-size'."""
     return "--" + name.replace("_", "-")
 
 
@@ -202,8 +206,11 @@ def _asked(wanted: dict[str, Any]) -> str:
 
 
 def _comparable(cells: pd.DataFrame) -> None:
-    """Methods compare only on the same weights, and on the same split of each data set and seed; the numbers
-    of a row only where its method, parameters and precision are the same."""
+    """Raise UserError unless the records can be compared.
+
+    All need the same weights, and the same split for each data set and seed. The records of one row need the
+    same method, parameters and precision.
+    """
     cells = cells.assign(given=cells["params"].map(lambda params: json.dumps(params, sort_keys=True)))
     for column, keys, what in (
         ("hash_weights", ["backbone"], "weights"),
@@ -218,12 +225,15 @@ def _comparable(cells: pd.DataFrame) -> None:
             where = ", ".join(
                 " seed ".join(map(str, np.atleast_1d(k))) for k in several.index[several > 1][:3]
             )
-            raise UserError(f"the records of {where} come from different {what}: run the older ones again")
+            raise UserError(f"the records of {where} come from different {what}: make the older ones again")
 
 
 def within_images(results: Results, images: int) -> Results:
-    """The same runs cut at so many image-queries (one image scored once): each accuracy, and what was spent,
-    are those of the last checkpoint within them. For records of one table (see select)."""
+    """The same runs, cut at this many image-queries (one image scored once).
+
+    Accuracies, queries and image-queries are those of the last checkpoint within them. results: the records
+    of one table (see select).
+    """
     keys = ["row", "dataset", "seed", "test"]
     trace = results.trace[results.trace["at_image_queries"] <= images]
     last = trace.loc[trace.groupby(keys)["at"].idxmax()]
@@ -234,10 +244,10 @@ def within_images(results: Results, images: int) -> Results:
 
 
 def missing_cells(results: Results) -> list[str]:
-    """The cells a full grid of the rows, data sets and seeds at hand would have and these records lack.
+    """The cells that are missing from the full grid of these records' rows, data sets and seeds.
 
-    A row that neither tunes nor asks (the hand template) is the same for every seed: one record a data set
-    is enough for it.
+    A row that has no parameters and asks no query (the hand template) is the same for every seed, so it needs
+    only one record per data set.
     """
     done, failed = results.cells, results.failed
     rows = list(dict.fromkeys([*done["row"], *failed["row"]]))
@@ -259,7 +269,10 @@ def missing_cells(results: Results) -> list[str]:
 def refuse_missing(
     results: Results, remedy: str = "print with --partial", partial: bool = False
 ) -> list[str]:
-    """The holes. Raises UserError naming them, unless there are none or `partial`."""
+    """The missing cells. Raises UserError with their list if there are any, unless `partial`.
+
+    remedy: what the message advises besides running the missing cells.
+    """
     missing = missing_cells(results)
     if missing and not partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
@@ -268,10 +281,10 @@ def refuse_missing(
 
 
 def points(results: Results) -> pd.DataFrame:
-    """One accuracy a run and checkpoint, in columns row, label, method, ..., dataset, seed, at, accuracy.
+    """One accuracy per run and checkpoint, in columns row, label, method, ..., dataset, seed, at, accuracy.
 
-    few-shot: the test set; base-to-new: the harmonic mean of base and new; cross-dataset and ood: each
-    target counts as a data set, the source is left out.
+    few-shot: the accuracy on the test set. base-to-new: the harmonic mean of base and new. cross-dataset and
+    ood: each target counts as a data set, and the data set that was tuned on is left out.
     """
     trace = results.trace
     keys = ["row", "label", "method", "variant", "white_box", "n_params", "dataset", "seed", "at"]
@@ -287,6 +300,6 @@ def points(results: Results) -> pd.DataFrame:
 
 
 def harmonic(a: Any, b: Any) -> Any:
-    """2ab / (a + b), 0 where both are 0."""
+    """The harmonic mean 2ab / (a + b), elementwise; 0 if both are 0."""
     total = np.asarray(a) + np.asarray(b)
     return np.where(total > 0, 2 * np.asarray(a) * np.asarray(b) / np.where(total > 0, total, 1.0), 0.0)

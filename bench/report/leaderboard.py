@@ -1,4 +1,4 @@
-"""The leaderboard: one self-contained page from records. Computed here, laid out in leaderboard.html.j2."""
+"""The leaderboard: one web page, made from records. Its layout is in leaderboard.html.j2."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,19 +18,20 @@ from bench.report.style import params_text
 from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
 
 GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment"]
-MARKS = (100, 500, 1000, 5000)
-METRIC = {  # what points() makes of each protocol
-    "few-shot": "Accuracy is that on the test set.",
+MARKS = (100, 500, 1000, 5000)  # numbers of queries that get a table
+# What frame.points() gives for each protocol.
+METRIC = {
+    "few-shot": "Accuracy is measured on the test set.",
     "base-to-new": f"Accuracy is {HARMONIC}",
-    "cross-dataset": "Accuracy is the mean over the target data sets, without the source.",
-    "ood": "Accuracy is the mean over the shifted test sets, without the source.",
+    "cross-dataset": "Accuracy is the mean over the target data sets, without the one that was tuned on.",
+    "ood": "Accuracy is the mean over the shifted test sets, without the data set that was tuned on.",
 }
-HEADLINE = 500  # beside the whole budget
+HEADLINE = 500  # queries; the headlines are about this number and the whole budget
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row at one budget, as the template prints it. `kind`: ranked, white box or published."""
+    """One row of a table, as the template prints it. kind: ranked, white box or published."""
 
     row: str
     label: str
@@ -55,8 +56,8 @@ class Line:
 class AtBudget:
     """The table of one tab after one number of queries."""
 
-    budget: int
-    origin: str  # where the numbers were read
+    budget: int  # this number of queries
+    origin: str  # from which runs the numbers were read
     verdict: str
     lines: tuple[Line, ...]
     footnotes: tuple[str, ...]
@@ -64,7 +65,7 @@ class AtBudget:
 
 @dataclass(frozen=True)
 class Tab:
-    """One suite and protocol (and backbone, shots, batch size, where there are several)."""
+    """One suite and protocol (and one backbone, shots and batch size, if there are several)."""
 
     title: str
     setting: str
@@ -76,18 +77,18 @@ class Tab:
 
 
 def page(results: Results, home: Path, variants: bool = False) -> str:
-    """The page as HTML; links to records are relative to the folder `home` it will lie in.
+    """The page as HTML. home: the folder of the page; links to records are relative to it.
 
-    Variants (overridden parameters: ablations) are left out unless asked for: each would cost the methods
-    proper some of the power to tell them apart.
-    Raises UserError when there are no finished records.
+    Rows with overridden parameters are left out unless `variants`, because every further row makes it harder
+    to tell the methods apart.
+    Raises UserError if there are no finished records.
     """
     from jinja2 import Environment, FileSystemLoader
 
     if not variants:
         results = without_variants(results)
     if results.cells.empty:
-        raise UserError("no finished records for a leaderboard: run some with `bench run`")
+        raise UserError("no finished records for a leaderboard: make some with `bench run`")
     tabs = list(_tabs(results, home))
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -101,7 +102,7 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
 
 
 def without_variants(results: Results) -> Results:
-    """The methods as their files and suites declare them."""
+    """The records of the methods with the parameters of their files and suites, without overrides."""
     kept = {name: getattr(results, name) for name in ("cells", "trace", "failed")}
     return replace(results, **{name: frame[frame["variant"] == ""] for name, frame in kept.items()})
 
@@ -150,13 +151,17 @@ def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
         only = sorted(set(other.cells["row"]) - rows)
         if only:
             said.append(
-                f"Run with a budget of {budget:,} queries only, so not compared here: {', '.join(only)}."
+                f"These ran only with a budget of {budget:,} queries and are not compared here: "
+                f"{', '.join(only)}."
             )
     return said
 
 
 def _at_budget(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) -> AtBudget:
-    """Runs made with this very budget where every row has them, else the longest runs, read at `mark`."""
+    """The table at `mark` queries.
+
+    It is read from runs with this budget if every row has them, else from the runs with the largest budget.
+    """
     longest = runs[max(runs)]
     own = runs.get(mark)
     tuned = set(longest.cells.loc[longest.cells["queries"] > 0, "row"])
@@ -199,13 +204,13 @@ def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str
 
 
 def _link(paths: list[str], home: Path) -> str:
-    """The folder that holds all of a row's records (or the one record), as seen from the page."""
+    """The path from the page to the folder of a row's records, or to its only record."""
     where = paths[0] if len(set(paths)) == 1 else os.path.commonpath(paths)
     return Path(os.path.relpath(where, home)).as_posix()
 
 
 def _published(results: Results, datasets: list[str]) -> list[Line]:
-    """The paper's rows of the same suite, protocol and setting, as references."""
+    """The paper's rows for the same suite, protocol, backbone and shots, as references."""
     first = results.cells.iloc[0]
     try:
         source = published.find(first["suite"], first["protocol"])
@@ -246,7 +251,7 @@ def _published(results: Results, datasets: list[str]) -> list[Line]:
 
 
 def _curves(frame: pd.DataFrame, datasets: list[str], suite: str) -> dict[str, Any]:
-    """What the page draws: per row its look and its curves [[queries, mean, sd], ...], average first."""
+    """What the page draws: each row's look and its curves [[queries, mean, sd], ...], the average first."""
     start = efficiency.zero_shot(frame)
     zero = [start.get(d) for d in datasets]
     average = frame.groupby(["row", "seed", "at"])["accuracy"].agg(["mean", "count"]).reset_index()

@@ -1,4 +1,4 @@
-"""The order of data sets: as the suite lists them, and under the names its papers print."""
+"""The order of data sets (as in their suite), and their names in headings (as in the papers)."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -10,15 +10,15 @@ from bench.suite import load_suite
 
 @cache
 def suite_datasets(suite: str) -> tuple[str, ...]:
-    """The data sets of a suite in its own order; () for a suite this installation does not know."""
+    """The data sets of a suite, in its order; for an unknown suite those that its paper prints, or ()."""
     try:
         return load_suite(suite).datasets
-    except UserError:  # somebody else's suite: their records are still worth a table
+    except UserError:  # records of a suite that is not installed can still have a table
         return published.order(suite)
 
 
 def arrange(suite: str, names: Iterable[str]) -> list[str]:
-    """`names` in the suite's order; those it does not list follow by name."""
+    """`names` in the suite's order; names that it does not list come last, sorted."""
     place: dict[str, int] = {}
     for name in (*suite_datasets(suite), *published.order(suite)):
         place.setdefault(plain(name), len(place))
@@ -26,12 +26,12 @@ def arrange(suite: str, names: Iterable[str]) -> list[str]:
 
 
 def shown(suite: str, name: str) -> str:
-    """A column's heading: the name its papers print, else without the suite's prefix ('mini-')."""
+    """A column's heading: the name that the papers print, or that without the suite's prefix ('mini-')."""
     printed = {plain(known): known for known in published.order(suite)}
     return printed.get(plain(name), name.removeprefix(f"{suite}-"))
 
 
 def plain(name: str) -> str:
-    """'oxford_pets' and 'OxfordPets' are one data set; so are 'oxford_flowers' and 'Flowers102'."""
+    """A form in which a data set's spellings are equal, e.g. 'oxford_pets' and 'OxfordPets'."""
     letters = "".join(letter for letter in name.lower() if letter.isalnum())
     return {"oxfordflowers": "flowers102"}.get(letters, letters)

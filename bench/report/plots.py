@@ -1,4 +1,4 @@
-"""The pictures people use. Each function returns a matplotlib figure."""
+"""The plots: curves, efficiency, ablation, parameters. Each function returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# An average over fewer data sets than its neighbour's misleads.
+# Averages over different data sets do not compare, so a plot of averages refuses missing cells.
 SAME = "choose what all rows have with --methods, --datasets and --seeds"
 
 
 def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequence[int] = ()) -> "Figure":
-    """Accuracy against queries: one panel a data set and their average.
+    """Accuracy against queries: one panel for the average and one panel per data set.
 
-    Line: mean over seeds; band: ± one standard deviation (n - 1); dashed: zero-shot; dotted: budget marks.
+    Line: mean over seeds. Band: ± one standard deviation (n - 1). Dashed line: zero-shot. Dotted lines:
+    `marks`. log: a logarithmic query axis. width: in inches. marks: numbers of queries.
     """
     frame = points(results)
     suite, protocol = results.cells["suite"].iloc[0], results.cells["protocol"].iloc[0]
@@ -61,7 +62,10 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
 
 
 def _panel(frame: pd.DataFrame, dataset: str | None) -> pd.DataFrame:
-    """row, at, mean, std over seeds: of one data set, or of the average over all (seeds that have all)."""
+    """Columns row, at, mean and std over seeds, of one data set; None: of the average over all data sets.
+
+    The average is over the seeds that have every data set.
+    """
     if dataset is not None:
         frame = frame[frame["dataset"] == dataset]
     else:
@@ -87,14 +91,16 @@ def _mean_start(start: dict[str, float], datasets: list[str]) -> float | None:
 
 
 def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[float] = ()) -> "Figure":
-    """Left: share of (data set, target, seed) triples solved against queries. Right: expected queries.
+    """Left: the share of (data set, target, seed) that is solved, against queries. Right: expected queries.
 
-    Expected queries are the median over data sets; a target that half of them never reach has no point.
+    Expected queries are the median over data sets. A target has no point if it is never reached on half of
+    them. width: in inches. absolute: targets in %, instead of the default ones (see efficiency.goals). Raises
+    UserError if there are no targets.
     """
     frame = points(results)
     goals = efficiency.goals(frame, absolute, efficiency.images_behind(results))
     if not goals:
-        raise UserError("no method clearly beat zero-shot, so there are no targets: name some with --targets")
+        raise UserError("no method is clearly better than zero-shot, so there are no targets: give --targets")
     reached = efficiency.hits(frame, goals)
     expected = efficiency.typical(efficiency.expected_queries(reached))
     names = list(dict.fromkeys(name for _, name in goals))
@@ -114,16 +120,17 @@ def efficiency_plot(results: Results, width: float = 7.0, absolute: Sequence[flo
         left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
         right.set_yscale("log")
         right.set_xticks(range(len(names)), names)
-        right.set(xlabel="target" if absolute else "way from zero-shot to the best known")
-        right.set(ylabel="expected queries, median of data sets")
+        right.set(xlabel="target" if absolute else "share of the way from zero-shot to the best known")
+        right.set(ylabel="expected queries, median over data sets")
         legend(figure, list(handles.values()), list(handles))
     return figure
 
 
 def ablation(results: Results, method: str, parameter: str, width: float = 3.4) -> "Figure":
-    """Final accuracy, averaged over data sets, against one parameter; a line for each set of others.
+    """Final accuracy, averaged over data sets, against one parameter; one line per choice of the others.
 
-    Bars: ± one standard deviation over seeds (n - 1). Raises UserError for a single value.
+    Bars: ± one standard deviation over seeds (n - 1). width: in inches.
+    Raises UserError if cells are missing, or if the records hold fewer than two values of the parameter.
     """
     cells = results.cells[results.cells["method"] == method]
     if cells.empty:
@@ -138,7 +145,7 @@ def ablation(results: Results, method: str, parameter: str, width: float = 3.4) 
     lines = cells.assign(others=others).drop_duplicates("row").set_index("row")["others"]
     if values.map(str).nunique() < 2:
         only = f"the records hold one value of {parameter} ({values.iloc[0]})"
-        raise UserError(f"{only}: run others with --set {method}.{parameter}=...")
+        raise UserError(f"{only}: run more values with `bench run --set {method}.{parameter}=...`")
     by_seed = final[final["row"].isin(values.index)].groupby(["row", "seed"])["accuracy"].mean()
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     values = values if numeric else values.map(str)
@@ -165,7 +172,11 @@ def _without(overrides: Mapping[str, Any], parameter: str) -> str:
 
 
 def params(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
-    """Average accuracy against the number of tuned parameters, bars: sd over seeds."""
+    """Average accuracy after `budget` queries (None: at the end) against the number of tuned parameters.
+
+    Bars: ± one standard deviation over seeds (n - 1). width: in inches. Raises UserError if cells are
+    missing.
+    """
     refuse_missing(results, SAME)
     frame = points(results)
     final = efficiency.at_budget(frame, budget or int(frame["at"].max()))

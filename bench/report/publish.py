@@ -1,4 +1,4 @@
-"""Everything the repository shows of its own results, made again from committed records by one command."""
+"""`bench results publish`: makes the repository's own tables, pictures and page from its records."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,10 @@ BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
 
 
 def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Path]:
-    """Write the leaderboard, tables and pictures in folder/<suite>, and the README's part between markers.
+    """Write the tables and pictures to folder/<suite>, folder/leaderboard.html, and a part of the README.
 
-    Returns the files written. Raises UserError when the README has no markers, or for a table with holes.
+    The README's part stands between the lines BEGIN and END. Returns the files that were written.
+    Raises UserError if the README does not have these lines, or if cells are missing.
     """
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if BEGIN not in text or END not in text:
@@ -58,7 +59,7 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
 
 
 def _brief(table: Table) -> Table:
-    """The block that sums the others up: of base, new and harmonic mean the last."""
+    """The table with its last block alone; for base-to-new this is the harmonic mean."""
     return replace(table, blocks=table.blocks[-1:])
 
 
@@ -100,6 +101,6 @@ def _from(readme: Path, path: Path) -> str:
     resolved = path.resolve()
     if not resolved.is_relative_to(home):
         raise UserError(
-            f"{path} lies outside {home}, so {readme} cannot link to it: publish to a folder inside"
+            f"{path} lies outside {home}, so {readme} cannot link to it: choose --results inside {home}"
         )
     return resolved.relative_to(home).as_posix()

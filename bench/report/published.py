@@ -1,4 +1,4 @@
-"""The papers' own numbers, as data: results/published in a checkout, beside this file in a wheel."""
+"""The papers' own numbers: CSV files in results/published of a checkout, or beside this file in a wheel."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,21 @@ from bench.report.table import Block, Column, Entry, Row, Table, marked
 
 @dataclass(frozen=True)
 class Source:
-    """One published table."""
+    """One published table: its CSV file, and what the paper says about it."""
 
     file: str
     suite: str
     protocol: str
     paper: str
-    setting: str
-    digits: int  # printed behind the point
-    backbone: str = ""  # where the CSV names none
-    shots: int = 0  # where the CSV names none; 0: not stated
-    average: str = ""  # the printed average's name; '' where none was printed
+    setting: str  # the budget, as the paper counts it
+    digits: int  # decimals of the printed numbers
+    backbone: str = ""  # used if the CSV has no column for it
+    shots: int = 0  # used if the CSV has no column for it; 0: not stated
+    average: str = ""  # the name of the printed average; '' if the paper prints none
 
     @property
     def slack(self) -> float:
-        """How far rounding can have moved a printed number: half of its last digit."""
+        """The largest change of a number by rounding: half a unit of its last digit."""
         return 0.5 * 10**-self.digits
 
 
@@ -44,19 +44,19 @@ BLOCKS = {"base": "Base", "new": "New", "harmonic": "Harmonic"}
 
 
 def folder() -> Path:
-    """Where the CSVs lie."""
+    """The folder of the CSV files."""
     home = checkout()
     return home / "results" / "published" if home else Path(__file__).with_name("published")
 
 
 def load(source: Source) -> pd.DataFrame:
-    """Columns method, params, backbone, shots, block, dataset, accuracy (float) and text (as printed).
+    """The numbers: method, params, backbone, shots, block, dataset, accuracy (float), text (as printed).
 
-    Raises UserError when the file is missing.
+    Raises UserError if the file is missing.
     """
     path = folder() / source.file
     if not path.exists():
-        raise UserError(f"published numbers missing: no {path}; restore it from the repository")
+        raise UserError(f"the published numbers {path} are missing: restore the file from the repository")
     frame = pd.read_csv(path, dtype={"accuracy": str, "params": str})
     defaults = {"params": "", "backbone": source.backbone, "shots": source.shots, "set": ""}
     frame = frame.assign(**{name: value for name, value in defaults.items() if name not in frame})
@@ -66,7 +66,10 @@ def load(source: Source) -> pd.DataFrame:
 
 
 def find(suite: str | None, protocol: str) -> Source:
-    """The published table of a suite and protocol; UserError names those there are."""
+    """The published table of a suite and protocol.
+
+    Raises UserError, with a list of the published tables, if there is none or there are several.
+    """
     found = [s for s in SOURCES if s.protocol == protocol and suite in (None, s.suite)]
     if len(found) == 1:
         return found[0]
@@ -76,7 +79,7 @@ def find(suite: str | None, protocol: str) -> Source:
 
 
 def order(suite: str) -> tuple[str, ...]:
-    """The data sets of a papers' suite as its tables list them; () for a suite nobody published."""
+    """The data sets of a suite, in the order of its paper's tables; () for a suite without a paper."""
     names: dict[str, None] = {}
     for source in SOURCES:
         if source.suite == suite:
@@ -85,13 +88,14 @@ def order(suite: str) -> tuple[str, ...]:
 
 
 def table(source: Source, backbone: str | None = None, shots: int | None = None) -> Table:
-    """The paper's table as it was printed, Average included; an average nobody printed is ours, and said so.
+    """The paper's table as it was printed, with its averages.
 
-    Raises UserError when the source holds several backbones or shots and none is chosen.
+    If the paper prints no average, it is computed here, and the caption says so.
+    Raises UserError if the table holds several backbones or shots and none is chosen, or not the chosen one.
     """
     frame = load(source)
     frame = _choose(frame, "backbone", backbone)
-    zero = frame["shots"] == 0  # the hand template stands in every table
+    zero = frame["shots"] == 0  # the hand template, which is in the table for every number of shots
     if not zero.all():
         frame = pd.concat([frame[zero], _choose(frame[~zero], "shots", shots)])
     datasets = [d for d in dict.fromkeys(frame["dataset"]) if d != source.average]
@@ -115,7 +119,7 @@ def table(source: Source, backbone: str | None = None, shots: int | None = None)
 
 
 def example(source: Source) -> Table:
-    """The source's table at the setting most read: 16 shots and, where there are several backbones, RN50."""
+    """The published table at 16 shots and, if there are several backbones, with RN50."""
     frame = load(source)
     return table(
         source,
@@ -152,20 +156,24 @@ def _head(source: Source, name: str) -> str:
 def _caption(source: Source, frame: pd.DataFrame) -> str:
     shots = sorted(set(frame["shots"]) - {0})
     said = f"Backbone {frame['backbone'].iloc[0]}, " + (f"{shots[0]} shots, " if shots else "")
-    ours = "" if source.average else " The average is ours: the paper's log prints none."
+    ours = "" if source.average else " The paper prints no average; this one is computed from its numbers."
     return f"{said}{source.setting}.{ours}"
 
 
 def _choose(frame: pd.DataFrame, name: str, value: object) -> pd.DataFrame:
     values = list(dict.fromkeys(frame[name]))
     if value is None and len(values) > 1:
-        raise UserError(f"published for {name} {', '.join(map(str, values))}: choose one with --{name}")
+        raise UserError(
+            f"the paper has numbers for {name} {', '.join(map(str, values))}: choose one with --{name}"
+        )
     kept = frame if value is None else frame[frame[name].map(_key) == _key(value)]
     if kept.empty:
-        raise UserError(f"nothing published for {name} {value}; there is {', '.join(map(str, values))}")
+        raise UserError(
+            f"the paper has no numbers for {name} {value}: choose one of {', '.join(map(str, values))}"
+        )
     return kept
 
 
 def _key(value: object) -> str:
-    # one backbone, three spellings: ViT-B/16, ViT-B-16, ViT-B-16/openai
+    # one backbone has three spellings: ViT-B/16, ViT-B-16 and ViT-B-16/openai
     return str(value).lower().removesuffix("/openai").replace("/", "-")

@@ -1,4 +1,4 @@
-"""A Table as Markdown, CSV, LaTeX, HTML or terminal text. Every name is escaped for its format."""
+"""Renders a Table as Markdown, CSV, LaTeX, HTML or terminal text. Every text is escaped for its format."""
 
 import csv
 import html as htmllib
@@ -11,13 +11,16 @@ from bench.report.table import Entry, Row, Table
 
 SIGN = {"measured": "", "published": " †", "white box": " ‡", "published white box": " †‡"}
 SAID = {
-    "published": "† published number, copied from the paper; ranked among published rows only.",
-    "white box": "‡ white box: uses gradients of the model; a reference, never ranked.",
+    "published": "† a published number, copied from the paper; it is ranked only among published rows.",
+    "white box": "‡ a white-box method: it uses gradients of the model. It is a reference and never ranked.",
 }
 
 
 def render(table: Table, form: str, width: int | None = None, colour: bool = False) -> str:
-    """The table as text in `form`: terminal, markdown, csv, latex or html. Raises UserError for another."""
+    """The table as text. form: terminal, markdown, csv, latex or html. Raises UserError for another form.
+
+    width: of the terminal, in characters; None: no limit. colour: whether the terminal shows styles.
+    """
     if form == "terminal":
         return terminal(table, width, colour)
     if form not in FORMS:
@@ -26,7 +29,7 @@ def render(table: Table, form: str, width: int | None = None, colour: bool = Fal
 
 
 def notes(table: Table) -> list[str]:
-    """The caption's sentences, with the signs that are used in the table explained."""
+    """The caption's sentences, and the meaning of each sign in the table."""
     groups = " ".join(row.group for block in table.blocks for row in block.rows)
     return [*table.notes, *(said for group, said in SAID.items() if group in groups)]
 
@@ -40,7 +43,7 @@ def _heads(table: Table) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """GitHub Markdown; the second best is <ins>underlined</ins>, which GitHub keeps and <u> it does not."""
+    """GitHub Markdown. The second best number is in <ins>, because GitHub removes <u>."""
     lines = [f"**{_md(table.title)}**"]
     for block in table.blocks:
         if block.title:
@@ -68,7 +71,7 @@ def _md_entry(entry: Entry) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line a row: block, group, lead, then of each column the mean and any spread and n."""
+    """One line per row: block, group, lead, and for each column the mean and, if it has any, spread and n."""
     entries = [[row.entries[j] for b in table.blocks for row in b.rows] for j in range(len(table.columns))]
     parts = {
         j: [("", lambda e: e.mean if e.value is not None else "")]
@@ -98,7 +101,7 @@ def _csv_n(entry: Entry) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table* float for booktabs, ready to paste; groups are set apart by a rule."""
+    """A table* float that uses booktabs, ready to paste; a rule separates the groups of rows."""
     total = len(table.heads) + len(table.columns)
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
@@ -143,7 +146,7 @@ def _tex_entry(entry: Entry) -> str:
 
 
 def html(table: Table) -> str:
-    """A <figure> with one <table>, a <tbody> a block; best and second carry <strong> and <u>."""
+    """A <figure> with one <table> and one <tbody> per block. Best is in <strong>, second best in <u>."""
     esc = htmllib.escape
     out = [f"<figure class='bench-table'><figcaption>{esc(table.title)}</figcaption><table><thead><tr>"]
     out += [f"<th scope='col'>{esc(h)}</th>" for h in _heads(table)]
@@ -170,7 +173,7 @@ def _html_entry(entry: Entry) -> str:
 
 
 def terminal(table: Table, width: int | None = None, colour: bool = False) -> str:
-    """A rich table; turned on its side when it does not fit into `width` (None: as wide as it is)."""
+    """A table for the terminal. If it is wider than `width` characters, rows and columns are exchanged."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table as RichTable

@@ -1,4 +1,4 @@
-"""Rows whose schedule depends on the budget: a run of 500 queries is not the beginning of one of 5,000."""
+"""Marks rows whose schedule depends on the budget, so that a short run is not the start of a longer one."""
 
 import pandas as pd
 
@@ -6,13 +6,14 @@ SIGN = " §"
 
 
 def bound(cells: pd.DataFrame) -> frozenset[str]:
-    """The rows whose records say that their schedule depends on the budget; silent records are not marked."""
+    """The rows whose records say that their schedule depends on the budget."""
     return frozenset(cells.loc[cells["schedule"] == "budget", "row"])
 
 
 def said(budget: int) -> str:
-    """The footnote to the sign, for numbers that were read from runs of `budget` queries."""
+    """The footnote that explains the sign, for numbers that were read from runs of `budget` queries."""
     return (
-        f"§ read from a run of {budget:,} queries whose schedule depends on the budget: a run that had been "
-        "given fewer queries would have taken other steps, so its accuracy may be another."
+        f"§ read from a run of {budget:,} queries. The method's schedule depends on the budget, so a run "
+        "with "
+        "a smaller budget takes other steps and may have another accuracy."
     )

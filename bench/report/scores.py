@@ -1,4 +1,4 @@
-"""One row's numbers: per column, and their average. Tables, sentences, ranks and the page share them."""
+"""The numbers of one row: per column, and their average. Tables, sentences, ranks and the page share them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of one row: per column, and their average; each with its value per seed.
+    """The numbers of one row: per column, and their average, each also per seed.
 
-    The average is over seeds first and columns after. What stands behind its ± is the spread of
-    `average_by_seed`.
+    The average is over seeds first and then over columns. Its ± is the spread of `average_by_seed`.
     """
 
     values: pd.Series  # [columns]
@@ -21,19 +20,22 @@ class Scores:
 
 
 def scores(runs: pd.DataFrame, column: str, averaged: Collection[str] | None = None) -> dict[str, Scores]:
-    """Of every row among runs (columns row, seed, `column`, accuracy); None averages over all columns."""
+    """The scores of every row of `runs`, a frame with the columns row, seed, `column` and accuracy.
+
+    averaged: the values of `column` that the average covers; None: all of them.
+    """
     wide = runs.pivot_table(index=["row", "seed"], columns=column, values="accuracy")
     parts = {str(row): part.droplevel("row") for row, part in wide.groupby(level="row")}
     return {row: scores_of(part.dropna(axis=1, how="all"), averaged) for row, part in parts.items()}
 
 
 def scores_of(by_seed: pd.DataFrame, averaged: Collection[str] | None = None) -> Scores:
-    """Of one row's [seeds, columns]."""
+    """The scores of one row. by_seed: its accuracies [seeds, columns]. averaged: as in `scores`."""
     sets = by_seed if averaged is None else by_seed.loc[:, by_seed.columns.isin(averaged)]
     return Scores(by_seed.mean(), by_seed, float(sets.mean().mean()), sets.dropna().mean(axis=1))
 
 
 def seedless(cells: pd.DataFrame) -> frozenset[str]:
-    """The rows that neither tune nor ask: they are the same for every seed, so one record is enough."""
+    """The rows that have no parameters and ask no query. They are the same for every seed."""
     most = cells.groupby("row")[["n_params", "queries"]].max().sum(axis=1)
     return frozenset(most.index[most == 0])

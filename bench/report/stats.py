@@ -1,7 +1,8 @@
 """Statistics over seeds and over data sets. Seeds are averaged first; data sets are the units of every test.
 
-One test serves all reports: paired t tests over data sets, each interval and each p corrected for the number
-of pairs (Bonferroni). docs/statistics.md says why, and what was measured of it.
+All tables, plots and sentences use one test: paired t tests over data sets, with each interval and each p
+corrected for the number of pairs (Bonferroni). docs/statistics.md gives the reasons and the error rates that
+were measured.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-ALPHA = 0.05  # family-wise: the chance that any of the differences that are called real is none
-POWER = 0.8
-LEAST_SETS, LEAST_SEEDS = 5, 3  # below these nothing is tested
-# Accuracies are printed with one decimal; sums of them that are equal differ by 1e-14 in floating point.
+ALPHA = 0.05  # family-wise: the probability that at least one of the differences called real is not real
+POWER = 0.8  # the probability with which a difference is found, for `Pairs.detectable`
+LEAST_SETS, LEAST_SEEDS = 5, 3  # with fewer data sets or seeds, nothing is tested
+# Accuracies are printed with one decimal. Equal sums of them can differ by 1e-14 in floating point.
 DECIMALS = 9
 
 
@@ -34,17 +35,20 @@ def t_half_width(values: Sequence[float] | pd.Series, level: float = 0.95) -> fl
 
 
 def spread(values: Sequence[float] | pd.Series, kind: str) -> float | None:
-    """What stands behind the ±: 'sd' or 'ci'."""
+    """The number after ±: the standard deviation ('sd') or half the width of the 95 % t interval ('ci')."""
     return sd(values) if kind == "sd" else t_half_width(values)
 
 
 def average_ranks(accuracy: pd.DataFrame) -> pd.Series:
-    """Mean rank of each row over the columns of [methods, data sets]; 1 is best, ties share a mean rank."""
+    """The mean rank of each row of [methods, data sets] over data sets; 1 is best, ties share a mean rank."""
     return accuracy.round(DECIMALS).rank(ascending=False, method="average").mean(axis=1)
 
 
 def critical(sets: int, pairs: int) -> float:
-    """How many standard errors count as real: Student's t over data sets, two-sided, at ALPHA / pairs."""
+    """From how many standard errors on a difference is real: two-sided Student's t at ALPHA / pairs.
+
+    sets: the number of data sets. pairs: the number of pairs of methods that are compared.
+    """
     from scipy.special import stdtrit
 
     return float(stdtrit(sets - 1, 1 - ALPHA / (2 * pairs)))
@@ -52,38 +56,39 @@ def critical(sets: int, pairs: int) -> float:
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of methods at once; every array ends in [pairs], in the order of `first` and `second`."""
+    """All pairs of methods; the last axis of every array is [pairs], in the order of `first` and `second`."""
 
-    first: np.ndarray  # [pairs] place of the one method
-    second: np.ndarray  # [pairs] place of the other
-    mean: np.ndarray  # average of first minus average of second, points
-    error: np.ndarray  # standard error of that mean
-    sets: int
+    first: np.ndarray  # [pairs], the index of one method
+    second: np.ndarray  # [pairs], the index of the other method
+    mean: np.ndarray  # average of `first` minus average of `second`, in points
+    error: np.ndarray  # standard error of this mean
+    sets: int  # number of data sets
 
     @property
     def critical(self) -> float:
-        """How many standard errors a difference has to be away from zero."""
+        """From how many standard errors on a difference is real."""
         return critical(self.sets, len(self.first))
 
     @property
     def half_width(self) -> np.ndarray:
-        """Of the simultaneous 95 % intervals: all of them hold together with that probability."""
+        """Half the width of each interval; all intervals together hold with a probability of 95 %."""
         return self.critical * self.error
 
     @property
     def p(self) -> np.ndarray:
-        """Two-sided, multiplied by the number of pairs: below alpha where the interval leaves out zero."""
+        """The two-sided p times the number of pairs; below ALPHA exactly if the interval excludes 0."""
         from scipy.special import stdtr
 
-        none = np.where(self.mean == 0, 0.0, np.inf)  # data sets that all show the same difference
+        none = np.where(self.mean == 0, 0.0, np.inf)  # t if all data sets show the same difference
         t = np.divide(np.abs(self.mean), self.error, out=none, where=self.error > 0)
         return np.minimum(1.0, 2 * stdtr(self.sets - 1, -t) * len(self.first))
 
     @property
     def detectable(self) -> np.ndarray:
-        """The lead that would have been found with a probability of 80 %, if the spread is as measured.
+        """The lead that a test finds with a probability of 80 %, if the spread is as measured.
 
-        (noncentrality at which a noncentral t variable passes `critical` with that probability) x error.
+        It is `error` times the noncentrality at which a noncentral t variable is above `critical` with this
+        probability.
         """
         from scipy.special import nctdtrinc
 
@@ -91,7 +96,10 @@ class Pairs:
 
 
 def pairwise(accuracy: np.ndarray) -> Pairs:
-    """Compare every two rows of [..., methods, data sets]. Raises ValueError for fewer than two of either."""
+    """Compare all pairs of methods, accuracy [..., methods, data sets].
+
+    Raises ValueError for fewer than two methods or two data sets.
+    """
     methods, sets = accuracy.shape[-2:]
     if methods < 2 or sets < 2:
         raise ValueError(f"a comparison needs two methods and two data sets, not {methods} and {sets}")
@@ -106,23 +114,23 @@ class Difference:
     """How much higher one method's average is than another's, in points."""
 
     mean: float
-    low: float  # simultaneous 95 % interval
+    low: float  # of the simultaneous 95 % interval
     high: float
-    p: float  # corrected for all pairs; below 0.05 exactly where the interval leaves out 0
-    detectable: float  # the least lead that would have been found with a probability of 80 %
+    p: float  # corrected for all pairs; below 0.05 exactly if the interval excludes 0
+    detectable: float  # the smallest lead that a test finds with a probability of 80 %
 
     @property
     def real(self) -> bool:
-        """Whether chance over data sets and seeds does not explain it."""
+        """Whether the difference is larger than chance over data sets and seeds explains."""
         return self.p < ALPHA
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The one verdict of every report: table, sentence, letters, picture and page read it from here.
+    """The comparison of methods that every table, sentence, letter, picture and page shows.
 
-    differences: by (better, worse); groups: the largest sets of methods that are not told apart, best first.
-    Empty where nothing was tested.
+    differences: (better, worse) -> their difference. groups: the largest sets of methods that are not told
+    apart, best first. Both are empty if nothing was tested.
     """
 
     differences: dict[tuple[str, str], Difference]
@@ -130,7 +138,7 @@ class Comparison:
 
     @property
     def letters(self) -> dict[str, str]:
-        """Method -> the letters of its groups: two methods share one unless they are told apart."""
+        """Method -> the letters of its groups. Two methods share a letter unless they are told apart."""
         found: dict[str, str] = {}
         for i, group in enumerate(self.groups):
             for name in group:
@@ -146,15 +154,15 @@ UNTESTED = Comparison({}, ())
 
 
 def compare(accuracy: pd.DataFrame) -> Comparison:
-    """Every two rows of [methods, data sets] (seeds averaged) compared, in whatever order they come.
+    """Compare all pairs of rows of [methods, data sets] (seeds averaged). The order of rows does not matter.
 
-    Raises ValueError for fewer than two methods, or fewer than LEAST_SETS data sets.
+    Raises ValueError for fewer than two methods, or for fewer than LEAST_SETS data sets.
     """
     if accuracy.shape[1] < LEAST_SETS:
         raise ValueError(f"a test needs {LEAST_SETS} data sets, not {accuracy.shape[1]}")
     average = accuracy.mean(axis=1).round(DECIMALS)
     order = sorted(accuracy.index, key=lambda name: (-average[name], name))
-    # by name, so that not even the last bit of a sum depends on the order of files
+    # Columns are sorted by name, so that no bit of a sum depends on the order of the files.
     pairs = pairwise(accuracy.sort_index(axis=1).loc[order].to_numpy(float))
     columns = (
         pairs.mean,
@@ -169,9 +177,9 @@ def compare(accuracy: pd.DataFrame) -> Comparison:
 
 
 def tie_groups(order: Sequence[str], apart: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
-    """The largest groups without two names that are `apart` (insert and absorb; Piepho 2004).
+    """The largest groups that hold no pair of `apart` (the insert-absorb algorithm, Piepho 2004).
 
-    `order` is best first, and so are the groups.
+    `order` lists the names from best to worst; the groups follow the same order.
     """
     place = {name: i for i, name in enumerate(order)}
     groups = [frozenset(order)]
@@ -183,5 +191,5 @@ def tie_groups(order: Sequence[str], apart: Sequence[tuple[str, str]]) -> tuple[
 
 
 def letter(i: int) -> str:
-    """0 -> 'a', 25 -> 'z', 26 -> '(27)'."""
+    """The letter of group i: 0 -> 'a', 25 -> 'z', 26 -> '(27)'."""
     return chr(ord("a") + i) if i < 26 else f"({i + 1})"

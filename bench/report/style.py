@@ -1,4 +1,4 @@
-"""One home for how a method looks: its title, its place in a table, its colour, marker and line."""
+"""How a method looks in all tables and plots: its title, place in a table, colour, marker and line."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,7 +11,7 @@ MARKERS = "osD^vPX*"
 
 @dataclass(frozen=True)
 class Look:
-    """How one method (with its variant) is drawn and called."""
+    """The title, colour, marker and line of one method or variant."""
 
     title: str
     colour: str
@@ -24,7 +24,8 @@ class Look:
         return (0, self.dash) if self.dash else "-"
 
 
-# In the papers' order of rows. Colours: Okabe and Ito's, told apart with any colour vision.
+# In the order of the papers' rows. Colours: those of Okabe and Ito, which differ for all kinds of colour
+# vision.
 KNOWN = {
     "manual": Look("Manual Prompt", "#777777", "x"),
     "vp": Look("VP", "#8C6D31", "v"),
@@ -45,7 +46,7 @@ KNOWN = {
 
 
 def look(method: str, variant: str = "") -> Look:
-    """A known method's fixed look; an unknown one's follows from its name. A variant has its own line."""
+    """The look of a method: fixed if it is known, else made from its name. A variant has its own line."""
     base = KNOWN.get(method) or Look(method, SERIES[_hash(method) % len(SERIES)], MARKERS[_hash(method) % 8])
     if not variant:
         return base
@@ -54,13 +55,13 @@ def look(method: str, variant: str = "") -> Look:
 
 
 def rank_of(method: str, variant: str = "") -> tuple[int, str, str]:
-    """Where a row stands in a table: in the order of KNOWN, then the others by name."""
+    """A sort key for the rows of a table: the methods of KNOWN in their order, then the others by name."""
     known = list(KNOWN)
     return (known.index(method) if method in known else len(known), method, variant)
 
 
 def params_text(low: int, high: int | None = None) -> str:
-    """417 -> '0.4k', 0 -> '0k', as the papers print it; a range where it differs by data set."""
+    """A number of parameters as the papers print it: 417 -> '0.4k', 0 -> '0k'; a range if it has two ends."""
     if high is not None and high != low:
         return f"{params_text(low)}–{params_text(high)}"
     if low >= 999_950:

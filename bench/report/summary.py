@@ -1,4 +1,4 @@
-"""What the numbers say: ranks, ties, who leads and whether that is real, what the queries bought."""
+"""Ranks, ties, query efficiency, and sentences: which method is best, and whether the difference is real."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ HARMONIC = "the mean, over seeds and data sets, of the harmonic mean of base and
 
 @dataclass(frozen=True)
 class Standing:
-    """The black-box methods of one table at one number of queries: sentence, ranks, picture and page show it.
+    """The methods of one table after one number of queries. Sentences, ranks, pictures and the page show it.
 
-    order: rows, best average first; matrix: [rows, data sets], seeds averaged; white: the same of white-box
-    references; seeds: by row, the fewest on any data set (a row that is the same for every seed is not in
-    it).
+    order: the black-box rows, best average first. matrix: their accuracies [rows, data sets], averaged over
+    seeds. white: the same for white-box rows. seeds: row -> its smallest number of seeds on any data set;
+    rows that are the same for every seed are not in it.
     """
 
-    budget: int
-    run_budget: int  # of the runs that these numbers are read from
+    budget: int  # the number of queries
+    run_budget: int  # the budget of the runs from which the numbers were read
     order: tuple[str, ...]
     labels: dict[str, str]
     matrix: pd.DataFrame
@@ -36,35 +36,36 @@ class Standing:
     spread: dict[str, float | None]  # standard deviation over seeds (n - 1) of the average
     ranks: dict[str, float]
     seeds: dict[str, int]
-    bound: frozenset[str]  # rows that a run of this budget might have ended elsewhere; see schedule.py
+    # rows whose schedule depends on the budget, if budget < run_budget; see schedule.py
+    bound: frozenset[str]
     comparison: stats.Comparison
 
     @property
     def tested(self) -> list[str]:
-        """The rows that the comparison covers."""
+        """The rows that were tested."""
         return [row for row in self.order if row in self.comparison.letters]
 
     @property
     def tied_with_best(self) -> list[str]:
-        """Rows whose difference to the best was tested and is not established."""
+        """The rows whose difference to the best row was tested and is not established."""
         best = self.order[0]
         return [row for row in self.tested if row != best and self.comparison.tied(best, row)]
 
     @property
     def footnotes(self) -> list[str]:
-        """What there is to say of the sign that `label` puts behind some names."""
+        """The explanation of the sign that `label` adds to some names."""
         return [schedule.said(self.run_budget)] if self.bound else []
 
     def label(self, row: str) -> str:
-        """The row's name, with a sign where its schedule depends on the budget and these are longer runs."""
+        """The row's name, with a sign if its schedule depends on the budget and the runs are longer."""
         return self.labels[row] + (schedule.SIGN if row in self.bound else "")
 
 
 def standing(results: Results, budget: int | None = None) -> Standing:
-    """Who stands where after `budget` queries (None: at the runs' end), from records of one table.
+    """The standing after `budget` queries (None: at the end of the runs), from the records of one table.
 
     Only rows that have every data set are ranked, and only rows with enough seeds on enough data sets are
-    tested. Raises UserError when no black-box row is left.
+    tested. Raises UserError if no black-box row is left.
     """
     run_budget = int(results.cells["budget"].max())
     budget = budget or run_budget
@@ -78,7 +79,7 @@ def standing(results: Results, budget: int | None = None) -> Standing:
     order = sorted(set(found) - set(white), key=lambda row: (-average[row], row))
     if not order:
         raise UserError("no black-box method has a record for every data set: run the missing ones")
-    # a row that is the same for every seed (the hand template) has no spread, rather than one of 0
+    # A row that is the same for every seed (the hand template) has no spread; a spread of 0 would mislead.
     same = seedless(results.cells)
     spread = {row: None if row in same else stats.sd(one.average_by_seed) for row, one in found.items()}
     seeds = {row: int(found[row].by_seed.count().min()) for row in found if row not in same}
@@ -100,7 +101,7 @@ def standing(results: Results, budget: int | None = None) -> Standing:
 
 
 def _compared(matrix: pd.DataFrame, seeds: dict[str, int]) -> stats.Comparison:
-    """The rows that may be tested, tested; nothing where there are too few of them or too few data sets."""
+    """The comparison of the rows with enough seeds; UNTESTED if there are too few rows or data sets."""
     enough = [row for row in matrix.index if seeds.get(row, stats.LEAST_SEEDS) >= stats.LEAST_SEEDS]
     if matrix.shape[1] < stats.LEAST_SETS or len(enough) < 2:
         return stats.UNTESTED
@@ -108,26 +109,30 @@ def _compared(matrix: pd.DataFrame, seeds: dict[str, int]) -> stats.Comparison:
 
 
 def verdict(s: Standing, where: str) -> str:
-    """Who is best after so many queries, and whether the difference is real, in plain words."""
+    """Sentences that say which method is best after s.budget queries, and whether the difference is real.
+
+    where: the place in the sentence, e.g. 'the mini suite'.
+    """
     best, sets = s.order[0], s.matrix.shape[1]
     over = f"{_count(sets, 'data set')} and {_count(max(s.seeds.values(), default=1), 'seed')}"
     said = f"At {s.budget:,} queries on {where}, {s.labels[best]} has the highest average: "
     said += f"{s.average[best]:.1f} % over {over}."
     if len(s.order) == 1:
-        return said + " It is the only method there, so there is nothing to compare it with."
+        return said + " It is the only method, so there is nothing to compare it with."
     second = s.order[1]
     said += " " + " ".join([_lead(s), *_conclusion(s), *_missing(s)])
     bound = [row for row in (best, second) if row in s.bound]
     if bound:
         said += (
-            f" The schedule of {_and([s.labels[row] for row in bound])} depends on the budget, and this is "
-            f"read from runs of {s.run_budget:,} queries."
+            f" The schedule of {_and([s.labels[row] for row in bound])} depends on the budget, and these "
+            "numbers "
+            f"are read from runs of {s.run_budget:,} queries."
         )
     return said
 
 
 def _lead(s: Standing) -> str:
-    """How far the best is ahead of the second, and within what interval."""
+    """How far the best method is ahead of the second one, with the interval and p if they were tested."""
     best, second = s.order[:2]
     ahead = s.average[best] - s.average[second]
     if ahead == 0:
@@ -144,7 +149,7 @@ def _lead(s: Standing) -> str:
 
 
 def _conclusion(s: Standing) -> list[str]:
-    """Whether the lead is real, and how small a lead would be found; nothing if the best is untested."""
+    """Whether the lead is real, and what lead a test would find; nothing if the best row was not tested."""
     best, second = s.order[:2]
     if best not in s.tested:
         return []
@@ -157,7 +162,7 @@ def _conclusion(s: Standing) -> list[str]:
     if not names:
         return ["The difference is real: it is larger than chance over data sets and seeds explains."]
     if gap.real:
-        return [f"That difference is real, but {names} may be as good: what they differ by varies more."]
+        return [f"That difference is real, but {names} may be as good: their differences to it vary more."]
     said = [f"The difference is not established: {names} may be as good."]
     if gap.detectable >= 0.05:
         said.append(
@@ -168,7 +173,7 @@ def _conclusion(s: Standing) -> list[str]:
 
 
 def _missing(s: Standing) -> list[str]:
-    """What a test would need, where it was not made, or not for every row."""
+    """What a test needs, if nothing was tested or some rows were not."""
     needs = (
         f"a test needs at least {stats.LEAST_SETS} data sets, and {stats.LEAST_SEEDS} seeds of each method"
     )
@@ -176,15 +181,15 @@ def _missing(s: Standing) -> list[str]:
     if sets < stats.LEAST_SETS:
         return [
             f"Whether chance explains the differences was not tested: {needs}; "
-            f"here are {_count(sets, 'data set')}."
+            f"there are {_count(sets, 'data set')}."
         ]
     few = [f"{s.labels[row]} ({s.seeds[row]})" for row in left if s.seeds.get(row, 3) < stats.LEAST_SEEDS]
     if not few:
         return []
     what = (
-        f"Not tested for want of seeds: {_and(few)}"
+        f"Not tested because of too few seeds: {_and(few)}"
         if s.tested
-        else f"Nothing was tested; seeds: {_and(few)}"
+        else f"Nothing was tested; numbers of seeds: {_and(few)}"
     )
     return [f"{what}; {needs}."]
 
@@ -194,7 +199,7 @@ def _count(n: int, what: str) -> str:
 
 
 def p_said(p: float) -> str:
-    """'p < 0.001', 'p = 0.013', 'p = 0.18'"""
+    """A p as text, e.g. 'p < 0.001', 'p = 0.013' or 'p = 0.18'."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
@@ -203,15 +208,21 @@ def _and(names: Sequence[str]) -> str:
 
 
 TEST = (
-    "Every two methods are compared by a paired t test over data sets, seeds averaged first. Intervals and p "
-    "are corrected for all pairs (Bonferroni): all intervals hold together with a probability of 95 %, and p "
-    "is below 0.05 exactly where an interval leaves out 0. Methods that share a letter are not told apart."
+    "All pairs of methods are compared by paired t tests over data sets; seeds are averaged first. "
+    "Intervals and "
+    "p are corrected for all pairs (Bonferroni): all intervals together hold with a probability of 95 %, "
+    "and p is "
+    "below 0.05 exactly if the interval excludes 0. Methods that share a letter are not told apart."
 )
-PLUS_MINUS = "±: standard deviation over seeds (n - 1); seeds are averaged first, data sets after."
+PLUS_MINUS = "±: standard deviation over seeds (n - 1). Averages are over seeds first, then over data sets."
 
 
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
-    """Average accuracy and its spread, average rank, tie letters, and the difference to the best."""
+    """The table of ranks: average accuracy and spread, average rank, tie letters, difference to the best.
+
+    budget: read runs after this many queries; None: at their end. partial: allow missing cells.
+    Raises UserError for missing cells unless `partial`.
+    """
     results, missing_said = _complete(results, partial)
     s = standing(results, budget)
     letters = s.comparison.letters
@@ -228,7 +239,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
     title = f"Ranks after {s.budget:,} queries, {protocol}, {suite} suite"
     notes = (
         verdict(s, f"the {suite} suite"),
-        *([f"{TEST} In brackets: the interval."] if letters else []),
+        *([f"{TEST} The interval is in brackets."] if letters else []),
         *([PLUS_MINUS] if any(s.spread.values()) else []),
         _conditions(results),
         *s.footnotes,
@@ -245,7 +256,11 @@ def _gap_note(s: Standing, row: str) -> str:
 def efficiency_table(
     results: Results, marks: Sequence[int] = MARKS, absolute: Sequence[float] = (), partial: bool = False
 ) -> Table:
-    """Accuracy at budgets, area under the log-query curve, targets solved, expected queries to targets."""
+    """The table of query efficiency: accuracy at `marks`, area, targets solved, expected queries to targets.
+
+    absolute: targets in %, instead of the default ones (see efficiency.goals). partial: allow missing cells.
+    Raises UserError for missing cells unless `partial`.
+    """
     results, missing_said = _complete(results, partial)
     frame = points(results)
     limit = efficiency.fair_budget(frame)
@@ -297,9 +312,9 @@ def efficiency_table(
 
 
 def savings(results: Results, others: int | None = None) -> list[str]:
-    """With what share of the others' queries the best black-box method reaches their final accuracy.
+    """Sentences: with what share of another method's queries the best method reaches its final accuracy.
 
-    others: how many of them, best first; None: all.
+    others: how many other methods, best first; None: all. White-box methods are left out.
     """
     frame = points(results)
     if frame["white_box"].all():
@@ -317,9 +332,9 @@ def _saving(s: Standing, frame: pd.DataFrame, best: str, other: str) -> str:
     share = _percent(found.share)
     said = f"{s.labels[best]} reaches {s.labels[other]}'s final accuracy with {share} of the queries"
     if found.low is None or found.high is None:
-        return said + "; not tested."
+        return said + "; this was not tested."
     if found.high > 1:
-        return said + " on average; that it needs fewer is not established."
+        return said + " on average; it is not established that it needs fewer."
     family = f", corrected for {pairs} comparisons" if pairs > 1 else ""
     return f"{said} (95 % interval {_percent(found.low)} to {_percent(found.high)}{family})."
 
@@ -336,30 +351,33 @@ def _cut(line: pd.Series, limit: int) -> tuple[np.ndarray, np.ndarray]:
 def _targets_said(
     frame: pd.DataFrame, goals: Mapping[tuple[str, str], float], absolute: Sequence[float], limit: int
 ) -> list[str]:
-    way = "Targets: zero-shot + 25, 50, 75 and 90 % of the way to the best known black-box accuracy."
-    kind = "Absolute targets." if absolute else way
+    way = "Targets: 25, 50, 75 and 90 % of the way from zero-shot to the best known black-box accuracy."
+    kind = "Targets: accuracies." if absolute else way
     names = [f"{value:g} %" for value in absolute] or [f"{share:.0%}" for share in efficiency.SHARES]
     left_out = {d: [n for n in names if (d, n) not in goals] for d in dict.fromkeys(frame["dataset"])}
     said = [
-        f"{kind} Queries to a target: the expected running time on each data set, which is the queries of "
-        "all runs divided by the number of runs that reached the target (∞: none did); of these the median "
-        "over data sets. Checkpoints are spaced 1-2-5, so it may be that much too high. Runs are compared up "
-        f"to {limit:,} queries. Area: mean accuracy over log(queries)."
+        f"{kind} Queries to a target: the median over data sets of the expected running time, which is the "
+        "queries of all runs divided by the number of runs that reached the target (∞: none did). Targets "
+        "are "
+        "read at checkpoints, which are spaced 1-2-5, so these numbers may be too high by up to this "
+        "spacing. "
+        f"Runs are compared up to {limit:,} queries. Area: mean accuracy over log(queries)."
     ]
     listed = [f"{d} ({'all' if lost == names else ', '.join(lost)})" for d, lost in left_out.items() if lost]
     if listed:
         said.append(
-            f"Left out, because they lie less than {efficiency.CLEAR} standard errors of a test accuracy "
-            f"above zero-shot: {'; '.join(listed)}."
+            f"Some targets are left out, because they lie less than {efficiency.CLEAR} standard errors of a "
+            "test "
+            f"accuracy above zero-shot: {'; '.join(listed)}."
         )
     return said
 
 
 def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
-    """The rows that have every data set, and what there is to say of the rest.
+    """The rows that have every data set, and sentences about missing cells and the rows that are left out.
 
-    An average over fewer data sets than the next row's says nothing. Raises UserError for holes unless
-    `partial`, or when no row is left.
+    Averages over different data sets do not compare. Raises UserError for missing cells unless `partial`, and
+    if no row is left.
     """
     missing = refuse_missing(results, partial=partial)
     if not missing:
@@ -369,15 +387,18 @@ def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     short = list(have.index[have < results.cells["dataset"].nunique()])
     cells, trace, failed = (f[~f["row"].isin(short)] for f in (results.cells, results.trace, results.failed))
     if cells.empty:
-        raise UserError(f"no method has a record for every data set; {len(missing)} are missing: {listed}")
-    said = [f"Partial, {len(missing)} cells missing: {listed}."]
+        raise UserError(
+            f"no method has a record for every data set; {len(missing)} cells are missing: {listed}. Run "
+            "them."
+        )
+    said = [f"This table is partial: {len(missing)} cells are missing: {listed}."]
     if short:
-        said.append(f"Left out, without a record for every data set: {', '.join(short)}.")
+        said.append(f"Methods without a record for every data set are left out: {', '.join(short)}.")
     return replace(results, cells=cells, trace=trace, failed=failed), said
 
 
 def _conditions(results: Results) -> str:
-    """What a table's numbers were made under, in a sentence."""
+    """A sentence about the conditions of a table's records."""
     first = results.cells.iloc[0]
     seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
     harmonic = first["protocol"] == "base-to-new"

@@ -1,4 +1,4 @@
-"""What every table is made of, whichever format it is printed in; see render.py for the formats."""
+"""The parts of a table, for every format; render.py has the formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,30 +9,30 @@ Mark = Literal["", "best", "second"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One number as it will be printed: 61.2 ± 0.8 (n=2). `value` None is a missing one."""
+    """One number as it is printed: 61.2 ± 0.8 (n=2). A missing number has the value None."""
 
     value: float | None = None
     spread: float | None = None
-    n: int | None = None  # printed when given: a partial mean says of how many
+    n: int | None = None  # for an incomplete mean, the number of values that it has
     digits: int = 1
     mark: Mark = ""
     note: str = ""  # printed after the number
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing behind it: a mean over fewer seeds or data sets is not comparable."""
+        """Whether the number is complete; a mean over fewer seeds or data sets does not compare."""
         return self.n is None and not self.note
 
     @property
     def mean(self) -> str:
-        """The number without its spread."""
+        """The number as text, without its spread."""
         if self.value is None:
             return "–"
         return "∞" if self.value == float("inf") else f"{self.value:,.{self.digits}f}"
 
     @property
     def text(self) -> str:
-        """The whole entry."""
+        """The whole entry as text."""
         spread = "" if self.spread is None else f" ± {self.spread:.{self.digits}f}"
         n = "" if self.n is None else f" (n={self.n})"
         return f"{self.mean}{spread}{n}{self.note}"
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers; `better` says which end is best, '' that none is marked."""
+    """A column of numbers. better: whether high or low numbers are best; '': no number is marked."""
 
     name: str
     better: Literal["high", "low", ""] = "high"
@@ -48,16 +48,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. Rows are ranked only among rows of their own group; white-box rows never."""
+    """One method. A row is ranked only among the rows of its group; a white-box row is never ranked."""
 
-    lead: tuple[str, ...]  # the method's name and what stands beside it
+    lead: tuple[str, ...]  # the method's name, and texts such as its number of parameters
     entries: tuple[Entry, ...]
     group: Literal["measured", "published", "white box", "published white box"] = "measured"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under one heading (Base, New, Harmonic; or none)."""
+    """Rows under one heading: Base, New, Harmonic, or ''."""
 
     title: str
     rows: tuple[Row, ...]
@@ -65,18 +65,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title on top and its notes (the caption) below."""
+    """A table with its title above it and its notes (the caption) below it."""
 
     title: str
-    heads: tuple[str, ...]  # of the lead
+    heads: tuple[str, ...]  # the headings of the lead
     columns: tuple[Column, ...]
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
 
 
 def marked(table: Table) -> Table:
-    """The same table, best and second best marked by column, block and group, as printed."""
-    # Ties share a mark: what reads the same is not ranked apart.
+    """The same table, with best and second best marked in each column, block and group."""
+    # Numbers that are equal as printed share a mark.
     return replace(table, blocks=tuple(replace(b, rows=_mark(b.rows, table.columns)) for b in table.blocks))
 
 

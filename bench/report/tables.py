@@ -1,4 +1,4 @@
-"""The papers' tables from measured records: few-shot, base-to-new, cross-dataset, out of distribution."""
+"""Tables as in the papers, from records: few-shot, base-to-new, cross-dataset, out of distribution."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,24 +17,29 @@ from bench.report.table import Block, Column, Entry, Row, Table, marked
 
 @dataclass(frozen=True)
 class Form:
-    """What a reader may ask of a table."""
+    """The choices of the reader of a table."""
 
-    partial: bool = False  # print a table with holes, n beside each incomplete mean
-    spread: Literal["sd", "ci", "none"] = "sd"
-    harmonic: Literal["mean", "of-averages"] = "mean"  # of-averages: CoCoOp's, for comparison with papers
-    digits: int = 1
-    images: int | None = None  # cut every run at so many image-queries
+    partial: bool = False  # allow missing cells; an incomplete mean then shows its n
+    spread: Literal["sd", "ci", "none"] = "sd"  # what stands after ±
+    harmonic: Literal["mean", "of-averages"] = "mean"  # of-averages: as in CoCoOp, to compare with papers
+    digits: int = 1  # decimals
+    images: int | None = None  # read every run within this many image-queries
 
 
 def tables(
     results: Results | None, protocol: str, source: str, form: Form = Form(), **wanted: object
 ) -> list[Table]:
-    """`source`: measured, published or both; both share one table when of one suite, else stand apart."""
+    """The tables of a protocol.
+
+    source: "measured", "published" or "both"; "both" is one table if the paper has the same suite, else
+    several. wanted: conditions and lists, as in frame.select.
+    Raises UserError if there are no such records or numbers, or cells are missing.
+    """
     suite, backbone, shots = (wanted.get(name) for name in ("suite", "backbone", "shots"))
     if source == "published":
         return [published.table(published.find(suite, protocol), backbone, shots)]  # type: ignore[arg-type]
     if results is None:
-        raise UserError("measured tables need a results folder: name one with --results")
+        raise UserError("a table of measured numbers needs a folder of records: give it with --results")
     chosen = select(results, protocol=protocol, **wanted)
     own = measured(chosen, form)
     if source == "measured":
@@ -48,7 +53,10 @@ def tables(
 
 
 def measured(results: Results, form: Form = Form()) -> Table:
-    """One table of selected records (frame.select). Raises UserError naming missing cells, unless partial."""
+    """The table of selected records (see frame.select).
+
+    Raises UserError with the list of missing cells if there are any, unless `form.partial`.
+    """
     missing = refuse_missing(results, partial=form.partial)
     bound = schedule.bound(results.cells) if _cut_short(results, form) else frozenset()
     if form.images is not None:
@@ -92,12 +100,12 @@ def measured(results: Results, form: Form = Form()) -> Table:
 
 
 def _cut_short(results: Results, form: Form) -> bool:
-    """Whether the table shows runs as they stood before their end."""
+    """Whether the table shows runs before their end."""
     return form.images is not None and form.images < results.cells["image_queries"].max()
 
 
 def side_by_side(own: Table, theirs: Table) -> Table:
-    """Block by block, measured rows and then the paper's, in the paper's columns and then our own."""
+    """One table of both: in each block measured rows, then the paper's. The paper's columns come first."""
     place = {plain(column.name): i for i, column in enumerate(theirs.columns)}
     extra = [c for c in own.columns if plain(c.name) not in place]
     columns = (*theirs.columns[:-1], *extra, theirs.columns[-1])
@@ -129,7 +137,7 @@ def _method(part: pd.DataFrame) -> tuple[str, str]:
 
 
 def _blocks(cells: pd.DataFrame, protocol: str, form: Form) -> dict[str, dict[str, Scores]]:
-    """Block title -> row -> scores."""
+    """Block title -> row -> its scores."""
     if protocol == "few-shot":
         return {"": scores(cells, "dataset")}
     if protocol == "base-to-new":
@@ -149,7 +157,7 @@ def _blocks(cells: pd.DataFrame, protocol: str, form: Form) -> dict[str, dict[st
 
 
 def _harmonic(base: Scores, new: Scores, form: Form) -> Scores:
-    """The harmonic mean of every run, averaged like any other accuracy; CoCoOp's average where asked for."""
+    """The harmonic mean of every run, averaged like an accuracy; or with CoCoOp's average (see Form)."""
     runs = scores_of(pd.DataFrame(harmonic(base.by_seed, new.by_seed), *base.by_seed.axes))
     if form.harmonic == "mean":
         return runs
@@ -161,7 +169,7 @@ def _harmonic(base: Scores, new: Scores, form: Form) -> Scores:
 def _row(
     part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form: Form, bound: bool = False
 ) -> Row:
-    """`seeds`: how many a whole row has; 0 for one that is the same for every seed."""
+    """A row of the table. seeds: how many a complete row has; 0 if it is the same for every seed."""
     white = bool(part["white_box"].any())
 
     def entry(value: float, by_seed: pd.Series, note: str = "") -> Entry:
@@ -204,14 +212,14 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         what = (
             "standard deviation over seeds (n - 1)" if form.spread == "sd" else "95 % t interval over seeds"
         )
-        said.append(f"±: {what}; seeds are averaged first, data sets after.")
+        said.append(f"±: {what}. Averages are over seeds first, then over data sets.")
     said += [CONVENTION[form.harmonic]] if first["protocol"] == "base-to-new" else []
     whole = suite_datasets(first["suite"])
     inside = set(cells["dataset"]) <= set(whole)
     if first["protocol"] in ("few-shot", "base-to-new") and inside and 0 < width < len(whole):
         said.append(f"The average is over {width} of the suite's {len(whole)} data sets.")
     if missing:
-        said.append(f"Partial, {len(missing)} cells missing: {'; '.join(missing[:20])}.")
+        said.append(f"This table is partial: {len(missing)} cells are missing: {'; '.join(missing[:20])}.")
     versions = sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one})
     return said + ([f"Versions: {', '.join(versions)}."] if versions else [])
 
@@ -222,16 +230,17 @@ def _budget(cells: pd.DataFrame, images: int | None) -> str:
     if images is None:
         return f"Budget {first['budget']:,} queries (a query: {query}; up to {most:,} image-queries)"
     return (
-        f"Budget {images:,} image-queries (one prompt on one image): every run as it stood at its last "
-        f"checkpoint within them, after at most {most:,} image-queries and {int(cells['queries'].max()):,} "
+        f"Budget {images:,} image-queries (one prompt on one image): every run is read at its last "
+        "checkpoint "
+        f"within them, after at most {most:,} image-queries and {int(cells['queries'].max()):,} "
         f"queries (a query: {query})"
     )
 
 
 CONVENTION = {
-    "mean": "Harmonic: the harmonic mean of base and new of every run, averaged like any other accuracy.",
+    "mean": "Harmonic: the harmonic mean of base and new of every run, averaged like an accuracy.",
     "of-averages": (
-        "Harmonic average: harmonic mean of averaged base and averaged new (CoCoOp's convention); sentences, "
-        "ranks and the leaderboard average the harmonic means of the runs instead."
+        "Harmonic average: the harmonic mean of the average base and the average new accuracy (CoCoOp's "
+        "convention). Sentences, ranks and the leaderboard average the harmonic means of the runs instead."
     ),
 }

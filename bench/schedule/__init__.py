@@ -1,11 +1,11 @@
-"""Cells onto processors: in this process, or on Ray's workers.
+"""Runs cells on processors: in this process, or in Ray's workers.
 
-job.py       what a run is told, and what comes of it
-process.py   a process set up for cells: one thread, the right environment
-signals.py   a request to stop, noted at once and acted on where it is safe
-pool.py      run_all: every cell, one record each
-driver.py    hands out cells to Ray's workers and takes in records
-cluster.py   Ray itself: started or joined, and gone afterwards
-gpu.py       how many cells share a GPU
-progress.py  what a user sees meanwhile
+job.py       the input and the results of a run of many cells
+process.py   sets up a process for cells: one thread, the right environment
+signals.py   a request to stop: noted at once, obeyed where it is safe
+pool.py      run_all: runs every cell and hands over one record for each
+driver.py    hands out cells to Ray's workers and receives their records
+cluster.py   starts or joins Ray, and removes all its processes afterwards
+gpu.py       decides how many cells share a GPU
+progress.py  what the user sees while cells run
 """

@@ -1,4 +1,4 @@
-"""Ray itself: started or joined from a neutral folder, and gone afterwards with all its processes."""
+"""Starts or joins Ray from an empty folder, and ends it afterwards with all its processes."""
 
 import logging
 import os
@@ -12,19 +12,22 @@ from bench.errors import UserError
 from bench.schedule.process import environment, worker_environment
 from bench.schedule.signals import Stopped, StopRequest
 
-OBJECT_STORE = 100 << 20  # bytes; records are all that travels, and Ray asks for 75 MiB at least
+OBJECT_STORE = 100 << 20  # bytes; only records are sent, and Ray needs at least 75 MiB
 
 
 def check_request(workers: int | None, gpus: float) -> None:
+    """Raise UserError for a number of workers or GPUs per cell that Ray cannot give."""
     if workers is not None and workers < 1:
         raise UserError(f"--workers is {workers}, but must be at least 1.")
     if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise UserError(f"--gpus-per-cell is {gpus:g}, but must be a share from 0 to 1 or a whole number.")
+        raise UserError(f"--gpus-per-cell is {gpus:g}, but must be between 0 and 1 or a whole number.")
 
 
 def room_for(ray: Any, workers: int, gpus: float) -> int:
-    """Workers that the living nodes have room for, each on one node. Raises UserError if too few: Ray would
-    wait for ever."""
+    """How many workers fit on the live nodes, if each worker runs on one node.
+
+    Raises UserError if fewer fit than `workers`, because Ray would then wait without end.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = 0
     for node in nodes:
@@ -43,11 +46,15 @@ def room_for(ray: Any, workers: int, gpus: float) -> int:
 
 @contextmanager
 def ray_session(address: str | None, cpus: int, gpus: float, stop: StopRequest) -> Iterator[Any]:
-    """Ray, joined or started from a neutral folder, and gone afterwards with all its processes."""
+    """Ray, started or joined from an empty folder. On exit, Ray and all processes that it started are ended.
+
+    address: "host:port" or "auto" to join a cluster; None starts a Ray with `cpus` CPUs.
+    Raises UserError if Ray already runs in this process, or does not start or answer; Stopped after a signal.
+    """
     import ray
 
     if ray.is_initialized():
-        raise UserError("Ray runs in this process already: ray.shutdown() it first, or run locally.")
+        raise UserError("Ray already runs in this process: call ray.shutdown() first, or run with --local.")
     if address is not None:
         _check_reachable(address)
     base = os.environ.get("RAY_TMPDIR") or _short_temp()
@@ -69,8 +76,9 @@ def ray_session(address: str | None, cpus: int, gpus: float, stop: StopRequest) 
 
 
 def _init(ray: Any, address: str | None, own: dict[str, Any], stop: StopRequest) -> None:
-    """ray.init, with its errors on one line. Raises UserError, Stopped."""
-    # A start that is cut short leaves processes behind, so a signal waits for its end; joining starts none.
+    """Call ray.init. Raises UserError with Ray's error on one line, and Stopped after a signal."""
+    # An interrupted start leaves processes behind, so a signal waits until the start is complete. Joining a
+    # cluster starts no process and can be interrupted.
     cut = nullcontext() if address is None else stop.at_once()
     try:
         with cut:
@@ -79,17 +87,17 @@ def _init(ray: Any, address: str | None, own: dict[str, Any], stop: StopRequest)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         line = str(error).strip().partition("\n")[0]
         if address is None:
-            raise UserError(f"Ray does not start: {line} (--local runs without Ray.)") from error
-        token = "If it asks for a token, set RAY_AUTH_MODE=token; the version of Ray must be the same."
-        raise UserError(f"Ray does not join the cluster at {address}: {line}. {token}") from error
+            raise UserError(f"Ray does not start: {line}. Use --local to run without Ray.") from error
+        token = "Both sides need the same version of Ray. If it asks for a token, set RAY_AUTH_MODE=token."
+        raise UserError(f"cannot join the Ray cluster at {address}: {line}. {token}") from error
     if stop.signum is not None:
         raise Stopped
-    # Ray prints a paragraph for every worker that dies; our caller gets an event instead.
+    # Ray prints a paragraph for every worker that dies; the caller gets an event instead.
     ray._private.worker.print_to_stdstream = lambda *args, **kwargs: None
 
 
 def _check_reachable(address: str) -> None:
-    """ray.init tries for minutes; a closed port is known at once. Raises UserError."""
+    """Raise UserError if nothing answers at this address. ray.init would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "://" not in address:
         try:
@@ -97,18 +105,21 @@ def _check_reachable(address: str) -> None:
         except OSError as error:
             raise UserError(
                 f"nothing answers at --ray-address {address}: {error.strerror or error}. Start a cluster "
-                "there with `ray start --head`, or leave the option out."
+                "there with `ray start --head`, or leave out --ray-address."
             ) from error
 
 
 def _short_temp() -> str:
-    """A place whose path is short enough for Ray's sockets (107 bytes in all)."""
+    """A folder with a path short enough for Ray's sockets: the whole path may have 107 bytes."""
     return "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
 
 
 @contextmanager
 def _inside(folder: str) -> Iterator[None]:
-    """Ray puts the current folder first on its workers' path; ours may hold anything."""
+    """Make `folder` the current folder for a while.
+
+    Ray puts the current folder first on its workers' import path, and the user's folder may hold any files.
+    """
     before = os.getcwd()
     os.chdir(folder)
     try:

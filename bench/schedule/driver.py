@@ -1,4 +1,4 @@
-"""The driver's side of a run on Ray: hands out cells, takes in records, replaces workers that died."""
+"""The driver's side of a run on Ray: hands out cells, receives records, replaces workers that died."""
 
 import os
 import time
@@ -15,43 +15,45 @@ from bench.resolve import Resolved
 from bench.schedule.job import Event, Job, Outcome, Run, S, attempt
 from bench.schedule.process import one_thread
 
-RETRIES = 2  # of a cell whose worker died; what a method raises is an answer, and is never retried
-FAILED_STARTS = 3  # workers in a row that died before they were up: something is wrong with all of them
-PATIENCE = 60.0  # seconds without a first worker before we say so: a cluster may be busy for hours
-POLL = 0.5  # seconds between looks at the stop request
+# How often a cell is tried again when its worker died. An error that a method raises is a result: no retry.
+RETRIES = 2
+FAILED_STARTS = 3  # workers in a row that may die before they have started; then the run is given up
+PATIENCE = 60.0  # seconds until the user is told that no worker has started: a cluster may be busy for hours
+POLL = 0.5  # seconds between two looks at the stop request
 
 
 class Worker(Generic[S]):
-    """The actor: a process that runs one cell after another."""
+    """The Ray actor: a process that runs one cell after another."""
 
     def __init__(self, run: Run[S], settings: S, folder: str) -> None:
         self._run, self._settings = run, settings
-        with suppress(OSError):  # on another machine it may not exist
-            os.chdir(folder)  # the driver's, so that relative paths mean the same; on sys.path it is not
+        # Relative paths then mean the same as for the driver. On another machine the folder may not exist.
+        with suppress(OSError):
+            os.chdir(folder)
         self._threads = one_thread()
         self._threads.__enter__()  # for as long as the process lives
 
     def pid(self) -> int:
-        """Answers as soon as the worker is up."""
+        """The worker's process id; the answer also says that the worker has started."""
         return os.getpid()
 
     def work(self, resolved: Resolved) -> Outcome:
-        """One cell's outcome."""
+        """Run one cell and return its outcome."""
         return attempt(self._run, resolved, self._settings)
 
 
 @dataclass(eq=False)
 class Hand:
-    """The driver's view of a worker."""
+    """What the driver knows about one worker."""
 
     actor: Any
-    resolved: Resolved | None  # being worked on; before the worker is up, the one it is meant for
-    up: bool = False
-    holds: str = ""  # the data set it worked on last
+    resolved: Resolved | None  # the cell that it runs, or that it gets as its first one
+    up: bool = False  # whether the worker has started
+    holds: str = ""  # the data set of its last cell, which it has in memory
 
 
 class Queue:
-    """Cells to hand out, by data set, in their order."""
+    """Cells that are still to be handed out: by data set, in the order in which they came."""
 
     def __init__(self, cells: Iterable[Resolved]) -> None:
         self._by_dataset: dict[str, deque[Resolved]] = {}
@@ -62,9 +64,11 @@ class Queue:
         return any(self._by_dataset.values())
 
     def take(self, holds: str, others: Iterable[str]) -> Resolved | None:
-        """The next cell for a worker that holds one data set while the others hold theirs.
+        """The next cell for a worker that has the data set `holds` in memory; None if no cell is left.
 
-        Its own data set first, then one that nobody holds, then the one with the most left to do.
+        others: the data sets that the other workers have in memory. The worker gets a cell of its own data
+        set if there is one, else of a data set that no other worker holds, else of the data set with the
+        most cells left.
         """
         left = {name: cells for name, cells in self._by_dataset.items() if cells}
         if not left:
@@ -75,18 +79,21 @@ class Queue:
 
 
 class Driver(Generic[S]):
-    """Hands out cells, takes in records, replaces workers that died."""
+    """Hands out cells, receives records, and replaces workers that died."""
 
     def __init__(self, ray: Any, new_actor: Callable[[], Any], job: Job[S], cells: list[Resolved]) -> None:
         self.ray, self.new_actor, self.job = ray, new_actor, job
         self.queue = Queue(cells)
-        self.waiting: dict[Any, Hand] = {}  # by the reference that its next answer will have
+        self.waiting: dict[Any, Hand] = {}  # by the Ray reference of the worker's next answer
         self.deaths: Counter[Cell] = Counter()
         self.failed_starts = 0
         self.say_waiting_at: float | None = time.monotonic() + PATIENCE  # None once a worker is up
 
     def drive(self, workers: int) -> None:
-        """Until every cell has its record, or someone asks to stop."""
+        """Run with this many workers until every cell has its record or a signal asks to stop.
+
+        Raises UserError if FAILED_STARTS workers in a row do not start.
+        """
         for _ in range(workers):
             self.start(None)
         while self.queue or any(hand.resolved for hand in self.waiting.values()):
@@ -97,17 +104,17 @@ class Driver(Generic[S]):
                     self.hand_out(hand)
             if self.say_waiting_at is not None and time.monotonic() > self.say_waiting_at:
                 self.say_waiting_at = None
-                self.job.on_event(Event("waiting", detail="no worker is up yet; is the cluster busy?"))
+                self.job.on_event(Event("waiting", detail="no worker has started; the cluster may be busy"))
             if self.job.stop.signum is not None:
                 return
 
     def start(self, resolved: Resolved | None) -> None:
-        """A fresh worker, for any cell or for one whose worker died."""
+        """Start a new worker: for any cell (None), or for a cell whose worker died."""
         actor = self.new_actor()
         self.waiting[actor.pid.remote()] = Hand(actor, resolved)
 
     def hand_out(self, hand: Hand) -> None:
-        """Give a worker that is up its next cell, if there is one."""
+        """Give a worker its next cell, if there is one."""
         others = [other.holds for other in self.waiting.values()]
         resolved = hand.resolved = hand.resolved or self.queue.take(hand.holds, others)
         if resolved is not None:
@@ -116,7 +123,7 @@ class Driver(Generic[S]):
             self.waiting[hand.actor.work.remote(resolved)] = hand
 
     def take_in(self, hand: Hand, reference: Any) -> bool:
-        """A worker's answer. False if it was its death, or if it can work no more."""
+        """Take in a worker's answer. Returns False if the worker died or must not run another cell."""
         errors = self.ray.exceptions
         try:
             answer = self.ray.get(reference)
@@ -140,7 +147,10 @@ class Driver(Generic[S]):
         return True
 
     def lose(self, hand: Hand, reason: str) -> None:
-        """A worker died: killed by the system, a crash in native code, a lost node."""
+        """Replace a worker that died: the system killed it, native code crashed, or a node was lost.
+
+        Raises UserError after FAILED_STARTS workers in a row that did not start.
+        """
         self.job.summary.lost += 1
         if not hand.up:
             self.failed_starts += 1
@@ -157,6 +167,6 @@ class Driver(Generic[S]):
 
 
 def _reason(error: Exception) -> str:
-    """Why a worker died, on one line: the last thing Ray says, without its advice and its numbers."""
+    """Why a worker died, on one line: the last line of Ray's message, without its advice."""
     last = str(error).strip().rpartition("\n")[2]
     return last.partition(" Some common causes")[0]

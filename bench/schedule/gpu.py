@@ -1,6 +1,7 @@
-"""How many cells share a GPU: as many as the memory that cells like them were measured to need allows.
+"""How many cells share a GPU: as many as fit into its memory, by what such cells were measured to need.
 
-The first cell of each method has a GPU to itself; by what its record says it needed, the others share.
+The first cell of each method has a GPU to itself. Its record says how much memory it needed, and that decides
+how many of the other cells share a GPU.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +13,9 @@ from bench.errors import UserError
 from bench.resolve import Resolved
 from bench.store import Store
 
-CONTEXT = 600.0  # MiB a process takes for CUDA itself, which PyTorch does not count
-HEADROOM = 1.3  # workers live on, and larger data sets may come
-MOST = 8  # cells a GPU: beyond that they wait for one another
+CONTEXT = 600.0  # MiB that each process takes for CUDA itself; PyTorch does not count them
+HEADROOM = 1.3  # factor on the measured memory: a worker keeps memory, and larger data sets may follow
+MOST = 8  # cells per GPU; more of them would only wait for one another
 
 
 def rounds(
@@ -24,10 +25,10 @@ def rounds(
     gpus_per_cell: float | None,
     workers: int | None,
 ) -> Iterator[tuple[Sequence[Resolved], float]]:
-    """(cells, GPUs per cell), to run one after the other.
+    """The parts of a run, as (cells, GPUs per cell), to run one after the other.
 
-    gpus_per_cell: what the user says; None: `workers` share all GPUs of this machine, or where nobody says
-    how many those are, as many cells share one as its memory allows.
+    gpus_per_cell: the user's choice. None: `workers` share all GPUs of this machine; if `workers` is None
+    too, the GPUs' memory decides (see rounds_by_memory).
     """
     if gpus_per_cell is not None:
         yield todo, gpus_per_cell
@@ -44,14 +45,15 @@ def rounds(
 def rounds_by_memory(
     todo: Sequence[Resolved], planned: Iterable[Resolved], store: Store, memory: float
 ) -> Iterator[tuple[list[Resolved], float]]:
-    """(cells, GPUs a cell) to run one after the other; the second is decided by what the first left.
+    """At most two parts of a run, as (cells, GPUs per cell). The first one measures for the second one.
 
-    planned: all cells of the plan, whose records in `store` are the measurements. memory: MiB of a GPU.
+    planned: all cells of the plan; their records in `store` are the measurements. memory: of one GPU, in MiB.
     """
     cells = [one.cell for one in planned]
     known = measured(cells, store)
     first: dict[str, Resolved] = {}
-    for one in sorted(todo, key=lambda one: -load_card(one.cell.dataset).n_classes):  # the neediest data set
+    # The data set with the most classes needs the most memory, so it comes first.
+    for one in sorted(todo, key=lambda one: -load_card(one.cell.dataset).n_classes):
         if one.cell.method not in known:
             first.setdefault(one.cell.method, one)
     probes = list(first.values())
@@ -63,7 +65,7 @@ def rounds_by_memory(
 
 
 def measured(cells: Iterable[Cell], store: Store) -> dict[str, float]:
-    """MiB by method: the most that one of its cells needed, where a record tells."""
+    """Method -> the most memory that a cell of it needed, in MiB. Only methods whose records state it."""
     peaks: dict[str, float] = {}
     for cell in cells:
         with suppress(FileNotFoundError, UserError):
@@ -74,6 +76,9 @@ def measured(cells: Iterable[Cell], store: Store) -> dict[str, float]:
 
 
 def share(peaks: Iterable[float], memory: float) -> float:
-    """GPUs a cell takes, 1 / k: k of the neediest fit into `memory` MiB. 1 where nothing was measured."""
+    """GPUs per cell, 1 / k, where k cells of the largest peak fit into `memory`; 1 if `peaks` is empty.
+
+    peaks: the memory that cells needed, in MiB. memory: of one GPU, in MiB.
+    """
     need = HEADROOM * max(peaks, default=memory) + CONTEXT
     return 1 / min(MOST, max(1, int(memory / need)))

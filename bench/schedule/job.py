@@ -1,4 +1,4 @@
-"""What a run of many cells is told, what it tells, and what comes of it."""
+"""A run of many cells: its input, its events, and its results."""
 
 import signal
 import traceback
@@ -13,34 +13,37 @@ from bench.record import Record, failure
 from bench.resolve import Resolved
 from bench.schedule.signals import StopRequest
 
-S = TypeVar("S")  # how to run: frozen and picklable, handed through as it is
+S = TypeVar("S")  # the settings of a run: frozen, picklable, passed on unchanged
 Run = Callable[[Resolved, S], Record]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something a user may want to see while it happens."""
+    """Something that a user may want to see while cells run.
 
-    # a worker is up; none is for a long time; a cell was handed out; a worker died; a cell spoiled its worker
+    kind: "ready", a worker has started; "waiting", no worker has started for a long time; "start", a cell was
+    handed out; "lost", a worker died; "spoiled", a cell changed what other cells use in its worker.
+    """
+
     kind: Literal["ready", "waiting", "start", "lost", "spoiled"]
-    cell: Cell | None = None  # of "lost": the one that is tried again, if any
+    cell: Cell | None = None  # for "lost": the cell that is tried again, if there is one
     detail: str = ""
 
 
 @dataclass
 class Summary:
-    """What a run came to."""
+    """The counts of a run."""
 
-    done: int = 0
-    failed: list[tuple[Cell, str]] = field(default_factory=list)  # with the reason, on one line
+    done: int = 0  # cells that ended well
+    failed: list[tuple[Cell, str]] = field(default_factory=list)  # the cell, and the reason on one line
     lost: int = 0  # workers that died
     queries: int = 0
-    left: int = 0  # cells that did not run, or not to their end
+    left: int = 0  # cells that did not run, or were stopped before their end
     seconds: float = 0.0
 
 
 class Interrupted(Exception):
-    """A signal stopped the run. What had finished is written; `summary` says what is left."""
+    """A signal stopped the run. All finished records are written; `summary` says how many cells are left."""
 
     def __init__(self, signum: int, summary: Summary) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -49,7 +52,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Job(Generic[S]):
-    """What a run is told, and what comes of it."""
+    """The input of a run (what to call, and with what), and the summary of its results."""
 
     run: Run[S]
     settings: S
@@ -71,14 +74,14 @@ class Job(Generic[S]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell's record, and whether its process should run no more cells."""
+    """A cell's record, and whether the cell spoiled its process for other cells."""
 
     record: Record
     spoiled: bool = False
 
 
 def attempt(run: Run[S], resolved: Resolved, settings: S) -> Outcome:
-    """A cell's outcome. If `run` raised: a failed record, with the same traceback here and in a worker."""
+    """Run a cell. If `run` raises, the record is a failed one, with the same traceback as in a Ray worker."""
     try:
         return Outcome(run(resolved, settings))
     except Spoiled as error:

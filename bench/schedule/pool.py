@@ -1,4 +1,4 @@
-"""Every cell, one record each: in this process, or on Ray."""
+"""run_all: runs every cell, in this process or on Ray, and hands over one record for each."""
 
 import os
 import time
@@ -17,8 +17,8 @@ from bench.schedule.signals import Stopped, StopRequest
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a crash report
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU share sees the machine as it is
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # Ray's handler prints a crash report after SIGTERM
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # do not hide the GPUs from workers that ask for none
 }
 
 
@@ -35,14 +35,15 @@ def run_all(
     gpus_per_cell: float = 0.0,
     to_follow: int = 0,
 ) -> Summary:
-    """Run every cell; hand each record to `on_record`, in this process, as soon as it is there.
+    """Run every cell. Each record goes to `on_record`, in this process, as soon as its cell has ended.
 
-    run: importable where the workers are, e.g. `bench.run.run_cell`. What it raises becomes the cell's failed
-        record. Its process lives on between cells, and so does all that it keeps there.
-    workers: processes; by default one a physical core, or as many as the GPUs have room for.
-    ray_address: "host:port" of a cluster to join; by default a Ray of our own, gone when this returns.
-    local: one cell after the other in this process, without Ray.
-    to_follow: cells of another call behind this one; a signal leaves them over too.
+    run: runs one cell, e.g. `bench.run.run_cell`. Workers must be able to import it. An exception that it
+        raises becomes a failed record. A process runs several cells and keeps what it has loaded.
+    workers: number of processes; None: one per physical core, or as many as the GPUs have room for.
+    ray_address: "host:port" of a cluster to join; None: start a Ray, and end it before this returns.
+    local: run one cell after the other in this process, without Ray.
+    gpus_per_cell: share or number of GPUs that each worker asks Ray for.
+    to_follow: number of cells that the caller runs after this call; after a signal they count as left.
     Raises UserError for a request that can never be met, Interrupted after SIGINT, SIGTERM or SIGHUP.
     """
     todo = list(cells)
@@ -67,7 +68,7 @@ def _run_here(cells: list[Resolved], job: Job[S]) -> None:
                 outcome = attempt(job.run, resolved, job.settings)
             job.keep(outcome.record)
             if outcome.spoiled:
-                job.on_event(Event("spoiled", resolved.cell, "all that was loaded is loaded anew"))
+                job.on_event(Event("spoiled", resolved.cell, "models and data are loaded again"))
 
 
 def _run_on_ray(
@@ -76,7 +77,7 @@ def _run_on_ray(
     check_request(workers, gpus)
     with environment(QUIET), ray_session(address, max(cores(), workers or 0), gpus, job.stop) as ray:
         room = room_for(ray, workers or 1, gpus)
-        # A Ray of our own has the workers' environment already, and starts them while it starts itself.
+        # A Ray that we start has the workers' environment already, and starts its workers in advance.
         env = None if address is None else {"env_vars": worker_environment()}
         actor = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=env)(Worker)
         count = min(workers or min(room, cores() if address is None and not gpus else room), len(cells))

@@ -1,4 +1,4 @@
-"""A process set up for cells: one thread, and the environment that its work needs."""
+"""Sets up a process that runs cells: one thread, and the environment variables that it needs."""
 
 import os
 import sysconfig
@@ -10,11 +10,11 @@ from bench.paths import HOME
 from bench.plugins import VARIABLES
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-HANDED_ON = ("BENCH_CACHE", "BENCH_DATA", *VARIABLES)  # variables that workers get from the driver
+HANDED_ON = ("BENCH_CACHE", "BENCH_DATA", *VARIABLES)  # variables that the driver passes on to its workers
 
 
 def cores() -> int:
-    """Physical cores that this process may use: its affinity and its container's quota are respected."""
+    """How many physical cores this process may use, by its CPU affinity and its container's quota."""
     if not hasattr(os, "sched_getaffinity"):  # macOS
         return os.cpu_count() or 1
     siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
@@ -32,12 +32,17 @@ def _read(path: str) -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread per process: in sum faster than several, and the same sums in the same order everywhere."""
+    """Use one thread inside the block.
+
+    Many processes of one thread do more work than a few of several threads, and with one thread every sum has
+    the same order on every machine.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
-    with environment(ONE_THREAD), threadpool_limits(1):  # libraries still to be loaded, and loaded ones
+    # The variables are for libraries that are loaded later, the limits for those that are loaded already.
+    with environment(ONE_THREAD), threadpool_limits(1):
         torch.set_num_threads(1)
         try:
             yield
@@ -47,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables that hold inside the block alone."""
+    """Set environment variables inside the block, and restore the old values after it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -61,7 +66,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def worker_environment() -> dict[str, str]:
-    """What a worker needs to know: where the package lies (unless it is installed), folders, one thread."""
+    """A worker's variables: the package's folder (unless it is installed), the user's folders, one thread."""
     path = os.environ.get("PYTHONPATH", "")
     if Path(sysconfig.get_path("purelib")) != HOME:
         path = os.pathsep.join(filter(None, (str(HOME), path)))

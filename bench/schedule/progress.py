@@ -1,4 +1,4 @@
-"""What a user sees while cells run: a bar in a terminal, one line per cell elsewhere."""
+"""What the user sees while cells run: a progress bar in a terminal, else one line per cell."""
 
 import time
 from collections import Counter
@@ -18,9 +18,9 @@ from bench.schedule.job import Event
 
 
 class Progress:
-    """Counts records as they come. A context manager; `record` and `event` are the pool's callbacks.
+    """Counts records and shows the progress. A context manager; the pool calls `record` and `event`.
 
-    The time left is weighted by queries, at the pace that each method has shown so far.
+    The time left is estimated from the queries that are left and each method's pace so far.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class Progress:
         self._clock = clock
         self._begun = clock()
         self._total = 0
-        self._left: Counter[str] = Counter()  # budget in queries, by method
+        self._left: Counter[str] = Counter()  # method -> budget of its cells that have not ended, in queries
         for cell in cells:
             self._total += 1
             self._left[cell.method] += cell.budget
         self._all = self._left.total()
         self.done = self._failed = self._queries = 0
-        self._spent: Counter[str] = Counter()  # budget in queries of cells that went well, by method
-        self._busy: dict[str, float] = {}  # seconds of work in those, by method
-        self._best: dict[str, tuple[float, str]] = {}  # (% correct, method) by data set
-        self._last = "the first cells are on their way"
+        self._spent: Counter[str] = Counter()  # method -> budget of its cells that ended well, in queries
+        self._busy: dict[str, float] = {}  # method -> seconds of work in these cells
+        self._best: dict[str, tuple[float, str]] = {}  # data set -> (best accuracy in %, its method)
+        self._last = "the first cells are running"
         self._live: Live | None = None
 
     def __enter__(self) -> "Progress":
@@ -59,7 +59,7 @@ class Progress:
     # The pool's callbacks
 
     def record(self, record: Record, path: Path | None = None) -> None:
-        """A cell has finished."""
+        """Count a cell that has ended, and show its result. path: the file of its record."""
         cell = record.cell
         self.done += 1
         self._queries += record.queries
@@ -77,26 +77,26 @@ class Progress:
             self._say(self._last, style="red")
 
     def event(self, event: Event) -> None:
-        """Something happened in the pool."""
+        """Show an event of the pool, if the user has to know it."""
         if event.kind == "waiting":
             self._say(event.detail)
         if event.kind == "spoiled" and event.cell is not None:
             self._say(f"{_name(event.cell)} changed what other cells use: {event.detail}")
         if event.kind == "lost":
-            again = f"; {_name(event.cell)} is tried again on a fresh one" if event.cell else ""
+            again = f"; {_name(event.cell)} runs again in a new worker" if event.cell else ""
             self._say(f"a worker died ({event.detail}){again}")
 
     # Words and numbers
 
     def pace(self) -> str:
-        """Queries a second and time left, e.g. '612 queries/s, 1:05 left'."""
+        """Queries per second and the time left, e.g. '612 queries/s, 1:05 left'."""
         elapsed = self._clock() - self._begun
         left = self.seconds_left()
         rate = f"{self._queries / elapsed:,.0f} queries/s" if elapsed > 0 else "0 queries/s"
         return rate if left is None else f"{rate}, {_clock_words(left)} left"
 
     def seconds_left(self) -> float | None:
-        """Seconds to go; None before the first cell has shown a pace."""
+        """Estimated seconds until the end; None before the first cell has ended."""
         busy, spent = sum(self._busy.values()), self._spent.total()
         if not busy:
             return None
@@ -104,7 +104,7 @@ class Progress:
             queries * (self._busy[name] / self._spent[name] if self._spent[name] else busy / spent)
             for name, queries in self._left.items()
         )
-        return work * (self._clock() - self._begun) / busy  # the workers' seconds -> ours
+        return work * (self._clock() - self._begun) / busy  # seconds of all workers -> seconds on the clock
 
     def _outcome(self, cell: Cell, record: Record) -> str:
         accuracy = fmean(record.accuracy.values())
@@ -135,7 +135,7 @@ class Progress:
 
 
 def _name(cell: Cell) -> str:
-    """A cell in a reader's words, e.g. 'zip (rank=1), mini-digits, seed 1'."""
+    """A cell's name for the user, e.g. 'zip (rank=1), mini-digits, seed 1'."""
     return f"{cell.row}, {cell.dataset}, seed {cell.seed}"
 
 

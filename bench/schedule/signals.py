@@ -1,4 +1,4 @@
-"""A request to stop (Ctrl-C, SIGTERM, a closing terminal): noted at once, acted on where it is safe."""
+"""A request to stop (Ctrl-C, SIGTERM, a closed terminal): noted at once, obeyed where it is safe."""
 
 import signal
 import threading
@@ -11,13 +11,14 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Stopped(BaseException):
-    """Raised inside `StopRequest.at_once`. Not an Exception, so that no method swallows it."""
+    """Raised inside `StopRequest.at_once`. It is not an Exception, so that no method catches it."""
 
 
 class StopRequest:
-    """While it is entered, signals set `signum` and do nothing else; they may come as often as they like.
+    """A context manager: inside it, a signal only sets `signum`, however often it comes.
 
-    Signals that were ignored before (nohup) stay ignored. Outside the main thread there is nothing to catch.
+    Signals that were ignored before (nohup) stay ignored. Outside the main thread it does nothing, because
+    only the main thread receives signals.
     """
 
     def __init__(self) -> None:
@@ -37,16 +38,17 @@ class StopRequest:
 
     @contextmanager
     def keep(self) -> Iterator[None]:
-        """A block in which no library gets at our signals, and after which those set in C are ours again.
+        """A block in which no library can replace our signal handlers.
 
-        ray.init helps itself to SIGTERM; its handler raises SystemExit wherever it happens to be.
+        Handlers that a library sets in C are replaced by ours after the block. ray.init sets a handler for
+        SIGTERM that raises SystemExit at any point of the program.
         """
         original: Any = signal.signal
 
         def refuse(signum: int, handler: Any) -> Any:
             return signal.getsignal(signum) if signum in self._before else original(signum, handler)
 
-        setattr(signal, "signal", refuse)  # noqa: B010  (an assignment would not pass the type check)
+        setattr(signal, "signal", refuse)  # noqa: B010  (mypy rejects an assignment)
         try:
             yield
         finally:
@@ -65,7 +67,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """A block that a signal ends with Stopped: for long work that has nothing to lose."""
+        """A block that a signal ends at once with Stopped: for long work that may be lost."""
         if self.signum is not None:
             raise Stopped
         self._immediate = True
