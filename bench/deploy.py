@@ -17,10 +17,11 @@ def deployed(
     """What answers for a deployed prompt on some classes: a sample -> logits [B, C].
 
     Each of its parts is encoded once, here. classes: C names; tuned_on: those that the prompt was tuned on.
+    The answer raises ValueError if a local model has another number of classes.
     """
     fits = prompt.any_classes or classes == tuned_on
     if fits and (local := prompt.local) is not None:
-        return lambda sample: local(sample.batch)
+        return lambda sample: _all_classes(local(sample.batch), len(sample), len(classes))
     if fits and (adapter := prompt.adapter) is not None:
         encodings = predictor.encode([prompt], classes, template)
 
@@ -37,3 +38,9 @@ def deployed(
     if not prompt.parts:
         return lambda sample: head(answers[0](sample)[0])
     return lambda sample: head(torch.cat([answer(sample) for answer in answers]))
+
+
+def _all_classes(answers: Tensor, images: int, classes: int) -> Tensor:
+    if answers.shape != (images, classes):
+        raise ValueError(f"a local model has to return [{images}, {classes}], not {list(answers.shape)}")
+    return exact.answer(answers)

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from bench.deploy import deployed
-from bench.loader import KEPT, Loader
+from bench.door import inside
+from bench.loader import KEPT, Loader, Sample
 from bench.outcome import outcome
 from bench.predictor import Predictor
-from bench.prompt import Batch, Prompt
+from bench.prompt import Prompt
 from bench.protocols import TestSet
 from bench.record import Outcome
 
@@ -17,6 +18,7 @@ class Scorer:
     """Scores prompts on a task's test sets.
 
     classes: those that a method tunes on, and its head fits. probable: whether answers are probabilities.
+    busy: a prompt is being scored; its functions, which are the method's, run meanwhile.
     """
 
     def __init__(
@@ -29,7 +31,8 @@ class Scorer:
     ) -> None:
         self.predictor, self.loader, self.tests, self.classes = predictor, loader, tests, classes
         self.probable = probable
-        self._batches: dict[str, list[Batch]] = {}
+        self._samples: dict[str, list[Sample]] = {}
+        self.busy = False
 
     @property
     def n_test(self) -> dict[str, int]:
@@ -38,20 +41,28 @@ class Scorer:
 
     def score(self, prompt: Prompt) -> dict[str, Outcome]:
         """What it answers on each test set. Raises FloatingPointError for a prompt that diverged."""
-        return {name: self._outcome(name, test, prompt) for name, test in self.tests.items()}
+        self.busy = True
+        try:
+            with inside(self.predictor.device):
+                return {name: self._outcome(name, test, prompt) for name, test in self.tests.items()}
+        finally:
+            self.busy = False
 
-    @torch.no_grad()
     def _outcome(self, name: str, test: TestSet, prompt: Prompt) -> Outcome:
         answer = deployed(prompt, self.predictor, test.classes, test.template, self.classes)
-        batches = self._of(name, test)
-        answers = torch.cat([answer(self.loader.behind(batch)).cpu() for batch in batches])
-        if not answers.isfinite().all():
+        answers = []
+        for sample in self._of(name, test):
+            _batch = self.loader.give_out(sample)  # a new one each time: what was done to the last is gone
+            answers.append(answer(sample).cpu())
+        whole = torch.cat(answers)
+        if not whole.isfinite().all():
             raise FloatingPointError("the reported prompt's logits are not finite: it diverged")
-        return outcome(answers, test.images.labels, self.probable)
+        return outcome(whole, test.images.labels, self.probable)
 
-    def _of(self, name: str, test: TestSet) -> Iterable[Batch]:
-        """The batches of a test set; a small one's are kept, with what is derived from them."""
-        fresh = self.loader.unlabelled(test.images)
+    def _of(self, name: str, test: TestSet) -> Iterable[Sample]:
+        """What stands behind a test set's batches; a small set's is kept, with what is derived from it."""
         if len(test.images) > KEPT:
-            return fresh
-        return self._batches.setdefault(name, list(fresh))
+            return self.loader.unlabelled(test.images)
+        if name not in self._samples:
+            self._samples[name] = list(self.loader.unlabelled(test.images))
+        return self._samples[name]

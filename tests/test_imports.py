@@ -25,7 +25,7 @@ LAYERS = [
     {"protocols", "blackbox", "record", "optim"},
     {"method", "meter", "outcome", "isolation", "store"},
     {"plugins"},
-    {"params", "suite", "data", "models", "mini"},
+    {"params", "suite", "data", "models", "mini", "door", "templates"},
     {"loader", "trace", "resolve"},
     {"predictor"},
     {"coarse", "deploy"},
