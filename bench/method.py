@@ -13,6 +13,8 @@ from bench.access import REFERENCES, WHITE_BOX
 from bench.blackbox import BlackBox
 from bench.prompt import Prompt
 
+HAND = "hand"  # as the words that a context starts from: see Method.opening
+
 
 @dataclass(frozen=True)
 class NoParams:
@@ -90,6 +92,17 @@ class Method(ABC):
     def white_box(self) -> bool:
         """True for reference rows that see gradients; these are never ranked."""
         return WHITE_BOX in self.access
+
+    def opening(self, words: str) -> Tensor:
+        """[m, d] token embeddings of `words`, a context to start from.
+
+        HAND stands for the hand template's words ahead of the class name, or, where there are none, behind
+        it. The curve then begins near the hand template's accuracy, and at it where nothing follows the name.
+        """
+        if words == HAND:
+            ahead, _, behind = self.box.template.partition("{}")
+            words = ahead.strip() or behind.strip(" .,")
+        return self.box.embed_words(words)
 
     def normal(self, *shape: int, std: float = 1.0) -> Tensor:
         """Gaussian numbers of the method's own stream, float64, on the box's device."""

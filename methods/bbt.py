@@ -24,7 +24,7 @@ from bench.prompt import Prompt
 class Params:
     """The values of CraFT's code for most data sets."""
 
-    words: str = "a photo of a"  # the context to start from: 4 tokens
+    words: str = "a photo of a"  # the context to start from; hand: those of the hand template
     intrinsic: int = 512  # length of z
     std: float = 0.2  # of the entries of A; 0: uniform, as PyTorch initialises a linear layer
     population: int = 40
@@ -51,7 +51,7 @@ class BBT(Method):
 
     def setup(self) -> None:
         p = self.params
-        self.words = self.box.embed_words(p.words)  # [m, d]
+        self.words = self.opening(p.words)  # [m, d]
         if p.std:
             self.A = self.normal(self.words.numel(), p.intrinsic, std=p.std)
         else:

@@ -27,6 +27,7 @@ class Params:
 
     m: int = 16
     std: float = 0.02  # of the first context vectors
+    init: str = "random"  # or the words to start from, which set m; hand: the template's
     lr: float = 0.002  # SGD, cosine decay from the second epoch on
     first: float = 1e-5  # the first epoch's learning rate
     momentum: float = 0.9
@@ -45,13 +46,17 @@ class CoOp(Method):
 
     @property
     def n_params(self) -> int:
-        return self.params.m * self.box.spec.text_width
+        return self.first.numel()
+
+    def setup(self) -> None:
+        p, d = self.params, self.box.spec.text_width
+        self.first = self.normal(p.m, d, std=p.std) if p.init == "random" else self.opening(p.init)
 
     def start(self) -> Tensor:
-        return self.normal(self.n_params, std=self.params.std)
+        return self.first.flatten()
 
     def prompt(self, state: Tensor) -> Prompt:
-        return Prompt(context=state.view(self.params.m, -1), state=state)
+        return Prompt(context=state.view_as(self.first), state=state)
 
     @property
     def epochs(self) -> int:

@@ -20,6 +20,7 @@ class Params(SPSASettings):
 
     m: int = 8
     std: float = 0.02  # of the first context vectors
+    init: str = "random"  # or the words to start from, which set m; hand: the template's
 
 
 class PlainSPSA(Method):
@@ -32,14 +33,18 @@ class PlainSPSA(Method):
 
     @property
     def n_params(self) -> int:
-        return self.params.m * self.box.spec.text_width
+        return self.theta0.numel()
+
+    def setup(self) -> None:
+        """The first context: N(0, 0.02^2), as in ZIP, or words."""
+        p, d = self.params, self.box.spec.text_width
+        self.theta0 = self.normal(p.m, d, std=p.std) if p.init == "random" else self.opening(p.init)
 
     def start(self) -> Tensor:
-        """N(0, 0.02^2), as in ZIP."""
-        return self.normal(self.n_params, std=self.params.std)
+        return self.theta0.flatten()
 
     def prompt(self, state: Tensor) -> Prompt:
-        return Prompt(context=state.view(self.params.m, -1), state=state)
+        return Prompt(context=state.view_as(self.theta0), state=state)
 
     def tune(self) -> None:
         optimiser = SPSA(self.x0, self.rng, self.params)

@@ -27,7 +27,9 @@ class Params(SPSASettings):
     share: bool = True  # the vector u added to every token ("feature sharing")
     projection: str = "fastfood"  # or "gaussian"
     scale: float = 1.0  # factor on the projections; 1 in the paper
-    init: str = "random"  # theta0 ~ N(0, 0.02^2); or the words to start from, whose number of tokens is m
+    init: str = (
+        "random"  # theta0 ~ N(0, 0.02^2); or the words to start from, which set m; hand: the template's
+    )
     clip: str = "sqrt"  # clip the gradient's norm at sqrt(delta)
 
 
@@ -44,9 +46,11 @@ class Zip(Method):
         if p.init == "random":
             self.theta0 = self.normal(p.m, d, std=0.02)
         else:
-            self.theta0 = self.box.embed_words(p.init)
+            self.theta0 = self.opening(p.init)
         self.m = len(self.theta0)
         self.q = p.intrinsic // self.m
+        if p.init != "random":  # a word or two cannot use the whole intrinsic dimension
+            self.q = min(self.q, 2 ** ceil(log2(d)))
         project = {"fastfood": self.fastfood, "gaussian": self.gaussian}[p.projection]
         self.M = p.scale * torch.stack([project(d) for _ in range(self.m)])  # [m, d, q]
 
