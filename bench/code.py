@@ -16,9 +16,9 @@ from bench.paths import PACKAGE
 # What decides a record's numbers besides its method, its cards and the model's weights, which have hashes of
 # their own: the box and what stands behind it, optimisers, streams, the model's path, images and draws.
 DECISIVE = (
-    "blackbox.py", "cell.py", "exact.py", "loader.py", "meter.py", "method.py", "optim.py", "predictor.py",
-    "prompt.py", "scorer.py", "trace.py", "trial.py", "models/*.py", "data/crop.py", "data/images.py",
-    "data/split.py", "data/task.py", "mini/model.py", "mini/vocabulary.py",
+    "blackbox.py", "cell.py", "door.py", "exact.py", "loader.py", "meter.py", "method.py", "optim.py",
+    "predictor.py", "prompt.py", "scorer.py", "trace.py", "trial.py", "models/*.py", "data/crop.py",
+    "data/images.py", "data/split.py", "data/task.py", "mini/model.py", "mini/vocabulary.py",
 )  # fmt: skip
 
 

@@ -4,28 +4,36 @@ Three things outlive a cell in a process that runs many:
 
 - global switches (default dtype, gradient mode, threads, random states, the environment ...): compared after
   the cell and put back;
-- code (functions and classes of this package, of torch and of numpy): compared by identity and put back;
+- code (functions and classes of this package, of torch and of numpy, the table of imported modules):
+  compared by identity and put back;
 - loaded data (weights, labels, images, features: all that a lab keeps): sealed with checksums when loaded and
   checked after every cell.
 
-A cell that changed any of them fails, with a message that says what. After a change of code or data the
-process is not trusted any more: `Spoiled` tells whoever runs cells to go on in a fresh one.
+A cell that changed any of them fails, with a message that says what. After a change of code or data, or when
+a thread is left running, the process is not trusted any more: `Spoiled` tells whoever runs cells to go on in
+a fresh one. The import of a method's file is compared in the same way (`unchanged`).
 """
 
 import math
 import os
 import random
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import _get_current_function_mode_stack as function_modes
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as dispatch_modes
 
+from bench.errors import UserError
 from bench.record import Record
 
 PAGES = 64 << 20  # bytes of one array that are looked at: a larger one is sampled, evenly
@@ -82,9 +90,80 @@ def _flags(owner: Any, words: str, *names: str) -> list[Switch]:
     return [_flag(owner, words, name) for name in names if hasattr(owner, name)]
 
 
+HOOKS = tuple(
+    name for name, value in vars(torch_module).items() if isinstance(value, dict) and "_hooks" in name
+)
+
+
+def _hooks() -> dict[str, dict[Any, Any]]:
+    """The hooks that every module of the process calls."""
+    return {name: dict(getattr(torch_module, name)) for name in HOOKS}
+
+
+def _set_hooks(before: Mapping[str, Mapping[Any, Any]]) -> None:
+    for name, hooks in before.items():
+        getattr(torch_module, name).clear()
+        getattr(torch_module, name).update(hooks)
+
+
+def _modes() -> list[int]:
+    """What stands between a call of torch and its kernel, by identity."""
+    stacks: list[object] = [*function_modes(), *dispatch_modes()]  # type: ignore[no-untyped-call]
+    return [*map(id, stacks), int(torch.is_inference_mode_enabled())]
+
+
+def _leave_modes(before: list[int]) -> None:
+    raise RuntimeError("a mode was entered and not left")
+
+
+def _autocast(kind: str) -> list[Switch]:
+    """Automatic mixed precision on one kind of device: on or off, and its type."""
+    words = f"torch.autocast on {kind}"
+    return [
+        Switch(
+            words, lambda: torch.is_autocast_enabled(kind), lambda on: torch.set_autocast_enabled(kind, on)
+        ),
+        Switch(
+            f"the type of {words}",
+            lambda: torch.get_autocast_dtype(kind),
+            lambda dtype: torch.set_autocast_dtype(kind, dtype),
+        ),
+    ]
+
+
+def _attention() -> list[Switch]:
+    """Which kernels attention may use."""
+    cuda, mha = torch.backends.cuda, torch.backends.mha
+    names = [
+        name for name in ("flash", "mem_efficient", "math", "cudnn") if hasattr(cuda, f"enable_{name}_sdp")
+    ]
+    kernels = [
+        Switch(
+            f"torch.backends.cuda.enable_{name}_sdp",
+            getattr(cuda, f"{name}_sdp_enabled"),
+            getattr(cuda, f"enable_{name}_sdp"),
+        )
+        for name in names
+    ]
+    return [
+        *kernels,
+        Switch("torch.backends.mha's fast path", mha.get_fastpath_enabled, mha.set_fastpath_enabled),
+    ]
+
+
+def _list(words: str, values: list[Any]) -> Switch:
+    """A list of the process that is changed in place."""
+    return Switch(words, lambda: list(values), lambda before: values.__setitem__(slice(None), before))
+
+
 SWITCHES = (
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Switch("torch's default device", torch.get_default_device, _set_device),
+    *_autocast("cpu"),
+    *_autocast("cuda"),
+    *_attention(),
+    Switch("the hooks of all modules of torch", _hooks, _set_hooks),
+    Switch("torch's modes", _modes, _leave_modes),
     Switch("torch's gradient mode", torch.is_grad_enabled, torch._C._set_grad_enabled),
     Switch("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
     Switch(
@@ -117,15 +196,68 @@ SWITCHES = (
     Switch("numpy's handling of floating-point errors", np.geterr, lambda values: np.seterr(**values)),
     Switch("os.environ", lambda: dict(os.environ), _set_environment),
     Switch("the current folder", os.getcwd, os.chdir),
-    Switch("sys.path", lambda: list(sys.path), lambda paths: sys.path.__setitem__(slice(None), paths)),
+    _list("sys.path", sys.path),
+    _list("sys.meta_path", sys.meta_path),
+    _list("sys.path_hooks", sys.path_hooks),
 )
 
 
 # Code
 
-Names = dict[tuple[str, str], tuple[Any, Any]]  # (owner's name, attribute) -> (owner, value)
-WATCHED = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "numpy", "numpy.linalg", "math")
-CLASSES = (Tensor, nn.Module, torch.Generator, torch.optim.Optimizer)
+
+@dataclass(frozen=True)
+class Body:
+    """A Python function and what can be replaced inside it."""
+
+    function: FunctionType
+    code: CodeType
+    defaults: tuple[Any, ...] | None
+    keywords: dict[str, Any]
+
+    @staticmethod
+    def of(value: Any) -> "Body | None":
+        """That of a function, of a method of any kind or of a property; None for what has none."""
+        value = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if not isinstance(value, FunctionType):
+            return None
+        return Body(value, value.__code__, value.__defaults__, dict(value.__kwdefaults__ or {}))
+
+    def changed(self) -> bool:
+        """Whether the function does something else now."""
+        one, keywords = self.function, self.function.__kwdefaults__ or {}
+        same = one.__code__ is self.code and one.__defaults__ is self.defaults
+        same = same and keywords.keys() == self.keywords.keys()
+        return not (same and all(keywords[name] is value for name, value in self.keywords.items()))
+
+    def put_back(self) -> None:
+        self.function.__code__, self.function.__defaults__ = self.code, self.defaults
+        self.function.__kwdefaults__ = self.keywords or None
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a module or a class has under a name."""
+
+    owner: Any
+    value: Any
+    body: Body | None
+
+
+Names = dict[tuple[str, str], Named]  # by (owner's name, attribute)
+WATCHED = (
+    "builtins", "torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "numpy", "numpy.linalg",
+    "math", "open_clip.model", "open_clip.transformer",
+)  # fmt: skip
+CLASSES = (
+    Tensor, torch.Generator, torch.optim.Optimizer,
+    *(cls for cls in vars(nn).values() if isinstance(cls, type)),
+)  # fmt: skip
+# no code of anyone's: made anew when they are read, or set by libraries at first use
+UNSTABLE = (
+    "__dict__", "__weakref__", "__msgspec_cache__", "__annotations_cache__", "__annotate_func__",
+    "__warningregistry__",
+)  # fmt: skip
+IMPORT = ("__import__", "__build_class__")  # private names of builtins that everything goes through
 
 
 def code() -> Names:
@@ -147,40 +279,71 @@ def code() -> Names:
 
 def _note(found: Names, name: str, owner: ModuleType | type) -> None:
     for attribute, value in list(vars(owner).items()):
-        if attribute in ("__dict__", "__weakref__"):  # no code, and made anew when they are read
-            continue
-        if not isinstance(value, ModuleType) and not (
-            attribute.startswith("_") and isinstance(owner, ModuleType)
-        ):
-            found[name, attribute] = owner, value
+        if not isinstance(value, ModuleType) and _watched(name, owner, attribute):
+            found[name, attribute] = Named(owner, value, Body.of(value))
+
+
+def _watched(name: str, owner: ModuleType | type, attribute: str) -> bool:
+    """All names of classes, the public ones of libraries, and those of this package's modules."""
+    if attribute in UNSTABLE:
+        return False
+    if isinstance(owner, type) or not attribute.startswith("_") or attribute in IMPORT:
+        return True
+    return name.startswith("bench") and not attribute.startswith("__")
 
 
 def restore_code(before: Names) -> list[str]:
-    """Put back what was replaced or removed since; the names of it."""
+    """Put back what was replaced or removed since, and remove what was added; the names of it."""
     after = code()
+    owners = {owner for owner, _ in before}
     changed = []
-    for key, (owner, value) in before.items():
-        if key not in after or after[key][1] is not value:
-            setattr(owner, key[1], value)
+    for key, one in before.items():
+        replaced = key not in after or after[key].value is not one.value
+        if replaced:
+            setattr(one.owner, key[1], one.value)
+        rewritten = one.body is not None and one.body.changed()
+        if one.body is not None and rewritten:
+            one.body.put_back()
+        if replaced or rewritten:
+            changed.append(".".join(key))
+    for key, one in after.items():
+        if key not in before and key[0] in owners:
+            delattr(one.owner, key[1])
             changed.append(".".join(key))
     return changed
 
 
+def imported() -> dict[str, ModuleType]:
+    """The modules of the process, but for methods, which are imported anew for each cell."""
+    return {name: one for name, one in list(sys.modules.items()) if not name.startswith("bench.methods.")}
+
+
+def restore_imported(before: Mapping[str, ModuleType]) -> list[str]:
+    """Put back the modules that were replaced or removed since; the names of it."""
+    changed = [name for name, one in before.items() if sys.modules.get(name) is not one]
+    sys.modules.update({name: before[name] for name in changed})
+    return [f"sys.modules[{name!r}]" for name in changed]
+
+
+def threads() -> set[threading.Thread]:
+    """Those that Python has started; a library's own show up as dummies."""
+    return {one for one in threading.enumerate() if not isinstance(one, threading._DummyThread)}
+
+
 # Data
 
-FUNCTIONS = (
-    type,
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-)  # they hold no data of their own
+# they hold no data of their own: what counts is which one stands there
+FUNCTIONS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
 class Seals:
-    """Checksums of what was loaded, taken when it was."""
+    """Checksums of what was loaded, taken when it was.
 
-    def __init__(self) -> None:
+    grows: what is loaded goes on to hold more (decoded pictures); what is added later is no change then.
+    """
+
+    def __init__(self, grows: bool = False) -> None:
+        self._grows = grows
         self._known: dict[str, int] = {}
 
     def add(self, root: object, name: str) -> None:
@@ -193,9 +356,10 @@ class Seals:
         self._known = {path: value for path, value in self._known.items() if not path.startswith(name)}
 
     def broken(self, root: object, name: str) -> list[str]:
-        """The paths whose contents have changed since they were sealed; what is new is sealed now."""
+        """The paths whose contents have changed since they were sealed; what was added is sealed now."""
         found = checksums(root, name)
-        changed = [path for path, value in found.items() if self._known.get(path, value) != value]
+        added = found if self._grows else {}
+        changed = [path for path, value in found.items() if self._known.get(path, added.get(path)) != value]
         self._known |= found
         return changed
 
@@ -214,13 +378,15 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, int]]:
             yield path, _checksum(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
     elif isinstance(value, float):
         yield path, zlib.crc32(repr(value).encode())
+    elif isinstance(value, FUNCTIONS):
+        yield path, id(value)
     elif isinstance(value, dict | list | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         if id(value) not in seen:
             seen.add(id(value))
             for key, item in list(items):
                 yield from _walk(item, f"{path}[{key}]", seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, FUNCTIONS) and id(value) not in seen:
+    elif hasattr(value, "__dict__") and id(value) not in seen:
         seen.add(id(value))
         for key, item in list(vars(value).items()):
             yield from _walk(item, f"{path}.{key}", seen)
@@ -268,11 +434,14 @@ class Before:
 
     def __init__(self) -> None:
         self.switches = [switch.get() for switch in SWITCHES]
-        self.code = code()
+        self.code, self.imported, self.threads = code(), imported(), threads()
 
-    def compare(self, broken: Callable[[], list[str]]) -> Faults:
+    def compare(self, broken: Callable[[], list[str]] = list) -> Faults:
         """What has changed since. Switches and code are put back. broken: names the changed data."""
-        switches, stuck = [], []
+        switches, stuck = (
+            [],
+            [f"the thread {one.name!r}, which still runs" for one in threads() - self.threads],
+        )
         for switch, value in zip(SWITCHES, self.switches, strict=True):
             try:
                 if switch.get() != value:
@@ -280,4 +449,20 @@ class Before:
                     switches.append(switch.words)
             except Exception as error:  # it can neither be read nor put back: the process is of no more use
                 stuck.append(f"{switch.words} ({error})")
-        return Faults(switches, stuck + restore_code(self.code), broken())
+        rewritten = restore_code(self.code) + restore_imported(self.imported)
+        return Faults(switches, stuck + rewritten, broken())
+
+
+@contextmanager
+def unchanged(what: str) -> Iterator[None]:
+    """A block that runs a method's code outside of a cell and has to leave the process as it was.
+
+    what: names it in the message. Raises UserError if it does not; all that can be put back is, first.
+    """
+    before = Before()
+    try:
+        yield
+    finally:
+        faults = before.compare()
+        if faults:
+            raise UserError(f"{what} {faults}.")

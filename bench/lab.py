@@ -1,7 +1,13 @@
-"""The lab: what one process has loaded, kept so that the next cell starts at once."""
+"""The lab: what one process has loaded, kept so that the next cell starts at once.
+
+All that outlives a cell is worked out by `Lab.load`, before any code of the method runs: a method that
+computes under other rules for a while (autocast, a hook, a patched function) cannot leave a number behind.
+What is asked for while a method runs and is not there is worked out for that cell alone (`CellFeatures`).
+"""
 
 from collections.abc import Callable, Hashable
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from torch import Tensor
@@ -12,7 +18,7 @@ from bench.isolation import Seals
 from bench.models import Backbone, Encoder, load_backbone, load_encoder
 from bench.models.backbone import model_dtype
 from bench.models.features import features
-from bench.prompt import Images
+from bench.prompt import ACCESS, Images
 from bench.protocols import Frozen
 from bench.resolve import Resolved
 
@@ -29,12 +35,16 @@ class Settings:
 
 
 class Kept(Generic[V]):
-    """The last few things of one kind, by key, each sealed when it is made."""
+    """The last few things of one kind, by key, each sealed when it is made. grows: see Seals."""
 
-    def __init__(self, kind: str, most: int) -> None:
+    def __init__(self, kind: str, most: int, grows: bool = False) -> None:
         self.kind, self.most = kind, most
         self._values: dict[Hashable, V] = {}
-        self._seals = Seals()
+        self._seals = Seals(grows)
+
+    def find(self, key: Hashable) -> V | None:
+        """The thing of this key if it is kept."""
+        return self._values.get(key)
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The thing of this key, made if it is not kept; what was used longest ago goes."""
@@ -69,15 +79,25 @@ class Lab:
         """Forget everything; the next cell loads it anew."""
         self._backbones: Kept[Backbone] = Kept("the model", 2)
         self._encoders: Kept[Encoder] = Kept("the encoder", 2)
-        self._tasks: Kept[Task] = Kept("the task", 4)
+        self._tasks: Kept[Task] = Kept("the task", 4, grows=True)
         self._tables: Kept[Tensor] = Kept("the features", 32)
         self._splits: dict[tuple[str, ...], str] = {}
 
     def load(self, resolved: Resolved) -> None:
-        """Load what a cell needs, so that nothing is loaded while its method runs. Raises UserError."""
-        self.task(resolved)
+        """Work out all that a cell needs and the next ones keep, before its method runs. Raises UserError.
+
+        The features of whole image sets among it, unless the method sends other images or visual tokens.
+        """
+        task, models = self.task(resolved), list[Frozen]()
+        self.split_hash(resolved)
+        if not {ACCESS["pixels"], ACCESS["tokens"]} & set(resolved.access):
+            models.append(self.backbone(resolved))
         if resolved.encoder is not None:
-            self.encoder(resolved.encoder, resolved.precision)
+            models.append(self.encoder(resolved.encoder, resolved.precision))
+        for model in models:
+            for images in (task.train, *(test.images for test in task.tests.values())):
+                key = (model.identity, images.key)
+                self._tables.get(key, partial(features, model, images))
 
     def broken(self) -> list[str]:
         """What a cell has changed of all this, which it must not."""
@@ -88,13 +108,22 @@ class Lab:
         """The backbone of a cell. Raises UserError."""
         s, name, precision = self.settings, resolved.cell.backbone, resolved.precision
         return self._backbones.get(
-            (name, precision), lambda: load_backbone(name, s.device, precision, s.offline)
+            (name, precision), lambda: load_backbone(name, s.device, precision, s.offline).warm()
         )
 
     def encoder(self, name: str, precision: str) -> Encoder:
         """The image encoder of that name; float64 where the backbone is. Raises UserError."""
-        s, dtype = self.settings, model_dtype(precision)
-        return self._encoders.get((name, dtype), lambda: load_encoder(name, s.device, s.offline, dtype))
+        return self._encoders.get((name, model_dtype(precision)), partial(self._encoder, name, precision))
+
+    def kept_encoder(self, name: str, precision: str) -> Encoder:
+        """The same while a method runs: one that was not loaded before is not kept. Raises UserError."""
+        return self._encoders.find((name, model_dtype(precision))) or self._encoder(name, precision)
+
+    def _encoder(self, name: str, precision: str) -> Encoder:
+        s = self.settings
+        encoder = load_encoder(name, s.device, s.offline, model_dtype(precision))
+        _ = encoder.identity  # worked out now: see Lab.load
+        return encoder
 
     def task(self, resolved: Resolved) -> Task:
         """Training images and test sets, the same for every method and budget. Raises UserError."""
@@ -112,9 +141,9 @@ class Lab:
         )
         return self._tasks.get(key, lambda: open_task(resolved, self.settings, view))
 
-    def features(self, model: Frozen, images: Images) -> Tensor:
-        """[N, width] features of a whole set of plain images: worked out once, kept on disk and here."""
-        return self._tables.get((model.identity, images.key), lambda: features(model, images))
+    def kept_features(self, model: Frozen, images: Images) -> Tensor | None:
+        """[N, width] features of a whole set of plain images, where `load` has worked them out."""
+        return self._tables.find((model.identity, images.key))
 
     def split_hash(self, resolved: Resolved) -> str:
         """sha256 of images and labels of all data sets that a cell takes part in; the same for all seeds."""
@@ -125,20 +154,28 @@ class Lab:
         return self._splits[key]
 
 
-@dataclass(frozen=True)
 class CellFeatures:
-    """What a cell's predictor and its method get of the lab."""
+    """What a cell's predictor and its method get of the lab; what the lab has not ends with the cell."""
 
-    lab: Lab
-    precision: str
+    def __init__(self, lab: Lab, precision: str) -> None:
+        self.lab, self.precision = lab, precision
+        self._own: dict[Hashable, Tensor] = {}
+        self._encoders: dict[str, Encoder] = {}
 
     def features(self, model: Frozen, images: Images) -> Tensor:
-        """See Lab.features."""
-        return self.lab.features(model, images)
+        """[N, width] features of a whole set of plain images."""
+        kept, key = self.lab.kept_features(model, images), (model.identity, images.key)
+        if kept is not None:
+            return kept
+        if key not in self._own:
+            self._own[key] = features(model, images, keep=False)
+        return self._own[key]
 
     def encoder(self, name: str) -> Frozen:
         """The image encoder of that name, in the cell's precision."""
-        return self.lab.encoder(name, self.precision)
+        if name not in self._encoders:
+            self._encoders[name] = self.lab.kept_encoder(name, self.precision)
+        return self._encoders[name]
 
 
 def open_task(resolved: Resolved, settings: Settings, view: View) -> Task:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.blackbox import AccessDenied
 from bench.cell import Cell
+from bench.door import inside
 from bench.prompt import UNKNOWN, Batch, Images, Scale
 
 AT_ONCE = 320  # images through the image tower: bounds memory; ten prompts on a mini batch
@@ -38,16 +39,24 @@ class Sample:
         self.device, self.dtype = device, dtype
         self.crop_seed, self.crop_scale = crop_seed, crop_scale
         self.memo: dict[str, Tensor] = {}
-        self._images: Tensor | None = None
+        self._images: dict[int | None, Tensor] = {}  # by size in pixels; None: the model's
+        self._copies: dict[int | None, Tensor] = {}  # those of the batch that was given out last
         self._batch: weakref.ref[Batch]  # a strong reference would keep both for ever
 
     def __len__(self) -> int:
         return len(self.index)
 
     def give_out(self) -> Batch:
-        """The batch that a method may see: labels and positions of its own, images on demand."""
-        batch = Batch(self.index.clone(), self.labels.clone(), lambda size: self._load(size))
-        self._batch = weakref.ref(batch)
+        """The batch that a method may see: labels, positions and images of its own, images on demand."""
+        copies: dict[int | None, Tensor] = {}
+
+        def load(size: int | None) -> Tensor:
+            if size not in copies:
+                copies[size] = self._load(size).clone()
+            return copies[size]
+
+        batch = Batch(self.index.clone(), self.labels.clone(), load)
+        self._copies, self._batch = copies, weakref.ref(batch)
         return batch
 
     @property
@@ -56,11 +65,10 @@ class Sample:
         return self._load(None)
 
     def _load(self, size: int | None) -> Tensor:
-        if size is not None:
-            return self._read(size)
-        if self._images is None:
-            self._images = self._read(None)
-        return self._images
+        if size not in self._images:
+            with inside(self.device):
+                self._images[size] = self._read(size)
+        return self._images[size]
 
     def _read(self, size: int | None) -> Tensor:
         if self.crop_seed is None:
@@ -78,17 +86,17 @@ class Sample:
 
     @property
     def held(self) -> int:
-        """Bytes of what was worked out, by the harness and by the method."""
-        images = [] if self._images is None else [self._images]
-        return sum(tensor.nbytes for tensor in [*self.memo.values(), *self.batch.memo.values(), *images])
+        """Bytes of images and of what the harness worked out from them; the batch's memo is the method's."""
+        kept = (self.memo, self._images, self._copies)
+        return sum(tensor.nbytes for tensors in kept for tensor in tensors.values())
 
     def trim(self, limit: int) -> None:
         """Hold at most `limit` bytes: let go of the images first, then of all; it is worked out again."""
         if self.held > limit:
-            self._images = None
+            self._images.clear()
+            self._copies.clear()
         if self.held > limit:
             self.memo.clear()
-            self.batch.memo.clear()
 
 
 class Loader:
@@ -108,8 +116,14 @@ class Loader:
     def stream(
         self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
     ) -> Iterator[Batch]:
-        """Endless training batches: shuffled epochs. See BlackBox.batches."""
-        n, size = len(self.train), min(size or self.cell.batch_size, self.cell.batch_size)
+        """Endless training batches: shuffled epochs. See BlackBox.batches. Raises ValueError."""
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise ValueError(f"batches of {size!r} images: a batch has at least 1")
+        check_scale(crop_scale)
+        return self._stream(min(size or self.cell.batch_size, self.cell.batch_size), keep_last, crop_scale)
+
+    def _stream(self, size: int, keep_last: bool, crop_scale: Scale | None) -> Iterator[Batch]:
+        n = len(self.train)
         order = torch.Generator().manual_seed(self.cell.seed_for("batches"))
         for epoch in count():
             shuffled = torch.randperm(n, generator=order)
@@ -124,7 +138,11 @@ class Loader:
         return tuple(self.give(self.train, index) for index in self._in_order())
 
     def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
-        """The whole train set once, in order; where the cell augments, one crop of each image."""
+        """The whole train set once, in order; where the cell augments, one crop of each image.
+
+        Raises ValueError for a scale that is none.
+        """
+        check_scale(crop_scale)
         return [
             self.give(self.train, index, self._crop_seed("augment/frozen pass", i), crop_scale)
             for i, index in enumerate(self._in_order())
@@ -137,10 +155,10 @@ class Loader:
         """Of batch number i; None where the cell does not augment."""
         return (self.cell.seed_for(purpose) + i) % 2**63 if self.cell.augment else None
 
-    def unlabelled(self, images: Images) -> Iterator[Batch]:
+    def unlabelled(self, images: Images) -> Iterator[Sample]:
         """A test set in order, without its labels."""
         chunks = torch.split(torch.arange(len(images)), AT_ONCE)
-        return (self.give(images, index, labelled=False) for index in chunks)
+        return (Sample(images, index, UNKNOWN, self.device, self.dtype) for index in chunks)
 
     def give(
         self,
@@ -152,7 +170,21 @@ class Loader:
     ) -> Batch:
         """A new batch of these images."""
         labels = source.labels[index].to(self.device) if labelled else UNKNOWN
-        sample = Sample(source, index, labels, self.device, self.dtype, crop_seed, crop_scale)
+        return self.give_out(Sample(source, index, labels, self.device, self.dtype, crop_seed, crop_scale))
+
+    def give_out(self, sample: Sample) -> Batch:
+        """A new batch of a sample."""
         batch = sample.give_out()
         self._samples[batch] = sample
         return batch
+
+
+def check_scale(scale: Scale | None) -> None:
+    """Raise ValueError unless these are two shares of an image's area, the smaller one first."""
+    if scale is None:
+        return
+    numbers = isinstance(scale, tuple | list) and all(isinstance(share, int | float) for share in scale)
+    if not numbers or len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        raise ValueError(
+            f"crop_scale is {scale!r}; it takes two shares of the area, 0 < smallest <= largest <= 1"
+        )

@@ -9,6 +9,7 @@ from itertools import product
 from bench.cell import Cell, Value, grid
 from bench.data.images import View
 from bench.errors import NotHere, UserError, did_you_mean
+from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
 from bench.plugins import METHODS
@@ -195,7 +196,8 @@ def try_out(resolved: Resolved, lab: Lab) -> None:
     """Set a variant up, which asks nothing: what does not fit together shows. Raises UserError."""
     cell = resolved.cell
     try:
-        prepare(resolved, lab)
+        with unchanged(f"{cell.method}: while it was set up with {cell.variant},"):
+            prepare(resolved, lab)
     except UserError:
         raise
     except Exception as error:

@@ -8,8 +8,9 @@ import ast
 import importlib
 import os
 import sys
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ DATASETS = Kind("data set", "datasets", ".toml", "BENCH_DATASETS")
 SUITES = Kind("suite", "suites", ".toml", "BENCH_SUITES")
 VARIABLES = tuple(kind.variable for kind in (METHODS, DATASETS, SUITES))
 
+SCHEDULES = ("free", "budget")  # of a method's steps: see bench.method.Method
 PACKAGE_OF_METHODS = "bench.methods"  # what methods/zip.py is called once it is imported: bench.methods.zip
 
 
@@ -171,13 +173,16 @@ def _import(path: Path) -> ModuleType:
     for file in _closure(path):
         sys.modules.pop(f"{PACKAGE_OF_METHODS}.{file.stem}", None)
     importlib.invalidate_caches()
-    before, sys.dont_write_bytecode = (
-        sys.dont_write_bytecode,
-        True,
-    )  # kept code is told apart by the second only
+    # kept code is told apart by the second only
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    from bench.isolation import unchanged  # imports torch; names are to be had without
+
     try:
-        return importlib.import_module(f"{PACKAGE_OF_METHODS}.{path.stem}")
-    except Exception as error:
+        with unchanged(f"{path}: while it was imported,"):
+            return importlib.import_module(f"{PACKAGE_OF_METHODS}.{path.stem}")
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = before
@@ -208,7 +213,29 @@ def _check_class(cls: "type[Method]", path: Path) -> None:
     for level in cls.access:
         if level not in levels:
             raise UserError(f"{path}: no access {level!r}. {did_you_mean(level, levels)}")
-    if not (isinstance(cls.Params, type) and is_dataclass(cls.Params)):
+    if not (isinstance(cls.title, str) and cls.title.isprintable() and cls.title.strip()):
+        raise UserError(f"{path}: title is {cls.title!r}; it has to be one line of text.")
+    if cls.schedule not in SCHEDULES:
+        raise UserError(f"{path}: schedule is {cls.schedule!r}; it is one of {', '.join(SCHEDULES)}.")
+    _check_params(cls.Params, path)
+
+
+def _check_params(params: type, path: Path) -> None:
+    """Every parameter has a default that a record can keep."""
+    frozen = isinstance(params, type) and is_dataclass(params) and params.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    if not frozen:
         raise UserError(
             f"{path}: Params has to be a frozen dataclass: write @dataclass(frozen=True) above it."
         )
+    for one in fields(params):
+        if not _storable(one.default):
+            raise UserError(
+                f"{path}: the parameter {one.name!r} needs a default that is a finite number, true or false, "
+                "text, or a tuple of numbers."
+            )
+
+
+def _storable(default: object) -> bool:
+    if type(default) is tuple:
+        return bool(default) and all(type(part) in (int, float) and _storable(part) for part in default)
+    return type(default) in (bool, int, str) or (type(default) is float and isfinite(default))

@@ -56,8 +56,9 @@ class Images(Protocol):
 class Batch:
     """At most `batch_size` images: what a method sees of them.
 
-    index: [B] positions in their set. labels: [B], or UNKNOWN for images that are being scored. memo: a place
-    for what a method works out from the batch and wants to find again when it meets the batch again.
+    index: [B] positions in their set. labels: [B], or UNKNOWN for images that are being scored. All tensors
+    are the method's own copies. memo: a place for what a method works out from the batch and wants to find
+    again when it meets the batch again; the harness neither reads nor clears it.
     """
 
     index: Tensor
@@ -76,10 +77,7 @@ class Batch:
 
     def resampled(self, size: int) -> Tensor:
         """[B, 3, size, size] in [0, 1]: the same images or crops, straight from the originals to `size`."""
-        key = f"resampled {size}"
-        if key not in self.memo:
-            self.memo[key] = self.load(size)
-        return self.memo[key]
+        return self.load(size)
 
 
 @dataclass(frozen=True, eq=False)

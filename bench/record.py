@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,8 +194,18 @@ def _in_words(message: str) -> str:
 
 
 def failure(cell: Cell, error: str) -> Record:
-    """The record of a cell that left nothing but an error."""
-    return Record(cell, "failed", error)
+    """The record of a cell that left nothing but an error; what no file can hold of it is escaped."""
+    return Record(cell, "failed", error.encode(errors="backslashreplace").decode())
+
+
+def as_read(record: Record) -> Record:
+    """The record as a reader of its file gets it; where that is impossible, a failed one that says why."""
+    try:
+        return Record.from_json(msgspec.json.decode(dump(record).encode()))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        why = f"the record cannot be written and read again: {' '.join(str(error).split())}"
+        failed = failure(record.cell, f"{record.error}\n{why}" if record.error else why)
+        return replace(failed, queries=record.queries, image_queries=record.image_queries, run=record.run)
 
 
 def named(name: str, variant: str) -> str:

@@ -28,6 +28,7 @@ class Resolved:
     hashes: Hashes  # of the method, the cards and the suite
     precision: str = "float32"  # of the model's arithmetic: see bench.models.backbone.PRECISIONS
     tunes: bool = True  # False: there is nothing to tune, so no query is asked
+    access: tuple[str, ...] = ()  # what its method declares (see bench.prompt.ACCESS)
 
     @property
     def queries(self) -> int:
@@ -49,21 +50,22 @@ def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -
     precision = precision or suite.precision
     params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
     targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
-    methods: dict[str, tuple[str, bool]] = {}
+    methods: dict[str, tuple[str, bool, tuple[str, ...]]] = {}
     code = code_hash()
     found = []
     for cell in cells:
         if cell.method not in methods:
-            methods[cell.method] = method_hash(cell.method), load_method(cell.method).tunes()
+            cls = load_method(cell.method)
+            methods[cell.method] = method_hash(cell.method), cls.tunes(), tuple(cls.access)
         if (row := (cell.method, cell.dataset, cell.overrides)) not in params:
             params[row] = as_values(params_in_force(suite, *row))
         if (place := (cell.protocol, cell.dataset)) not in targets:
             names = suite.tests(*place)
             targets[place] = names, card_hash(cell.dataset, names)
-        method, tunes = methods[cell.method]
+        method, tunes, access = methods[cell.method]
         scored_on, card = targets[place]
         hashes = Hashes(method, card, suite=suite.hash, code=code)
-        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes))
+        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes, access))
     return found
 
 
@@ -76,7 +78,8 @@ def resolve_record(record: Record) -> Resolved:
     targets = record.targets
     if not targets and cell.protocol in ELSEWHERE:
         targets = load_suite(cell.suite).tests(cell.protocol, cell.dataset)
-    return Resolved(cell, record.params, targets, record.hashes, record.run.precision or "float32")
+    precision = record.run.precision or "float32"
+    return Resolved(cell, record.params, targets, record.hashes, precision, access=record.access)
 
 
 def params_in_force(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ from bench.method import Method
 from bench.params import make_params
 from bench.plugins import load_method
 from bench.predictor import LocalPredictor
-from bench.prompt import Prompt
-from bench.record import Deployed, Expected, Made, Record, failure
+from bench.prompt import WHITE_BOX, Prompt
+from bench.record import Deployed, Expected, Made, Record, as_read, failure
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
 
@@ -60,7 +61,7 @@ def run_cell(
     if faults:
         record = replace(record, status="failed", error=f"{record.error or ''}{faults}", accuracy={})
     made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
-    record = replace(record, run=made)
+    record = as_read(replace(record, run=made))
     if faults.spoiled:
         raise Spoiled(record)
     return record
@@ -71,15 +72,17 @@ def _attempt(resolved: Resolved, lab: Lab, watch: Watch) -> Record:
     trial = None
     try:
         method, trial = prepare(resolved, lab, watch)
+        about = described(type(method))
         trial.report(method.prompt(method.x0))
         with suppress(BudgetSpent):
             method.tune()
         trial.finish()
-        return _record(resolved, lab, method, trial)
+        return replace(_record(resolved, lab, method, trial), **about)
     except UserError:
         raise
     except (Exception, SystemExit):
-        record = replace(failure(resolved.cell, traceback.format_exc()), params=dict(resolved.params))
+        record = failure(resolved.cell, traceback.format_exc())
+        record = replace(record, params=dict(resolved.params))
         if trial is None:
             return record
         meter, points = trial.meter, tuple(trial.trace.points)
@@ -97,15 +100,22 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
     return cls(trial.box, params, cell.seed_for("method")), trial
 
 
+def described(cls: type[Method]) -> dict[str, Any]:
+    """What a record says about a method's class, whatever an object of it claims later."""
+    access = tuple(cls.access)
+    return {
+        "title": cls.title,
+        "access": access,
+        "white_box": WHITE_BOX in access,
+        "schedule": cls.schedule,
+    }
+
+
 def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Record:
     points = tuple(trial.trace.points)
     return Record(
         cell=resolved.cell,
         status="ok",
-        title=method.title,
-        access=tuple(method.access),
-        white_box=method.white_box,
-        schedule=method.schedule,
         n_params=int(method.n_params),
         params=dict(resolved.params),
         queries=trial.meter.spent,
@@ -143,9 +153,10 @@ def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
     method, trial = prepare(resolve_record(record), lab)
     stored = record.prompt
     if stored.state is None:
-        return replace(method.prompt(None), template=stored.template), method, trial
-    state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
-    return method.prompt(torch.from_numpy(state).double().to(trial.predictor.device)), method, trial
+        return trial.door.deployed(replace(method.prompt(None), template=stored.template)), method, trial
+    numbers = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
+    state = torch.from_numpy(numbers).double().to(trial.predictor.device)
+    return trial.door.deployed(method.prompt(state)), method, trial
 
 
 def machine(device: str, precision: str, started: datetime, seconds: float) -> Made:

@@ -1,5 +1,6 @@
 """One cell's run as the harness holds it: meter, predictor, scorer and trace, and the wall before them."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from bench.blackbox import AccessDenied, BlackBox, Loss, Spec, cross_entropy
 from bench.cell import Cell
+from bench.door import Door, inside
 from bench.loader import Loader
 from bench.meter import Meter
 from bench.predictor import Answers, Predictor, image_features
@@ -43,7 +45,9 @@ class Trial:
         self.predictor = watch(predictor)
         self.features = features
         self.loader = Loader(task.train, cell, predictor.device, predictor.dtype)
-        self.scorer = Scorer(predictor, self.loader, task.tests, task.classes)
+        # a loader of its own: what is scored is no batch that a method can send
+        own = Loader(task.train, cell, predictor.device, predictor.dtype)
+        self.scorer = Scorer(predictor, own, task.tests, task.classes)
         self.deployed: Prompt | None = None
         self._scored: tuple[Prompt, dict[str, float]] | None = None
         self.spec = Spec(
@@ -53,34 +57,47 @@ class Trial:
             batch_size=cell.batch_size,
             budget=cell.budget,
         )
+        self.door = Door(self.access, self.spec)
+        self._gradients = WHITE_BOX in self.access
+        self._thread = threading.get_ident()
         self.box = wall(self)
+
+    def asked(self) -> "Trial":
+        """This trial, for a call of the method. Raises AccessDenied while it scores, and in other threads."""
+        if threading.get_ident() != self._thread:
+            raise AccessDenied(
+                "the box answers in the thread that the method was started in, and in no other"
+            )
+        if self.scorer.busy:
+            raise AccessDenied("while a prompt is scored, its functions may ask the box for `encode` alone")
+        return self
 
     # Queries
 
     def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
         """See BlackBox.logits."""
-        self.check_access(*prompts)
+        sent = self.door.queries(prompts)
         self.loader.behind(batch)
-        self._charge(len(prompts), batch)
-        return self._ask(self._prepare(prompts), batch, len(prompts))
+        self._charge(len(sent), batch)
+        return self._ask(self._prepare(sent), batch, len(sent))
 
     def pass_loss(
         self, prompts: Sequence[Prompt], loss: Loss, batches: Sequence[Batch] | None = None
     ) -> Tensor:
         """See BlackBox.pass_loss. The text is encoded once for the whole pass."""
-        self.check_access(*prompts)
-        batches, k = self.loader.train_pass if batches is None else batches, len(prompts)
-        self.meter.require(k * len(batches))
-        answers = self._prepare(prompts)
+        sent = self.door.queries(prompts)
+        whole, k = self.loader.train_pass if batches is None else tuple(batches), len(sent)
+        self.meter.require(k * len(whole))
+        answers = self._prepare(sent)
         total = torch.zeros(k, dtype=torch.float64, device=self.predictor.device)
-        for batch in batches:
+        for batch in whole:
             self._charge(k, batch)
             total += len(batch) * loss(self._ask(answers, batch, k), batch.labels)
-            self.loader.behind(batch).trim(PASS_BYTES // len(batches))
+            self.loader.behind(batch).trim(PASS_BYTES // len(whole))
         return total / self.spec.train_size
 
     def _prepare(self, prompts: Sequence[Prompt]) -> Answers:
-        with torch.set_grad_enabled(WHITE_BOX in self.access):
+        with inside(self.predictor.device, self._gradients):
             return self.predictor.prepare(prompts, self.classes, self.template)
 
     def _charge(self, queries: int, batch: Batch) -> None:
@@ -93,39 +110,32 @@ class Trial:
     def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
         """The answer to a call that is paid for. Raises FloatingPointError if it is infinite."""
         sample = self.loader.behind(batch)
-        with torch.set_grad_enabled(WHITE_BOX in self.access):
+        with inside(self.predictor.device, self._gradients):
             logits = answers(sample)
-        loss = cross_entropy(logits.detach(), sample.labels).mean().item()
+            loss = cross_entropy(logits.detach(), sample.labels).mean().item()
         if loss != loss or abs(loss) == float("inf"):
             spent = self.meter.spent
             raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
         self.trace.note(loss, candidates)
         return logits
 
-    def check_access(self, *prompts: Prompt) -> None:
-        """Raise AccessDenied for a prompt that uses more than the method declared."""
-        for prompt in prompts:
-            if not prompt.access <= self.access:
-                extra, declared = sorted(prompt.access - self.access), sorted(self.access)
-                raise AccessDenied(
-                    f"the prompt uses {', '.join(extra)}; the method declares {', '.join(declared)}"
-                )
-
     def encode(self, batch: Batch, encoder: str) -> Tensor:
-        """See BlackBox.encode."""
-        sample, model = self.loader.behind(batch), self.features.encoder(encoder)
-        return image_features(model, sample, encoder, self.features, self.predictor.device)
+        """See BlackBox.encode. While a prompt is scored, of the images that are scored."""
+        loader = self.scorer.loader if self.scorer.busy else self.loader
+        sample, model = loader.behind(batch), self.features.encoder(encoder)
+        with inside(self.predictor.device):
+            return image_features(model, sample, encoder, self.features, self.predictor.device).clone()
+
+    def embed_words(self, words: str) -> Tensor:
+        """See BlackBox.embed_words."""
+        with inside(self.predictor.device):
+            return self.predictor.embed_words(words).clone()
 
     # The deployed prompt
 
     def report(self, prompt: Prompt) -> None:
         """See BlackBox.report."""
-        if not isinstance(prompt, Prompt):
-            raise TypeError(
-                f"report takes a Prompt, not {type(prompt).__name__}: write report(self.prompt(x))"
-            )
-        self.check_access(prompt)
-        self.deployed = prompt
+        self.deployed = self.door.deployed(prompt)
 
     def finish(self) -> None:
         """Close the box, and score what is deployed at the checkpoints that are left, the budget last."""
@@ -169,7 +179,7 @@ def wall(trial: Trial) -> BlackBox:
         remaining = property(lambda self: trial.meter.remaining)
 
         def embed_words(self, words: str) -> Tensor:
-            return trial.predictor.embed_words(words)
+            return trial.embed_words(words)
 
         def encoder_width(self, encoder: str) -> int:
             return trial.features.encoder(encoder).embed_dim
@@ -180,19 +190,19 @@ def wall(trial: Trial) -> BlackBox:
         def batches(
             self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
         ) -> Iterator[Batch]:
-            return trial.loader.stream(size, keep_last, crop_scale)
+            return _endless(trial, trial.asked().loader.stream(size, keep_last, crop_scale))
 
         def train_pass(self) -> list[Batch]:
-            return list(trial.loader.train_pass)
+            return list(trial.asked().loader.train_pass)
 
         def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
-            return trial.loader.frozen_pass(crop_scale)
+            return trial.asked().loader.frozen_pass(crop_scale)
 
         def require(self, queries: int) -> None:
-            trial.meter.require(queries)
+            trial.asked().meter.require(queries)
 
         def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
-            return trial.logits(batch, prompts)
+            return trial.asked().logits(batch, prompts)
 
         def pass_loss(
             self,
@@ -200,10 +210,10 @@ def wall(trial: Trial) -> BlackBox:
             loss: Loss = cross_entropy,
             batches: Sequence[Batch] | None = None,
         ) -> Tensor:
-            return trial.pass_loss(prompts, loss, batches)
+            return trial.asked().pass_loss(prompts, loss, batches)
 
         def report(self, prompt: Prompt) -> None:
-            trial.report(prompt)
+            trial.asked().report(prompt)
 
         def __setattr__(self, name: str, value: object) -> NoReturn:
             raise AccessDenied(f"the black box has nothing to set: {name} stays as it is")
@@ -212,3 +222,19 @@ def wall(trial: Trial) -> BlackBox:
             raise AccessDenied("the black box cannot be copied or stored")
 
     return Wall()
+
+
+def _endless(trial: Trial, stream: Iterator[Batch]) -> Iterator[Batch]:
+    """A stream of batches without a name that leads to the loader, as a generator has."""
+
+    class Stream(metaclass=_Sealed):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[Batch]:
+            return self
+
+        def __next__(self) -> Batch:
+            trial.asked()
+            return next(stream)
+
+    return Stream()

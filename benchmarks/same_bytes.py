@@ -36,6 +36,7 @@ from bench.data.dataset import pictures_sha256
 from bench.lab import Lab, Settings
 from bench.loader import Sample
 from bench.mini import world
+from bench.models import features as features_of
 from bench.plan import make_cells
 from bench.plugins import DATASETS, METHODS
 from bench.predictor import Answers, Predictor
@@ -76,7 +77,7 @@ def features() -> dict[str, str]:
         lab = Lab(Settings())
         for model in (lab.backbone(one), lab.encoder("mini", one.precision)):
             (test,) = lab.task(one).tests.values()
-            table = lab.features(model, test.images).numpy()
+            table = features_of(model, test.images).numpy()
             found[f"{one.cell.dataset}/{type(model).__name__}"] = hashlib.sha256(table.tobytes()).hexdigest()
     return found
 

@@ -243,7 +243,7 @@ def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest
         trial = toy_trial(("pixels",), budget=20)
         trial.box.report(Prompt(pixels=lambda batch: 1 - batch.images))
         trial.finish()
-        return [*trial.trace.points, len(trial.scorer._batches)]
+        return [*trial.trace.points, len(trial.scorer._samples)]
 
     kept = trace()
     monkeypatch.setattr("bench.scorer.KEPT", 10)

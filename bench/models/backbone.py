@@ -167,6 +167,20 @@ class Backbone:
 
     # ---- towers, converted once, when they are first used
 
+    @torch.no_grad()
+    def warm(self) -> "Backbone":
+        """This backbone, with all worked out that it keeps: every path is taken once, on a grey image."""
+        grey = torch.full((1, 3, self.image_size, self.image_size), 0.5)
+        self.encode_clean(grey)
+        trunk = self.trunk(grey)
+        self.encode_trunk(trunk)
+        if self.vision_width is not None:
+            self.encode_trunk(trunk, torch.zeros(1, 1, self.vision_width))
+        self.text_tower(["thing"]).encode(torch.zeros(1, 1, self.text_width, dtype=self.dtype))
+        self.encode_texts(["a thing"])
+        _ = self.identity
+        return self
+
     @cached_property
     def vision_width(self) -> int | None:
         """The width w of a visual token; None if the model takes none."""

@@ -23,10 +23,11 @@ BATCH = 128  # images
 TRUNK_LIMIT = 1 << 30  # bytes
 
 
-def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
+def features(model: Frozen, images: Images, batch: int = BATCH, keep: bool = True) -> Tensor:
     """Features [N, e] of the images without augmentation, on the CPU, mapped from the disk.
 
-    batch: images that are encoded at once. Raises UserError if the cache folder cannot be written.
+    batch: images that are encoded at once. keep: write what is not on the disk yet; False: only compute it.
+    Raises UserError if the cache folder cannot be written.
     """
     identity = (_code(), *model.identity, images.key)
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
@@ -34,7 +35,10 @@ def features(model: Frozen, images: Images, batch: int = BATCH) -> Tensor:
     shape = (len(images), model.embed_dim)
     kept = _read(path, shape)
     if kept is None:
-        _write(path, _in_batches(model.encode_clean, images, batch).numpy())
+        made = _in_batches(model.encode_clean, images, batch)
+        if not keep:
+            return made
+        _write(path, made.numpy())
         kept = _read(path, shape)
     if kept is None:  # something changes the files while they are written
         raise UserError(

@@ -13,6 +13,8 @@ from bench.record import Record, failure
 from bench.resolve import Resolved
 from bench.schedule.signals import StopRequest
 
+MOST_UNWRITTEN = 3  # records in a row that cannot be written: then the run ends
+
 S = TypeVar("S")  # the settings of a run: frozen, picklable, passed on unchanged
 Run = Callable[[Resolved, S], Record]
 
@@ -39,6 +41,7 @@ class Summary:
     lost: int = 0  # workers that died
     queries: int = 0
     left: int = 0  # cells that did not run, or were stopped before their end
+    unwritten: int = 0  # records in a row that could not be written
     seconds: float = 0.0
 
 
@@ -62,8 +65,19 @@ class Job(Generic[S]):
     summary: Summary
 
     def keep(self, record: Record) -> None:
-        """Pass a record on and count it."""
-        self.on_record(record)
+        """Pass a record on and count it.
+
+        If it cannot be written, its cell has failed. After MOST_UNWRITTEN in a row the error is raised: then it
+        is the disk, and the next results would be lost as well.
+        """
+        try:
+            self.on_record(record)
+            self.summary.unwritten = 0
+        except (UserError, OSError) as error:
+            self.summary.unwritten += 1
+            if self.summary.unwritten == MOST_UNWRITTEN:
+                raise
+            record = failure(record.cell, f"its record was not written: {error}")
         self.summary.left -= 1
         self.summary.queries += record.queries
         if record.ok:

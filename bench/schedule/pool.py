@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from bench.errors import UserError
 from bench.record import Record
 from bench.resolve import Resolved
 from bench.schedule.cluster import check_request, ray_session, room_for
@@ -44,7 +45,8 @@ def run_all(
     local: run one cell after the other in this process, without Ray.
     gpus_per_cell: share or number of GPUs that each worker asks Ray for.
     to_follow: number of cells that the caller runs after this call; after a signal they count as left.
-    Raises UserError for a request that can never be met, Interrupted after SIGINT, SIGTERM or SIGHUP.
+    Raises UserError for a request that can never be met, and with `local` when a cell has spoiled this
+    process and others are left; Interrupted after SIGINT, SIGTERM or SIGHUP.
     """
     todo = list(cells)
     job = Job(run, settings, on_record, on_event, StopRequest(), Summary(left=len(todo) + to_follow))
@@ -62,13 +64,23 @@ def run_all(
 
 def _run_here(cells: list[Resolved], job: Job[S]) -> None:
     with one_thread():
-        for resolved in cells:
+        for i, resolved in enumerate(cells, 1):
             job.on_event(Event("start", resolved.cell))
             with job.stop.at_once():
                 outcome = attempt(job.run, resolved, job.settings)
             job.keep(outcome.record)
-            if outcome.spoiled:
-                job.on_event(Event("spoiled", resolved.cell, "models and data are loaded again"))
+            if outcome.spoiled and cells[i:]:
+                raise UserError(_not_isolated(outcome.record, cells[i:]))
+
+
+def _not_isolated(record: Record, left: list[Resolved]) -> str:
+    """Why a run in one process ends here, on one line."""
+    names = ", ".join(str(one.cell.path) for one in left[:3]) + (", ..." if len(left) > 3 else "")
+    return (
+        f"{record.cell.path} changed code or data of this process, which runs no more cells: {record.reason}. "
+        f"What was finished is kept; {len(left)} cells were not run: {names}. Run the same command without "
+        "--local: then each method works in a process that is replaced when it is changed."
+    )
 
 
 def _run_on_ray(
