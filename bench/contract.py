@@ -1,11 +1,14 @@
 """The contract every method must keep, checked on one small set. `bench check` and the tests run the same."""
 
 import ast
+import importlib
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.loader import Sample
 from bench.plan import make_cells
-from bench.plugins import METHODS, load_method
+from bench.plugins import METHODS, PACKAGE_OF_METHODS, closure, load_method
 from bench.predictor import Answers, Predictor
 from bench.prompt import Batch, Prompt
 from bench.record import Record
@@ -31,9 +34,12 @@ LIBRARIES = (
     "typing",
 )  # fmt: skip
 FORBIDDEN = (
-    "open", "eval", "exec", "compile", "globals", "vars", "getattr", "__import__", "__builtins__",
-    "torch.load", "torch.hub", "torch.jit", "np.load", "np.fromfile", "np.memmap", "numpy.load",
-    "numpy.fromfile", "numpy.memmap", "scipy.io",
+    "open", "eval", "exec", "compile", "globals", "vars", "getattr", "setattr", "delattr", "breakpoint",
+    "__import__", "__builtins__",
+    "torch.load", "torch.hub", "torch.jit", "torch.from_file", "torch.serialization", "torch.package",
+    "torch.ops", "torch.classes", "torch.multiprocessing",
+    "numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap", "numpy.lib",
+    "numpy.ctypeslib", "scipy.io",
 )  # fmt: skip
 AWKWARD = (1, 7, 53)  # queries: below a step, not a multiple of one
 
@@ -76,41 +82,107 @@ def _answer(point: Callable[..., Verdict], *args: Any) -> Verdict:
 
 
 def reads_no_further(path: Path) -> Verdict:
-    """The file uses public names and declared imports only: no weights, files or labels by the back door."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """Its files use public names and declared imports only: no weights, files or labels by the back door."""
     found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found += [f"line {node.lineno}: imports {n}" for n in _imported(node) if not _allowed(n)]
-        elif isinstance(node, ast.Attribute) and (_private(node) or _behind_the_box(node)):
-            found.append(f"line {node.lineno}: reaches for {ast.unparse(node)}")
-        elif isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in FORBIDDEN:
-            found.append(f"line {node.lineno}: uses {ast.unparse(node)}")
+    for file in closure(path):
+        where = "" if file == path else f"{file.name}, "
+        found += [f"{where}line {line}: {what}" for line, what in Reading(file).found]
     return Verdict(
         "access: public names only", not found, "; ".join(found) or "imports and names are in order"
     )
 
 
-def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
-    """Dotted names, e.g. bench.optim.SPSA of `from bench.optim import SPSA`."""
-    inside = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
-    return [inside + alias.name for alias in node.names]
+class Reading(ast.NodeVisitor):
+    """What a file uses that a method may not, by line. Names are followed through imports and assignments."""
+
+    def __init__(self, path: Path) -> None:
+        self.found: list[tuple[int, str]] = []
+        self._known: dict[str, str] = {}  # a name of this file -> what it stands for, dotted
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        self._learn(tree)
+        self.visit(tree)
+
+    def _learn(self, tree: ast.Module) -> None:
+        """Names first, wherever they are given: `import torch as t`, `box = self.box`."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    first = alias.name.split(".")[0]
+                    self._known[alias.asname or first] = alias.name if alias.asname else first
+            elif isinstance(node, ast.ImportFrom):
+                self._known |= {one.asname or one.name: f"{_source(node)}.{one.name}" for one in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign | ast.NamedExpr | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+                if isinstance(node.value, ast.Name | ast.Attribute):
+                    self._known |= {name: self._dotted(node.value) for name in names}
+
+    def _dotted(self, node: ast.expr) -> str:
+        """A name or an attribute as it is written, its first part replaced by what that stands for."""
+        first, dot, rest = ast.unparse(node).partition(".")
+        return f"{self._known.get(first, first)}{dot}{rest}"
+
+    def _note(self, node: ast.stmt | ast.expr, what: str) -> None:
+        self.found.append((node.lineno, what))
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            if not _allowed(alias.name):
+                self._note(node, f"imports {alias.name}")
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        for alias in node.names:
+            name = f"{_source(node)}.{alias.name}"
+            helper = _source(node) == PACKAGE_OF_METHODS
+            if not _allowed(_real(name)) or (_hidden(alias.name) and not helper):
+                self._note(node, f"imports {name}")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        dotted = self._known.get(node.id, node.id)
+        if isinstance(node.ctx, ast.Load) and _barred(dotted):
+            self._note(node, f"uses {dotted}")
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        dotted, owner = self._dotted(node), self._dotted(node.value)
+        private = _hidden(node.attr) and ast.unparse(node.value) not in ("self", "cls", "super()")
+        if private or (owner in ("self.box", "box") and node.attr not in PUBLIC):
+            self._note(node, f"reaches for {ast.unparse(node)}")
+        elif _barred(real := _real(dotted)) or (real.startswith("bench.") and not _allowed(real)):
+            self._note(node, f"uses {real}")
+        else:
+            self.generic_visit(node)
+
+
+def _source(node: ast.ImportFrom) -> str:
+    """Where names are imported from; a relative import means a file of the methods' folders."""
+    return ".".join(filter(None, (PACKAGE_OF_METHODS if node.level else "", node.module)))
+
+
+def _real(dotted: str) -> str:
+    """A dotted name by the module that it really belongs to: torch.load of bench.optim.torch.load."""
+    for name in IMPORTS:
+        importlib.import_module(name)
+    module = sys.modules.get(dotted.split(".")[0])
+    parts = dotted.split(".")[1:]
+    while module is not None and parts and isinstance(inner := getattr(module, parts[0], None), ModuleType):
+        module, parts = inner, parts[1:]
+    return dotted if module is None else ".".join([module.__name__, *parts])
+
+
+def _hidden(name: str) -> bool:
+    """A name with an underscore before it; self._x and super().__init__ are a class's own business."""
+    return name.startswith("_")
+
+
+def _barred(name: str) -> bool:
+    return any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN)
 
 
 def _allowed(name: str) -> bool:
-    if any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN):
+    if _barred(name):
         return False
     return name.split(".")[0] in LIBRARIES or ".".join(name.split(".")[:2]) in IMPORTS
-
-
-def _private(node: ast.Attribute) -> bool:
-    """A name with an underscore; self._x and super().__init__ are a class's own business."""
-    return node.attr[0] == "_" and ast.unparse(node.value) not in ("self", "cls", "super()")
-
-
-def _behind_the_box(node: ast.Attribute) -> bool:
-    """A name of the black box that it does not offer."""
-    return ast.unparse(node.value) in ("self.box", "box") and node.attr not in PUBLIC
 
 
 class Counting:
@@ -216,11 +288,17 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
     """A deployed prompt looks at one image at a time: it may not learn from the test set it is scored on."""
     point = "images one by one"
     prompt, _, trial = rebuild(record, lab)
-    if prompt.pixels is None:
-        return Verdict(point, True, "leaves the pixels alone")
+    if prompt.pixels is None and prompt.head is None:
+        return Verdict(point, True, "leaves pixels and logits alone")
     whole, loader = trial.loader.train_pass[0], trial.loader
-    alone = [loader.give(loader.train, index[None], labelled=False) for index in whole.index]
-    gap = (prompt.pixels(whole) - torch.cat([prompt.pixels(one) for one in alone])).abs().max().item()
+    gap = 0.0
+    if prompt.pixels is not None:
+        alone = [loader.give(loader.train, index[None], labelled=False) for index in whole.index]
+        gap = (prompt.pixels(whole) - torch.cat([prompt.pixels(one) for one in alone])).abs().max().item()
+    if prompt.head is not None:
+        logits = answer(trial, replace(prompt, head=None))
+        parts = torch.cat([prompt.head(one) for one in logits[:, None]])
+        gap = max(gap, (prompt.head(logits) - parts).abs().max().item())
     return Verdict(point, gap < 1e-4, f"largest difference {gap:.1e}")
 
 

@@ -101,10 +101,10 @@ def method_hash(name: str) -> str:
 
     A record made with others shows as stale. Reads text only, so that reports need no torch.
     """
-    return hash_of(_closure(METHODS.file(name)))
+    return hash_of(closure(METHODS.file(name)))
 
 
-def _closure(path: Path) -> list[Path]:
+def closure(path: Path) -> list[Path]:
     """A file, and behind it those of the methods' folders that it imports, directly or not, by name."""
     found: set[Path] = set()
     todo = [path]
@@ -170,7 +170,7 @@ def _import(path: Path) -> ModuleType:
     """The module of a method's file, fresh: it and what it imports may have changed since the last time."""
     package = importlib.import_module(PACKAGE_OF_METHODS)
     package.__path__ = [str(folder) for folder in _folders()]
-    for file in _closure(path):
+    for file in closure(path):
         sys.modules.pop(f"{PACKAGE_OF_METHODS}.{file.stem}", None)
     importlib.invalidate_caches()
     # kept code is told apart by the second only
@@ -190,7 +190,7 @@ def _import(path: Path) -> ModuleType:
 
 def _check_bases(cls: "type[Method]", path: Path) -> None:
     """Every class that this one builds on comes by an import, so that `method_hash` covers its file."""
-    covered = {f"{PACKAGE_OF_METHODS}.{file.stem}" for file in _closure(path)}
+    covered = {f"{PACKAGE_OF_METHODS}.{file.stem}" for file in closure(path)}
     for base in cls.__mro__:
         if base.__module__ not in covered | {"bench.method", "abc", "builtins"}:
             raise UserError(

@@ -67,8 +67,8 @@ class Job(Generic[S]):
     def keep(self, record: Record) -> None:
         """Pass a record on and count it.
 
-        If it cannot be written, its cell has failed. After MOST_UNWRITTEN in a row the error is raised: then it
-        is the disk, and the next results would be lost as well.
+        If it cannot be written, its cell has failed. After MOST_UNWRITTEN in a row the error is raised: then
+        it is the disk, and the next results would be lost as well.
         """
         try:
             self.on_record(record)

@@ -77,7 +77,7 @@ def _not_isolated(record: Record, left: list[Resolved]) -> str:
     """Why a run in one process ends here, on one line."""
     names = ", ".join(str(one.cell.path) for one in left[:3]) + (", ..." if len(left) > 3 else "")
     return (
-        f"{record.cell.path} changed code or data of this process, which runs no more cells: {record.reason}. "
+        f"{record.cell.path} changed code or data of this process, which runs no more: {record.reason}. "
         f"What was finished is kept; {len(left)} cells were not run: {names}. Run the same command without "
         "--local: then each method works in a process that is replaced when it is changed."
     )
