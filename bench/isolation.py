@@ -31,7 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.overrides import _get_current_function_mode_stack as function_modes
+from torch.overrides import _pop_mode as pop_function_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as dispatch_modes
+from torch.utils._python_dispatch import _pop_mode as pop_dispatch_mode
 
 from bench.errors import UserError
 from bench.record import Record
@@ -106,14 +108,23 @@ def _set_hooks(before: Mapping[str, Mapping[Any, Any]]) -> None:
         getattr(torch_module, name).update(hooks)
 
 
-def _modes() -> list[int]:
-    """What stands between a call of torch and its kernel, by identity."""
-    stacks: list[object] = [*function_modes(), *dispatch_modes()]  # type: ignore[no-untyped-call]
-    return [*map(id, stacks), int(torch.is_inference_mode_enabled())]
+def _modes() -> tuple[list[Any], bool]:
+    """What stands between a call of torch and its kernel, e.g. `with torch.device(...)`."""
+    stacks: list[Any] = [*function_modes(), *dispatch_modes()]  # type: ignore[no-untyped-call]
+    return stacks, torch.is_inference_mode_enabled()
 
 
-def _leave_modes(before: list[int]) -> None:
-    raise RuntimeError("a mode was entered and not left")
+def _leave_modes(before: tuple[list[Any], bool]) -> None:
+    """Leave what was entered, the last first. Raises RuntimeError where that is impossible.
+
+    Popped, not exited: what `torch.device.__enter__` enters cannot exit by itself.
+    """
+    stacks = ((function_modes, pop_function_mode), (dispatch_modes, pop_dispatch_mode))
+    for stack, pop in stacks:
+        for _ in [one for one in stack() if one not in before[0]]:
+            pop()  # type: ignore[no-untyped-call]
+    if _modes() != before:
+        raise RuntimeError("it cannot be left from outside")
 
 
 def _autocast(kind: str) -> list[Switch]:
@@ -159,11 +170,12 @@ def _list(words: str, values: list[Any]) -> Switch:
 SWITCHES = (
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Switch("torch's default device", torch.get_default_device, _set_device),
+    # behind the default device, which is such a mode itself, and before all that computes
+    Switch("torch's modes", _modes, _leave_modes),
     *_autocast("cpu"),
     *_autocast("cuda"),
     *_attention(),
     Switch("the hooks of all modules of torch", _hooks, _set_hooks),
-    Switch("torch's modes", _modes, _leave_modes),
     Switch("torch's gradient mode", torch.is_grad_enabled, torch._C._set_grad_enabled),
     Switch("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
     Switch(

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from bench.data.images import View
@@ -121,7 +122,8 @@ class Lab:
 
     def _encoder(self, name: str, precision: str) -> Encoder:
         s = self.settings
-        encoder = load_encoder(name, s.device, s.offline, model_dtype(precision))
+        with torch.random.fork_rng(devices=[]):  # a module is built with random weights before it is filled
+            encoder = load_encoder(name, s.device, s.offline, model_dtype(precision))
         _ = encoder.identity  # worked out now: see Lab.load
         return encoder
 

@@ -54,6 +54,22 @@ CHEATS = {
         "import torch; return 0.02 * torch.randn(self.n_params)",
         "budget kept",
     ),
+    "loads under another name": (
+        "from bench.optim import SPSA, SPSASettings",
+        "from bench.optim import SPSA, SPSASettings\nimport torch as t\nread = t.load",
+        "access: public names only",
+    ),
+    "builds on a helper that does": (
+        "from bench.optim import SPSA, SPSASettings",
+        "from bench.optim import SPSA, SPSASettings\nfrom bench.methods._sly import read",
+        "access: public names only",
+    ),
+    "looks at the other images in its head": (
+        "        return Prompt(context=state.view(self.params.m, -1), state=state)",
+        "        return Prompt(context=state.view(self.params.m, -1), state=state,\n"
+        "            head=lambda y: y - y.mean(0))",
+        "images one by one",
+    ),
     "keeps too little to be rebuilt": (
         "state=state)",
         "state=state[:4].repeat(state.numel() // 4))",
@@ -70,7 +86,11 @@ CHEATS = {
 def cheat_file(folder: Path, before: str, after: str) -> None:
     text = TEMPLATE.format(name="cheat", title="Cheat")
     assert before in text, "the template has changed: change the cheat"
-    (folder / "cheat.py").write_text(text.replace(before, after))
+    text = text.replace(before, after)
+    if "y.mean(0)" in after:
+        text = text.replace('("text context",)', '("text context", "logits head")')
+    (folder / "cheat.py").write_text(text)
+    (folder / "_sly.py").write_text("import numpy as N\nread = N.load\n")
 
 
 def broken(name: str, budget: int = 300) -> dict[str, str]:

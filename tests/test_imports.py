@@ -21,7 +21,7 @@ LAYERS = [
     {"", "errors", "paths", "toml", "cache", "exact", "code"},
     {"cell", "prompt", "methods"},
     {"protocols", "blackbox", "record", "optim"},
-    {"method", "meter", "isolation", "store"},
+    {"method", "meter", "isolation", "store", "door"},
     {"plugins"},
     {"params", "suite", "data", "models", "mini"},
     {"loader", "trace", "resolve"},

@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 from cells import mini_cells
+from click.testing import CliRunner
 from toy import D, toy_trial
 
 from bench.blackbox import PUBLIC, AccessDenied, BudgetSpent
+from bench.commands.main import main
 from bench.contract import lasting
+from bench.errors import UserError
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
+from bench.paths import cache_dir
 from bench.prompt import Batch, Prompt
-from bench.record import Record
+from bench.record import Record, failure, read
+from bench.resolve import Resolved
 from bench.run import run_cell
-from bench.schedule.job import Event
+from bench.schedule.job import Event, attempt
 from bench.schedule.pool import run_all
+from bench.store import Store
 
 CONTEXT = Prompt(context=torch.zeros(2, D))
 
@@ -92,7 +98,7 @@ def test_the_records_figures_come_from_the_meter() -> None:
 
 VANDAL = '''
 """A method that changes what others use."""
-import gc, os, sys
+import builtins, gc, os, sys, threading, time
 import numpy as np
 import torch
 from bench.method import Method
@@ -138,6 +144,23 @@ DEEDS = {
     "draws from numpy": "np.random.rand()",
     "flushes small numbers": "torch.set_flush_denormal(True)",
     "leaves the folder": "os.chdir('/')",
+    "leaves autocast on": "torch.autocast('cpu', dtype=torch.bfloat16).__enter__()",
+    "leaves a mode on": "torch.device('meta').__enter__()",
+    "turns attention's kernels off": "torch.backends.cuda.enable_math_sdp(False)",
+    "turns attention's fast path off": "torch.backends.mha.set_fastpath_enabled(False)",
+    "hooks all modules": "torch.nn.modules.module.register_module_forward_hook(lambda *a: None)",
+    "adds an importer": "sys.meta_path.append(type(sys)('importer'))",
+    "patches a class of torch by a new name": "torch.Tensor.argmax = lambda self, *a: torch.zeros(())",
+    "patches the layers": "torch.nn.LayerNorm.forward = lambda self, x: x",
+    "patches a builtin": "builtins.sum = lambda *a: 0",
+    "patches the table of modules": "sys.modules['math'] = np",
+    "patches code in place": "named('bench.blackbox', 'cross_entropy').__code__ = all_of.__code__",
+    "patches defaults in place": "named('bench.scorer', 'Scorer').score.__defaults__ = (Prompt(),)",
+    "patches a private function": "setattr(sys.modules['bench.data.images'], '_parallel', None)",
+    "patches one model": "[setattr(one, 'encode_texts', lambda texts: None) for one in all_of('Backbone')]",
+    "fills in a hook of one layer": "[m.register_forward_hook(lambda *a: None) for one in all_of('Backbone') "
+    "for m in one.model.modules()]",
+    "patches nothing, leaves a thread": "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
 }
 # These change code or data: the process is not used again.
 SPOIL = [name for name in DEEDS if name.split()[0] in ("fills", "zeroes", "patches")] + [
@@ -199,6 +222,135 @@ def test_a_vandal_is_noticed_whichever_way_it_leaves(
     record = run_cell(vandal, Settings(), lab)
     assert not record.ok and "torch's default dtype" in str(record.error)
     assert lasting(run_cell(zip_, Settings(), lab)) == alone
+
+
+POISONS = {  # each asks the box under other rules for a while, and puts everything back
+    "autocast": "with torch.autocast('cpu', dtype=torch.bfloat16):\n            self.ask()",
+    "a global hook": "hook = torch.nn.modules.module.register_module_forward_hook(zero)\n"
+    "        self.ask()\n        hook.remove()",
+    "a patch": "before, F.normalize = F.normalize, lambda x, dim: torch.ones_like(x)\n"
+    "        self.ask()\n        F.normalize = before",
+}
+ASK = """
+def zero(module, given, found):
+    return found * 0 if isinstance(found, torch.Tensor) else None
+"""
+ASKS = """
+    def ask(self):
+        batch = next(self.box.batches())
+        with suppress(FloatingPointError):
+            self.box.logits(batch, [Prompt()])
+        self.box.encode(batch, "mini")
+"""
+
+
+@pytest.mark.parametrize(("warm", "access"), [(True, ""), (False, ""), (False, ', "pixels"')])
+@pytest.mark.parametrize("name", POISONS)
+def test_what_a_method_asks_under_other_rules_outlives_no_cell(
+    name: str,
+    warm: bool,
+    access: str,
+    alone: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither in the lab of its process, nor on the disk, which a new lab reads."""
+    text = VANDAL.format(deed=POISONS[name]).replace('"text context"', f'"text context"{access}') + ASKS
+    text = f"from contextlib import suppress\nimport torch.nn.functional as F\n{text}{ASK}"
+    (tmp_path / "vandal.py").write_text(text)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    lab = Lab(Settings())
+    if warm:
+        run_cell(zip_, Settings(), lab)
+    else:
+        (tmp_path / "cache").mkdir()
+        for kept in ("images", "pictures", "mini"):  # rendered pictures are no features: they may stay
+            if (cache_dir() / kept).exists():
+                (tmp_path / "cache" / kept).symlink_to(cache_dir() / kept)
+        monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    record = run_cell(vandal, Settings(), lab)
+    assert record.ok or "not finite" in str(record.error), record.error  # its own answers are its own matter
+    assert record.queries == 1
+    assert lasting(run_cell(zip_, Settings(), lab)) == alone
+    assert lasting(run_cell(zip_, Settings(), Lab(Settings()))) == alone
+
+
+def test_an_import_that_changes_the_process_is_its_own_methods_failure(
+    alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = VANDAL.format(deed="pass")
+    (tmp_path / "vandal.py").write_text(f"import torch\n{TURN}\n{text}")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match=r"vandal\.py: while it was imported, .*torch's default dtype"):
+        mini_cells("vandal")
+    assert torch.get_default_dtype() == torch.float32
+    (tmp_path / "vandal.py").write_text(text)
+    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    (tmp_path / "vandal.py").write_text(f"import torch\n{TURN}\n{text}")
+    outcome = attempt(run_cell, vandal, Settings())
+    assert "while it was imported" in outcome.record.reason and not outcome.spoiled
+    assert lasting(run_cell(zip_, Settings(), Lab(Settings()))) == alone
+
+
+def test_a_local_run_stops_when_its_process_is_spoiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "vandal", DEEDS["patches the meter"])
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    place = ["--datasets", "mini-digits", "--budget", "20", "--results", str(tmp_path / "runs")]
+    done = CliRunner().invoke(main, ["run", "--local", "--methods", "vandal,manual", *place])
+    assert done.exit_code == 2
+    (line,) = [line for line in done.output.splitlines() if "without --local" in line]
+    assert "1 cells were not run: mini/few-shot/mini-digits/manual" in line and "Meter.charge" in line
+    assert len(list((tmp_path / "runs").rglob("*.json"))) == 1
+
+
+UNREADABLE = {
+    "a count that is not finite": "n_params = float('nan')",
+    "a title of its own": "setattr(self, 'title', chr(0xd800))",
+    "an error with half a character": "raise ValueError(chr(0xd800))",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_nothing_unreadable_leaves_a_cell(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deed = UNREADABLE[name]
+    text = VANDAL.format(deed="pass" if "=" in deed else deed)
+    (tmp_path / "vandal.py").write_text(text + (f"\n    {deed}\n" if "=" in deed else ""))
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    (cell,) = mini_cells("vandal", datasets=["mini-digits"], budgets=[20])
+    record = run_cell(cell, Settings(), Lab(Settings()))
+    assert record.ok == (name == "a title of its own")
+    assert record.title == ("Vandal" if record.ok else "")
+    path = Store(tmp_path / "runs").write(record)
+    assert read(path) == record
+
+
+def test_a_record_that_cannot_be_written_is_its_cells_failure(tmp_path: Path) -> None:
+    cells = mini_cells("manual", datasets=["mini-digits"], seeds=[1, 2, 3, 4])
+    written: list[Record] = []
+
+    def write(record: Record) -> None:
+        if record.cell.seed == 2:
+            raise UserError("cannot write it")
+        written.append(record)
+
+    summary = run_all(cells, Settings(), run=fails, on_record=write, local=True)
+    assert [record.cell.seed for record in written] == [1, 3, 4]
+    assert [line for cell, line in summary.failed if cell.seed == 2] == [
+        "its record was not written: cannot write it"
+    ]
+    with pytest.raises(UserError, match="the disk is full"):
+        run_all(cells, Settings(), run=fails, on_record=full, local=True)
+
+
+def fails(resolved: Resolved, settings: Settings) -> Record:
+    return failure(resolved.cell, "as it should")
+
+
+def full(record: Record) -> None:
+    raise UserError("the disk is full")
 
 
 def test_a_box_answers_no_more_when_its_run_is_over() -> None:

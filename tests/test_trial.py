@@ -1,5 +1,6 @@
 """A trial: the meter, the wall, the stream, the scorer and the trace."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
@@ -248,3 +249,116 @@ def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest
     kept = trace()
     monkeypatch.setattr("bench.scorer.KEPT", 10)
     assert trace() == [*kept[:-1], 0] and kept[-1] == 1
+
+
+# The door
+
+BAD = {
+    "a single prompt": (CONTEXT, TypeError, r"write \[prompt\]"),
+    "no prompt": ([], ValueError, "at least one prompt"),
+    "something else": ([torch.zeros(2, D)], TypeError, "is of type Tensor"),
+    "a context of another width": ([Prompt(context=torch.zeros(2, D + 1))], ValueError, r"\[n, 12\]"),
+    "a context of integers": ([Prompt(context=torch.zeros(2, D).long())], TypeError, "floating-point"),
+    "a list for a context": ([Prompt(context=[0.0])], TypeError, "has to be a Tensor"),  # type: ignore[arg-type]
+    "a template without a place": ([Prompt(template="a photo")], ValueError, "one {} for the class name"),
+    "a template that reaches further": ([Prompt(template="{0.__class__}")], ValueError, "no other brace"),
+    "a state that is not flat": ([Prompt(state=torch.zeros(2, 2))], ValueError, "has to be flat"),
+    "pixels of another shape": (
+        [Prompt(pixels=lambda b: b.images[:1])],
+        ValueError,
+        r"return \[8, 3, 16, 16\]",
+    ),
+    "pixels that are no function": ([Prompt(pixels=3)], TypeError, "has to be a function"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_does_not_fit_is_refused_in_one_line(what: str) -> None:
+    trial = toy_trial(("text context", "template", "pixels"))
+    trial.box.report(CONTEXT)
+    prompts, error, says = BAD[what]
+    with pytest.raises(error, match=says) as caught:
+        trial.box.logits(next(trial.box.batches()), prompts)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_is_read_once_and_a_subclass_is_no_prompt() -> None:
+    trial = toy_trial()
+    trial.box.report(CONTEXT)
+    trial.box.logits(next(trial.box.batches()), iter([CONTEXT, CONTEXT]))  # type: ignore[arg-type]
+    assert trial.meter.spent == 2
+
+    class Sly(Prompt):
+        access = frozenset()  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match="Sly"):
+        trial.box.report(Sly(template="{}"))
+
+
+def test_a_reported_prompt_does_not_move_with_the_method() -> None:
+    trial = toy_trial(("text context", "pixels", "logits head"), budget=20)
+    x, shift, bias = torch.ones(3), torch.zeros(3, S, S), [torch.zeros(4)]
+    prompt = Prompt(pixels=lambda b: b.images + shift, head=lambda y: y + bias[0], state=x)
+    trial.box.report(prompt)
+    before = trial.scorer.score(trial.deployed)
+    for tensor in (x, shift, bias[0]):
+        tensor.copy_(torch.randn(tensor.shape) * 1e3)
+    assert trial.scorer.score(trial.deployed) == before
+    assert torch.equal(trial.deployed.state, torch.ones(3))
+
+
+def test_a_batchs_images_are_the_methods_own() -> None:
+    trial = toy_trial(("pixels",), budget=20)
+    batch = next(trial.box.batches())
+    assert batch.images is batch.images and batch.resampled(8) is batch.resampled(8)
+    kept = trial.loader.behind(batch).images.clone()
+    batch.images.zero_()
+    assert torch.equal(trial.loader.behind(batch).images, kept)
+
+    def pixels(seen: object) -> torch.Tensor:
+        return seen.images.mul_(0.5)  # type: ignore[attr-defined]
+
+    trial.box.report(Prompt(pixels=pixels))
+    assert trial.scorer.score(trial.deployed) == trial.scorer.score(trial.deployed)
+
+
+def test_the_box_is_not_asked_while_a_prompt_is_scored_nor_from_another_thread() -> None:
+    trial = toy_trial(("pixels",), budget=20)
+    batch, tested = next(trial.box.batches()), []
+
+    def pixels(seen: object) -> torch.Tensor:
+        tested.append(seen)
+        trial.box.encode(seen, "any")  # type: ignore[arg-type]
+        trial.box.logits(batch, [Prompt()])
+        return seen.images  # type: ignore[attr-defined]
+
+    trial.box.report(Prompt(pixels=pixels))
+    with pytest.raises(AccessDenied, match="while a prompt is scored"):
+        trial.finish()
+    trial = toy_trial(("pixels",), budget=20)
+    trial.box.report(Prompt())
+    for ask in (lambda: trial.box.logits(tested[0], [Prompt()]), lambda: trial.box.encode(tested[0], "any")):
+        with pytest.raises(AccessDenied, match="not one of"):
+            ask()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(AccessDenied, match="in no other"):
+        pool.submit(trial.box.train_pass).result()
+
+
+def test_a_stream_leads_nowhere_and_takes_what_makes_sense() -> None:
+    box = toy_trial().box
+    assert not [name for name in dir(box.batches()) if not name.startswith("__")]
+    for size in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="at least 1"):
+            box.batches(size)  # type: ignore[arg-type]
+    for scale in ((0.5,), (0.0, 1.0), (0.9, 0.1), (0.5, 2.0), 0.5, (float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="crop_scale"):
+            box.batches(crop_scale=scale)  # type: ignore[arg-type]
+
+
+def test_autocast_does_not_reach_into_the_box() -> None:
+    trial = toy_trial()
+    trial.box.report(CONTEXT)
+    batch = next(trial.box.batches())
+    plain = trial.box.logits(batch, [CONTEXT])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(trial.box.logits(batch, [CONTEXT]), plain)
