@@ -25,6 +25,7 @@ class Suite:
 
     `methods`: by method, parameter values that replace its defaults here; in it, under `datasets`, those of
     one data set, which replace these again: [methods.craft] and [methods.craft.datasets.dtd].
+    `methods_of`: another suite; its values for all data sets hold for every method that has no table here.
     """
 
     name: str
@@ -41,8 +42,9 @@ class Suite:
     cross: Transfer | None = None  # protocol "cross-dataset"
     ood: Transfer | None = None  # protocol "ood"
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    methods_of: str = ""
     notes: str = ""
-    hash: str = ""  # sha256 of the file
+    hash: str = ""  # sha256 of the file, and of that of `methods_of`
 
     def __post_init__(self) -> None:
         if min(self.shots, self.batch_size, self.budget) < 1:
@@ -94,6 +96,25 @@ class Suite:
 
 def load_suite(name: str) -> Suite:
     """A suite by name, or your own by the path of its .toml file. Raises UserError."""
+    suite = _read(name)
+    if not suite.methods_of:
+        return suite
+    other = _read(suite.methods_of)
+    if other.methods_of:
+        raise UserError(
+            f"suite {suite.name!r}: methods_of is {other.name!r}, which itself takes its values from "
+            f"{other.methods_of!r}: name a suite without methods_of."
+        )
+    theirs = {
+        method: {key: value for key, value in table.items() if key != "datasets"}
+        for method, table in other.methods.items()
+    }
+    both = hashlib.sha256(f"{suite.hash} {other.hash}".encode()).hexdigest()
+    return replace(suite, methods={**theirs, **suite.methods}, hash=both)
+
+
+def _read(name: str) -> Suite:
+    """What one file says."""
     own = Path(name)
     if not name.endswith(".toml"):
         own = SUITES.file(name)

@@ -133,7 +133,9 @@ def test_every_shipped_suite_loads_and_its_cards_exist(name):
     suite = load_suite(name)
     for dataset in suite.datasets:
         load_card(dataset)
-    for protocol in ("cross-dataset", "ood"):
+    defined = {"cross-dataset": suite.cross, "ood": suite.ood}
+    assert suite.cross and (suite.ood or name == "mini-many")
+    for protocol in (protocol for protocol, transfer in defined.items() if transfer):
         source, targets = suite.source(protocol), suite.targets(protocol)
         assert targets and source is not None and source not in targets
         assert load_card(source).images.train > 0
@@ -211,6 +213,27 @@ def test_a_malformed_suite_is_refused(tmp_path, old, new, message):
     (tmp_path / "mine.toml").write_text(SUITE.replace(old, new))
     with pytest.raises(UserError, match=message):
         load_suite(str(tmp_path / "mine.toml"))
+
+
+def test_a_suite_takes_the_values_of_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_SUITES", str(tmp_path))
+    other, mine = tmp_path / "other.toml", tmp_path / "mine.toml"
+    values = "clip = 2.0\ndatasets.dtd.rank = 5\n[methods.bar]\nstep = 3.0\n"
+    other.write_text(SUITE + values)
+    mine.write_text(SUITE.replace("augment", 'methods_of = "other"\naugment'))
+    before = load_suite("mine")
+    assert before.methods == {"zip": {"rank": 3}, "bar": {"step": 3.0}}  # a method's table is taken whole
+    mine.write_text(mine.read_text().replace("[methods.zip]\nrank = 3", ""))
+    assert load_suite("mine").methods == {"zip": {"rank": 3, "clip": 2.0}, "bar": {"step": 3.0}}
+    mine.write_text(SUITE.replace("augment", 'methods_of = "other"\naugment'))
+    other.write_text(other.read_text().replace("3.0", "1.0"))
+    assert load_suite("mine").hash != before.hash  # both files decide
+    other.write_text(mine.read_text())
+    with pytest.raises(UserError, match="suite 'mine': methods_of is 'other', which itself takes"):
+        load_suite("mine")
+    mine.write_text(mine.read_text().replace('"other"', '"othe"'))
+    with pytest.raises(UserError, match=r"no suite 'othe'.*Did you mean 'other'\?"):
+        load_suite("mine")
 
 
 def test_an_unknown_suite_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,15 +16,19 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from bench.data.card import load_card
 from bench.data.dataset import pictures_sha256
+from bench.data.images import View
+from bench.data.task import load_task
 from bench.errors import UserError
 from bench.mini import files, glyphs, vocabulary, world
 from bench.mini import model as mini
+from bench.mini.captions import plural
 from bench.mini.evaluate import GENERIC, Evaluation, class_names
 from bench.mini.paint import _normal
-from bench.mini.scenes import sample
+from bench.mini.scenes import COLOR_NAMES, NUMBERS, TEXTURES, THINGS, Scenes, sample
+from bench.mini.tasks import TASKS
 from bench.suite import load_suite
 
-SUITE = load_suite("mini")
+SUITE, MANY = load_suite("mini"), load_suite("mini-many")
 CARDS = {name: load_card(name) for name in world.names()}
 
 
@@ -132,7 +137,7 @@ print(json.dumps(found))
     assert json.loads(found) == {name: card.images.sha256["val"] for name, card in CARDS.items()}
 
 
-@pytest.mark.parametrize("name", ["mini-textures", "mini-landcover", "mini-shapes-outlined"])
+@pytest.mark.parametrize("name", ["mini-textures", "mini-landcover", "mini-shapes-outlined", "mini-groups"])
 def test_pictures_do_not_depend_on_the_last_digits(name, same_bytes, monkeypatch):
     def shaken() -> str:
         with same_bytes.Shaken():
@@ -186,6 +191,64 @@ def test_splits_and_pretraining_share_no_picture():
     assert len({tuple(numbers) for numbers in streams}) == len(streams)
     seen = {image.tobytes() for images, _ in world.render("mini-shapes").values() for image in images}
     assert len(seen) == sum(len(labels) for _, labels in world.render("mini-shapes").values())
+
+
+def words_for(name: str, scenes: Scenes, i: int) -> str:
+    """What a person would call scene i, in the words of the data set's classes."""
+    shape, color = THINGS["shape"], COLOR_NAMES[scenes.ink[i]]
+    match name:
+        case "mini-figures":
+            return f"{color} {shape[scenes.thing[i]]}"
+        case "mini-tiles":
+            return f"{color} {TEXTURES[scenes.thing[i]]}"
+        case "mini-groups":
+            return f"{NUMBERS[scenes.count[i]]} {plural(shape[scenes.thing[i]])}"
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "zero_shot"),
+    [("mini-figures", 96, 44.8), ("mini-tiles", 80, 54.6), ("mini-groups", 84, 46.8)],
+)
+def test_sets_of_many_classes(name, classes, zero_shot):
+    card = CARDS[name]
+    scenes, labels = TASKS[name].scenes(np.random.default_rng(0), 2 * classes)
+    assert card.n_classes == TASKS[name].classes == classes == len(set(card.classes))
+    assert [card.classes[label] for label in labels] == [
+        words_for(name, scenes, i) for i in range(len(labels))
+    ]
+    used = re.findall(r"[a-z]+", " ".join((card.template, *card.classes)))
+    assert set(used) <= set(vocabulary.words())
+    scores = Evaluation("test", [name]).zero_shot(mini.load()[0])
+    assert scores[name] == pytest.approx(zero_shot, abs=0.5)
+
+
+@pytest.mark.parametrize(("name", "slow"), [("mini-figures", 0), ("mini-tiles", 0), ("mini-groups", 1)])
+def test_many_classes_have_halves_that_share_one_attribute(name, slow):
+    task = load_task(name, "base-to-new", seed=1, shots=16, view=View(32))
+    base, new = ([c.split() for c in task.tests[half].classes] for half in ("base", "new"))
+    assert task.tests["base"].classes == task.classes and len(task.train) == 16 * len(base)
+    assert len(base) == len(new) == CARDS[name].n_classes / 2
+    assert not {c[slow] for c in base} & {c[slow] for c in new}
+    assert {c[1 - slow] for c in base} == {c[1 - slow] for c in new}
+
+
+def test_many_classes_take_minis_values():
+    assert set(MANY.datasets).isdisjoint(SUITE.datasets)
+    same = (
+        "backbone",
+        "encoder",
+        "shots",
+        "batch_size",
+        "seeds",
+        "budget",
+        "augment",
+        "precision",
+        "methods",
+    )
+    for name in same:
+        assert getattr(MANY, name) == getattr(SUITE, name), name
+    assert MANY.hash != SUITE.hash
 
 
 def test_shifted_sets_keep_the_names_of_their_source():

@@ -230,6 +230,11 @@ def test_a_papers_suite_finds_its_published_columns(suite: str) -> None:
     assert arrange(suite, load_suite(suite).datasets) == list(load_suite(suite).datasets)
 
 
+def test_the_mini_suites_print_their_sets_without_prefix() -> None:
+    assert shown("mini", "mini-digits") == "digits" and shown("mini-many", "mini-tiles") == "tiles"
+    assert shown("mine", "mini-tiles") == "mini-tiles"
+
+
 NASTY = "<b>|x|_50%_{$}\\&#~^*`"
 
 

@@ -26,9 +26,12 @@ def arrange(suite: str, names: Iterable[str]) -> list[str]:
 
 
 def shown(suite: str, name: str) -> str:
-    """A column's heading: the name that the papers print, or that without the suite's prefix ('mini-')."""
+    """A column's heading: the name that the papers print, or that without the suite's prefix.
+
+    The prefix is 'mini-' in the suites mini and mini-many.
+    """
     printed = {plain(known): known for known in published.order(suite)}
-    return printed.get(plain(name), name.removeprefix(f"{suite}-"))
+    return printed.get(plain(name), name.removeprefix(f"{suite.partition('-')[0]}-"))
 
 
 def plain(name: str) -> str:
