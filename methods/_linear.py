@@ -24,10 +24,22 @@ from torch import Tensor
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from the strongest; of equal ones the strongest is taken
 FOLDS = 4
-ROUGH, FINE = 100, 1000  # iterations: in cross-validation, and of the fit itself
 NEWTON = 3  # steps; each one squares the distance to the minimum
 STEP = 2.0**-12  # of a weight
 DECIMALS = 6  # of a loss that is compared
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """When a search ends: iterations, a relative fall of the loss, the largest entry of the slope."""
+
+    iterations: int
+    loss: float
+    slope: float
+
+
+ROUGH = Accuracy(100, 1e-7, 1e-6)  # in cross-validation
+FINE = Accuracy(1000, 0.0, 1e-9)  # of the fit itself
 
 
 class Map(Protocol):
@@ -167,18 +179,22 @@ def strength(g: Map, data: Data, order: np.ndarray) -> float:
     fold = np.empty(len(order), dtype=int)
     fold[order[np.argsort(data.labels[order], kind="stable")]] = np.arange(len(order)) % FOLDS
 
-    def held_out(l2: float) -> float:
-        fits = (solve(g, data.part(fold != k), l2, ROUGH) for k in range(FOLDS))
-        losses = [objective(w, g, data.part(fold == k), 0.0)[0] for k, w in enumerate(fits)]
-        return round(sum(losses) / FOLDS, DECIMALS)
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    for k in range(FOLDS):
+        seen, unseen = data.part(fold != k), data.part(fold == k)
+        w = None
+        for l2 in STRENGTHS:  # each fit starts where the stronger one ended
+            w = solve(g, seen, l2, ROUGH, w)
+            losses[l2] += objective(w, g, unseen, 0.0)[0]
+    return min(STRENGTHS, key=lambda l2: round(losses[l2] / FOLDS, DECIMALS))
 
-    return min(STRENGTHS, key=held_out)
 
-
-def solve(g: Map, data: Data, l2: float, iterations: int) -> np.ndarray:
-    """g's weights and b, of the least loss."""
-    start = np.concatenate([g.start(), np.zeros(data.base.shape[1])])
-    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0.0, "gtol": 1e-9}
+def solve(g: Map, data: Data, l2: float, accuracy: Accuracy, start: np.ndarray | None = None) -> np.ndarray:
+    """g's weights and b, of the least loss. start: what they are searched from; None: from 0."""
+    if start is None:
+        start = np.concatenate([g.start(), np.zeros(data.base.shape[1])])
+    most = accuracy.iterations
+    options = {"maxiter": most, "maxfun": 2 * most, "ftol": accuracy.loss, "gtol": accuracy.slope}
     found = minimize(objective, start, (g, data, l2), method="L-BFGS-B", jac=True, options=options)
     return np.asarray(found.x)
 
@@ -186,15 +202,15 @@ def solve(g: Map, data: Data, l2: float, iterations: int) -> np.ndarray:
 def polished(w: np.ndarray, g: Map, data: Data, l2: float) -> np.ndarray:
     """g's weights and b, from near the minimum to the minimum: Newton's steps by conjugate gradients."""
     for _ in range(NEWTON):
-        curved = partial(curvature, w, g, data, l2)
+        P = np.exp(log_softmax(data.base + g(data.X, w[: g.size]) + w[g.size :]))
+        curved = partial(curvature, w, g, data, l2, P)
         H = LinearOperator((len(w), len(w)), matvec=curved, dtype=np.float64)
         w = w + cg(H, -objective(w, g, data, l2)[1], rtol=1e-8, maxiter=1000)[0]
     return w
 
 
-def curvature(w: np.ndarray, g: Map, data: Data, l2: float, v: np.ndarray) -> np.ndarray:
-    """The Hessian of the loss at w, times v; for a linear map."""
-    P = np.exp(log_softmax(data.base + g(data.X, w[: g.size]) + w[g.size :]))
+def curvature(w: np.ndarray, g: Map, data: Data, l2: float, P: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The Hessian of the loss at w, times v; for a linear map. P [N, C]: the probabilities at w."""
     A = P * (g(data.X, v[: g.size]) + v[g.size :])
     G = (A - P * A.sum(1, keepdims=True)) / len(P)
     return np.concatenate([g.slope(data.X, w[: g.size], G), G.sum(0)]) + 2 * l2 * v

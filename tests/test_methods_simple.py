@@ -66,7 +66,7 @@ def test_every_map_starts_at_nothing(g) -> None:
 
 def test_the_fit_is_at_the_minimum() -> None:
     data, g = problem(), Full(5, 3)
-    rough = solve(g, data, 0.01, 30)
+    rough = solve(g, data, 0.01, linear.ROUGH)
     w = linear.polished(rough, g, data, 0.01)
     assert (
         np.abs(objective(w, g, data, 0.01)[1]).max()
