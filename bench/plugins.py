@@ -194,8 +194,8 @@ def _check_bases(cls: "type[Method]", path: Path) -> None:
     for base in cls.__mro__:
         if base.__module__ not in covered | {"bench.method", "abc", "builtins"}:
             raise UserError(
-                f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Move it to a file in "
-                f"the methods' folder and write `from {PACKAGE_OF_METHODS}.FILE import {base.__name__}`."
+                f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Move it to a file "
+                f"in the methods' folder and write `from {PACKAGE_OF_METHODS}.FILE import {base.__name__}`."
             )
 
 
