@@ -48,7 +48,7 @@ def calibration_error(probs: Tensor, labels: Tensor) -> float:
     """Expected calibration error in %: |accuracy - confidence| per bin of confidence, weighted by images."""
     confidence, answered = probs.max(1)
     correct = (answered == labels).double()
-    # Kernels differ in the last digits of a confidence, so a confidence on the edge of a bin is rounded first.
+    # Kernels differ in the last digits of a confidence. It is rounded, so that it always gets the same bin.
     places = (confidence.mul(2**30).round() / 2**30 * BINS).ceil().long().clamp(1, BINS) - 1
     gaps = torch.zeros(BINS, dtype=torch.float64).index_add(0, places, correct - confidence)
     return round(float(100 * gaps.abs().sum() / len(labels)), DECIMALS)

@@ -79,7 +79,7 @@ class Suite:
         return tuple(name for name in self.datasets if name != transfer.source)
 
     def tests(self, protocol: str, dataset: str) -> tuple[str, ...]:
-        """The data sets on which a prompt is scored, its own first; empty if it is scored on its own alone."""
+        """The data sets on which a prompt is scored, its own first; empty if it is scored on its own only."""
         others = self.targets(protocol)
         return (dataset, *(name for name in others if name != dataset)) if others else ()
 
