@@ -43,7 +43,7 @@ def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
             field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         )
         if key not in table and not optional:
-            raise UserError(f"{where}: the key {key!r} is missing. Add it ({_words(hints[key])}).")
+            raise UserError(f"{where}: the key {key!r} is missing: add it ({_words(hints[key])}).")
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
     try:
         return into(**values, **given)

@@ -241,7 +241,7 @@ def wall(trial: Trial) -> BlackBox:
             trial.asked().report(prompt)
 
         def __setattr__(self, name: str, value: object) -> NoReturn:
-            raise AccessDenied(f"the black box has nothing to set: {name} stays as it is")
+            raise AccessDenied(f"the black box is read-only: {name} cannot be set")
 
         def __reduce_ex__(self, protocol: Any) -> NoReturn:
             raise AccessDenied("the black box cannot be copied or stored")
