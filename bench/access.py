@@ -1,10 +1,10 @@
-"""What a method sends and reads, in the words of its declared access, and which real APIs grant that.
+"""What a method sends and reads, named by its declared access, and which real APIs grant that.
 
 Facts about the APIs were read in their documentation in 2026: Hugging Face's zero-shot-image-classification
 task (@huggingface/tasks 0.19), BentoML's CLIP-API-service (/rank, /encode), Jina's clip-as-service, AWS
 Rekognition Custom Labels, OpenAI-compatible vision chat, and the Open Inference Protocol v2 of KServe and
-Triton, through which a provider exposes what it pleases. None of the public ones takes a soft context or
-visual tokens: methods that send these need a provider's consent.
+Triton, with which a provider can offer any model. No public API takes a soft context or visual tokens:
+methods that send these need a provider's consent.
 """
 
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.answered import KINDS
 
-# The access a black box must grant for each part of a prompt; a method declares the ones it needs.
+# The access level that a black box must grant for each part of a prompt. A method declares what it needs.
 ACCESS = {
     "context": "text context",
     "template": "template",
@@ -24,9 +24,10 @@ ACCESS = {
 }
 WHITE_BOX = "white box"
 FEATURES = ACCESS["adapter"]
-REFERENCES = frozenset({WHITE_BOX, FEATURES})  # with more than predictions: rows shown apart, never ranked
+# These levels grant more than predictions. Methods with them are references: shown separately, never ranked.
+REFERENCES = frozenset({WHITE_BOX, FEATURES})
 
-# What goes to the API, by access level. A head, an adapter and an own model work on the caller's side.
+# What is sent to the API, by access level. A head, an adapter and an own model run on the caller's side.
 SENT = {
     ACCESS["context"]: "soft context",
     ACCESS["template"]: "words",
@@ -34,12 +35,12 @@ SENT = {
     ACCESS["tokens"]: "visual tokens",
 }
 GRADIENTS = "gradients"
-CLASS_NAMES = "class names"  # what every method sends, with the data set's hand template
+CLASS_NAMES = "class names"  # every method sends these, in the data set's hand template
 
 
 @dataclass(frozen=True)
 class API:
-    """A kind of API on sale. takes: what can be sent beside images and class names; answers: see KINDS."""
+    """A kind of API. takes: what can be sent besides images and class names. answers: one of KINDS."""
 
     name: str
     takes: frozenset[str]
@@ -54,24 +55,24 @@ APIS = (
     API("vision chat", frozenset({"words", "pixels"}), "label"),
     API("custom labels", frozenset({"pixels"}), "top"),
 )
-CONSENT = "a provider's consent"  # where none of them will do
+CONSENT = "a provider's consent"  # for methods that no API of this list can serve
 
 
 def sent(access: Collection[str]) -> str:
-    """'words', 'soft context, pixels' ..: what a method sends beside images."""
+    """What a method sends besides images, e.g. 'words' or 'soft context, pixels'."""
     found = [words for level, words in SENT.items() if level in access]
     return ", ".join(found) or CLASS_NAMES
 
 
 def answered(access: Collection[str], needs: str) -> str:
-    """What a method reads of the model: 'gradients', 'features', or the least kind of answer."""
+    """What a method reads from the model: 'gradients', 'features', or the least kind of answer it needs."""
     if WHITE_BOX in access:
         return GRADIENTS
     return FEATURES if FEATURES in access else needs
 
 
 def runs_on(access: Collection[str], needs: str) -> tuple[str, ...]:
-    """The kinds of API that a method can be run on; (CONSENT,) where none grants what it needs."""
+    """The kinds of API on which a method can run; (CONSENT,) if none grants what it needs."""
     wanted = {words for level, words in SENT.items() if level in access}
     fits = (
         api.name

@@ -1,15 +1,15 @@
-"""How much of its logits an API answers with: all of them, probabilities, the best few, or the label alone.
+"""How much of its logits an API returns: all logits, probabilities, the best few classes, or the label alone.
 
-A coarser answer comes in the same shape, as log-probabilities of all classes, so that a method, a head and
-the scorer read it in the same way. What an API does not say is filled in with a floor (see bench/coarse.py):
+A coarser answer has the same shape: log-probabilities of all classes. So a method, a head and the scorer read
+it in the same way. bench/coarse.py fills in what an API does not return:
 
-    logits    as the model has them
+    logits    the model's logits
     probs     log-probabilities
     probs:D   probabilities rounded to D decimals; one that is rounded to 0 counts as 0.5 * 10^-D
-    top:K     the K largest probabilities; the rest is shared out evenly, each class at least 10^-6
-    label     the best class alone: it counts as 0.99, and the others share 0.01 evenly
+    top:K     the K largest probabilities; the other classes share the rest equally, each at least 10^-6
+    label     the best class alone: it counts as 0.99, and the others share 0.01 equally
 
-Equal numbers are ordered by their class. Which real APIs answer with what: see bench/apis.py.
+Equal numbers are ordered by their class. bench/access.py lists which real APIs return which kind.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from bench.errors import UserError
 KINDS = ("label", "top", "probs", "logits")  # from the least to the most
 DEFAULT = "logits"
 FORMS = "logits, probs, probs:D (decimals), top:K (classes) or label"
-DECIMALS = 12  # at most: more are finer than the logits' own step
+DECIMALS = 12  # the largest D of probs:D: more decimals would be finer than the step of the logits
 
 
 @dataclass(frozen=True)
 class Level:
-    """How much is answered. kind: one of KINDS. number: D of probs:D, K of top:K, else None."""
+    """How much of the logits is returned. kind: one of KINDS. number: D of probs:D, K of top:K, else None."""
 
     kind: str
     number: int | None = None
@@ -38,7 +38,7 @@ class Level:
 
 
 def parse(text: str) -> Level:
-    """'probs:4' -> Level('probs', 4). Raises UserError for what is no level."""
+    """'probs:4' -> Level('probs', 4). Raises UserError if the text is not a level."""
     kind, colon, number = text.partition(":")
     most = {"probs": DECIMALS, "top": 10**6}.get(kind)
     fits = number.isascii() and number.isdigit() and 0 < len(number) < 8 and most and 1 <= int(number) <= most

@@ -1,13 +1,13 @@
-"""The black box as a method sees it: predictions for queries, never weights, gradients or test labels.
+"""The black box that a method gets: it answers queries, and shows no weights, gradients or test labels.
 
-`BlackBox` is the whole of what a method is handed. Behind it stand objects of the harness that no public name
-leads to: the meter, the predictor, the scorer and the trace (see bench/trial.py, which builds the box).
+A method gets a `BlackBox` and nothing else. No public name of the box leads to the objects of the harness
+behind it: the meter, the predictor, the scorer and the trace (see bench/trial.py, which builds the box).
 
-What is guarded against: accidents and the obvious. The box has no attribute that can be set, its counters are
-read from the meter and the record's figures never come from the box; a batch that the box did not give, a
-copy of the box and a prompt beyond the declared access are refused. Python cannot stop a determined cheat in
-one process; `bench check` reads a method's file for the ways around (see bench/contract.py), and
-bench/isolation.py notices when a cell has changed what later cells use.
+The box protects against mistakes and simple cheats. No attribute of the box can be set. Its counts are read
+from the meter, and the counts in the record never come from the box. The box refuses a batch that it did not
+give, a copy of itself, and a prompt beyond the declared access. Python cannot stop every cheat inside one
+process. So `bench check` also reads a method's file (see bench/contract.py), and bench/isolation.py detects
+when a cell has changed what later cells use.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,18 +26,18 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # logits [K, B, C], labels [B] -> [K]
 
 
 class BudgetSpent(Exception):
-    """The next call would pass the budget. Raised before the call; ends a method's run, and is no error."""
+    """The next call would exceed the budget. Raised before the call; it ends a run, and is not a failure."""
 
 
 class AccessDenied(Exception):
-    """A method reached for something its declared access does not cover."""
+    """A method used something that its declared access does not cover."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What the provider of a model tells its callers: sizes and statistics, no weights."""
+    """What the provider of a model publishes: sizes and statistics, no weights."""
 
-    image_size: int  # pixels a side
+    image_size: int  # pixels per side
     text_width: int  # d, the width of a context vector
     vision_width: int | None  # w, the width of a visual token
     pixel_mean: tuple[float, ...]
@@ -50,17 +50,17 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Spec(ModelSpec):
-    """What a method may know before it asks: the model's sizes, and the task's."""
+    """What a method may know before its first query: the sizes of the model and of the task."""
 
-    shots: int  # training images per class, at most
-    train_size: int  # few-shot images
-    batch_size: int  # images a query carries at most
+    shots: int  # the most training images per class
+    train_size: int  # number of few-shot images
+    batch_size: int  # the most images of a query
     budget: int  # queries
-    answers: str = DEFAULT  # how much of its logits the box answers with: see bench/answered.py
+    answers: str = DEFAULT  # how much of its logits the box returns: see bench/answered.py
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each candidate: logits [K, B, C], labels [B] -> [K]."""
+    """The mean cross-entropy of each candidate: logits [K, B, C], labels [B] -> [K]."""
     flat = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
     return flat.view(len(logits), -1).mean(1)
 
@@ -72,7 +72,7 @@ class BlackBox(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names, in words, in label order."""
+        """The class names as words, in label order."""
         ...
 
     @property
@@ -82,17 +82,17 @@ class BlackBox(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """Sizes and statistics that a method may use."""
+        """The sizes and statistics that a method may use."""
         ...
 
     @property
     def device(self) -> str:
-        """Where logits lie and prompts are expected."""
+        """The device of the logits; prompts must be on it, too."""
         ...
 
     @property
     def budget(self) -> int:
-        """Queries in all."""
+        """Queries that the run may spend."""
         ...
 
     @property
@@ -102,7 +102,7 @@ class BlackBox(Protocol):
 
     @property
     def image_queries(self) -> int:
-        """Images sent so far, one for each time."""
+        """Images sent so far; an image counts each time it is sent."""
         ...
 
     @property
@@ -111,15 +111,15 @@ class BlackBox(Protocol):
         ...
 
     def embed_words(self, words: str) -> Tensor:
-        """[m, d] token embeddings of `words`: tokeniser and table are published with every CLIP."""
+        """[m, d] token embeddings of `words`; every CLIP is published with its tokeniser and this table."""
         ...
 
     def encoder_width(self, encoder: str) -> int:
-        """Length of a feature vector of `encode`."""
+        """The length of a feature vector from `encode`."""
         ...
 
     def encode(self, batch: Batch, encoder: str) -> Tensor:
-        """[B, width] features of the caller's own frozen image encoder, which is not the target: no query."""
+        """[B, width] features of the caller's own frozen image encoder, not of the target. Costs no query."""
         ...
 
     # Training images
@@ -127,41 +127,45 @@ class BlackBox(Protocol):
     def batches(
         self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
     ) -> Iterator[Batch]:
-        """The seeded, endless stream of training batches: shuffled epochs, a short last batch dropped.
+        """Training batches without end, in shuffled epochs that the cell's seed determines.
 
-        size: images per batch, at most `batch_size`, which it is by default. keep_last: an epoch ends with
-        its short batch. crop_scale: of the random crops, where the cell augments; None: 0.08 to 1.
+        size: images per batch, by default and at most `batch_size`. keep_last: keep the short last batch of
+        an epoch, which is dropped by default. crop_scale: the scale of random crops, if the cell augments;
+        None: 0.08 to 1. Raises ValueError for a wrong size or scale.
         """
         ...
 
     def train_pass(self) -> list[Batch]:
-        """The whole train set once, unaugmented, in order: ceil(N / batch_size) batches, always the same."""
+        """The whole train set once, in order and not augmented, in ceil(N / batch_size) batches.
+
+        The batches are the same at each call.
+        """
         ...
 
     def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
-        """The whole train set once, in order; where the cell augments, one crop of each image, made once."""
+        """The whole train set once, in order; if the cell augments, with one fixed crop of each image."""
         ...
 
     # Queries
 
     def require(self, queries: int) -> None:
-        """Raise BudgetSpent unless `queries` more fit: for steps of several calls, refused whole."""
+        """Raise BudgetSpent unless `queries` more fit. A step of several calls asks this first."""
         ...
 
     def logits(self, batch: Batch, prompts: Sequence[Prompt]) -> Tensor:
         """Predictions [K, B, C] of K prompts on one batch. Costs K queries and K * B image-queries.
 
-        Raises BudgetSpent before the call if it would pass the budget, AccessDenied if a prompt uses more
-        than the method declared or the batch is not one of this box, FloatingPointError if a prompt makes the
-        model's answer infinite.
+        Raises BudgetSpent before the call if it would exceed the budget, AccessDenied if a prompt uses more
+        than the method declared or if the batch is not from this box, FloatingPointError if a prompt makes
+        the model's answer infinite.
         """
         ...
 
     def features(self, batch: Batch, prompt: Prompt | None = None) -> tuple[Tensor, Tensor]:
-        """Features of unit norm, of the images [B, e] and of the classes [C, e]: one query.
+        """Features of unit norm: of the images [B, e] and of the classes [C, e]. Costs one query.
 
-        prompt: what is sent; None: the hand template. Raises what `logits` raises; AccessDenied without the
-        access level "features".
+        prompt: the prompt to send; None: the hand template. Raises the same errors as `logits`, and
+        AccessDenied without the access level "features".
         """
         ...
 
@@ -171,22 +175,23 @@ class BlackBox(Protocol):
         loss: Loss = cross_entropy,
         batches: Sequence[Batch] | None = None,
     ) -> Tensor:
-        """[K] mean loss of K prompts over one pass of the train set: K * ceil(N / batch_size) queries.
+        """[K] mean losses of K prompts over one pass of the train set: K * ceil(N / batch_size) queries.
 
-        loss: logits [K, B, C], labels [B] -> [K]. batches: the pass; `train_pass()` by default. Raises
-        BudgetSpent unless the whole pass fits.
+        loss: logits [K, B, C], labels [B] -> [K]. batches: the pass, by default `train_pass()`. Raises
+        BudgetSpent before the first query unless the whole pass fits.
         """
         ...
 
     # The deployed prompt
 
     def report(self, prompt: Prompt) -> None:
-        """The deployable prompt now. Scored at the checkpoints, off the meter, unseen by the method.
+        """Report the prompt that the method would deploy now.
 
-        Raises TypeError for what is no Prompt, AccessDenied if it uses more than the method declared.
+        The harness scores it at the checkpoints. This costs no query, and the method does not see the score.
+        Raises TypeError if it is not a Prompt, AccessDenied if it uses more than the method declared.
         """
         ...
 
 
-# What a method may name of its box: the public names above, and nothing else.
+# The names of the box that a method may use: the public names above, and no others.
 PUBLIC = frozenset(name for name in vars(BlackBox) if not name.startswith("_"))

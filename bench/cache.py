@@ -1,7 +1,7 @@
-"""Arrays kept on disk that may be lost at any time: written whole, and never read when they are damaged.
+"""Arrays in files that may be deleted at any time. They are written completely, and never read if damaged.
 
-A file is a NumPy array and, behind it, the sha256 of all before. It is written under another name and then
-moved into place, so that writers may race and readers never see half a file.
+A file is a NumPy array, followed by the sha256 of all bytes before. It is written under another name and then
+moved into place. So several processes can write the same file, and no reader sees a part of a file.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def read(path: Path) -> np.ndarray | None:
-    """The array, mapped from the disk, or None when the file is missing or damaged.
+    """The array, mapped from the disk; None if the file is missing or damaged.
 
-    It may be written to (PyTorch insists); what lies on the disk stays as it is.
+    The array is writable, as PyTorch requires, but changes are not written to the disk.
     """
     try:
-        with path.open("rb") as file:  # opened once: another writer may move its own file here meanwhile
+        with path.open("rb") as file:  # opened once, because another process may replace the file meanwhile
             content = np.memmap(file, dtype=np.uint8, mode="c")
             if hashlib.sha256(content[:-DIGEST].data).digest() != content[-DIGEST:].tobytes():
                 return None
@@ -35,7 +35,7 @@ def read(path: Path) -> np.ndarray | None:
 
 
 def write(path: Path, array: np.ndarray) -> None:
-    """Write the array whole or not at all. Raises OSError where that is impossible."""
+    """Write the whole array or nothing. Raises OSError if that is impossible."""
     array = np.ascontiguousarray(array)
     head = io.BytesIO()
     npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(array))

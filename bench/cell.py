@@ -1,4 +1,4 @@
-"""A cell: one method on one data set with one seed and one budget. Everything a run depends on is in it."""
+"""A cell: one method on one data set with one seed and one budget. It holds all that a run depends on."""
 
 import hashlib
 import json
@@ -12,15 +12,16 @@ from typing import Any
 from bench.answered import DEFAULT
 
 PROTOCOLS = ("few-shot", "base-to-new", "cross-dataset", "ood")
-ELSEWHERE = ("cross-dataset", "ood")  # protocols that score on other data sets than the one they tune on
+ELSEWHERE = ("cross-dataset", "ood")  # protocols that tune on one data set and score on others, too
 SCORES = ("test", "val")
-REFERENCE = "manual"  # the zero-shot method: it costs no query, and all others are read against it
+REFERENCE = "manual"  # the zero-shot method: it costs no query, and all others are compared with it
 
-Value = bool | int | float | str | tuple[int | float, ...]  # of a parameter
+Value = bool | int | float | str | tuple[int | float, ...]  # the types of a parameter's value
 
 # What each random stream depends on besides its purpose. All methods of one (data set, seed, shots) see the
-# same images in the same order; a method's own stream leaves out the budget, so that a run of 500 queries is
-# the beginning of the run of 5,000, and the overrides, so that the rows of an ablation share their noise.
+# same images in the same order. A method's own stream does not depend on the budget, so a run of 500 queries
+# is the beginning of the run of 5,000. It does not depend on the overrides, so the rows of an ablation share
+# their noise.
 _DATA = ("dataset", "seed", "shots", "protocol")
 _STREAMS: dict[str, tuple[str, ...]] = {
     "batches": (*_DATA, "batch_size"),
@@ -31,7 +32,7 @@ _STREAMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The coordinates of one run. Frozen and hashable; `path` names it by what it contains."""
+    """The coordinates of one run. It is frozen and hashable; `path` is made of its fields."""
 
     suite: str
     protocol: str
@@ -41,16 +42,16 @@ class Cell:
     seed: int
     shots: int
     budget: int  # queries
-    batch_size: int  # images a query carries at most
+    batch_size: int  # the most images of a query
     augment: bool = False  # random crops and flips of the training images
-    score: str = "test"  # the split the checkpoints are scored on; "val" to choose step sizes
-    answers: str = DEFAULT  # how much of its logits the box answers with: see bench/answered.py
+    score: str = "test"  # the split on which the checkpoints are scored; "val" to choose step sizes
+    answers: str = DEFAULT  # how much of its logits the box returns: see bench/answered.py
     pixels_8bit: bool = False  # pixel prompts are rounded to bytes, as an API takes them
-    overrides: tuple[tuple[str, Value], ...] = ()  # sorted (name, value): parameters unlike the suite's
+    overrides: tuple[tuple[str, Value], ...] = ()  # sorted (name, value) pairs that differ from the suite's
 
     @property
     def variant(self) -> str:
-        """What sets this cell's method apart from the method as published, e.g. 'clip=none, rank=1'."""
+        """The parameters that differ from the suite's values, e.g. 'clip=none, rank=1'."""
         return ", ".join(f"{name}={show(value)}" for name, value in self.overrides)
 
     @property
@@ -60,7 +61,7 @@ class Cell:
 
     @property
     def path(self) -> PurePosixPath:
-        """The record's place below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
+        """The path of the record below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
         row = f"{self.method}[{self.variant}]" if self.overrides else self.method
         leaf = f"{self.backbone}-shots{self.shots}-batch{self.batch_size}-budget{self.budget}-seed{self.seed}"
         flags = "-augment" if self.augment else ""
@@ -77,16 +78,16 @@ class Cell:
         return int.from_bytes(digest[:8], "little") >> 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for the record; `Record.from_json` reads it back."""
+        """Plain data for the record, which `Record.from_json` reads again."""
         return asdict(self) | {"overrides": dict(self.overrides)}
 
 
-# What is the same for all rows of one table: the cell without its method's own coordinates.
+# The names of a cell's fields, without the overrides.
 FIELDS = tuple(field.name for field in fields(Cell) if field.name != "overrides")
 
 
 def show(value: Value) -> str:
-    """A parameter's value as people write it: 0.01, none, 64x32."""
+    """A parameter's value as text, in the form of the command line: 0.01, none, 64x32."""
     if isinstance(value, tuple):
         return "x".join(map(show, value))
     if isinstance(value, bool):
@@ -102,10 +103,10 @@ def grid(
     variants: dict[str, list[tuple[tuple[str, Value], ...]]],
     **common: Any,
 ) -> Iterator[Cell]:
-    """All cells, a data set at a time so that workers keep what they loaded.
+    """All cells, one data set after the other, so that workers can use what they have loaded again.
 
-    `variants` maps a method to its list of override sets (a method that is not in it runs as it is);
-    `common` holds the fields that all cells share.
+    variants: method -> its list of override sets; a method that is not in it has no overrides. common: the
+    fields that all cells share.
     """
     rows = [(method, overrides) for method in methods for overrides in variants.get(method, [()])]
     for dataset, seed, budget, (method, overrides) in product(datasets, seeds, budgets, rows):
@@ -114,10 +115,10 @@ def grid(
 
 
 def _file_name(part: str) -> str:
-    """`part` as a file name on every system: letters, digits and a few marks, the rest as '_'.
+    """`part` as a file name for every system: letters, digits and a few other characters; the rest as '_'.
 
-    Two parts that differ only in what was replaced, or in capitals, which some systems do not tell apart, are
-    told apart by a few digits of their sha256.
+    Two parts can differ only in replaced characters, or only in capitals, which some systems ignore. A few
+    digits of their sha256 make such names different.
     """
     plain = part.replace(", ", ",")
     name = re.sub(r"[^\w.,=\[\]+-]+", "_", plain).strip(".") or "_"

@@ -1,4 +1,4 @@
-"""Answers cut down to what an API gives: the levels of bench/answered.py, worked out from logits."""
+"""Reduces logits to what an API returns: the levels of bench/answered.py."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Prompt
 
 REST = 1e-6  # the least probability of a class that a top:K answer does not name
-SURE = 0.99  # what a label alone counts as
+SURE = 0.99  # the probability of the class that an answer with the label alone names
 
 
 class CoarsePredictor:
-    """Another predictor whose answers are cut down to a level."""
+    """Reduces the answers of another predictor to a level."""
 
     def __init__(self, predictor: Predictor, level: Level) -> None:
         self._predictor, self._level = predictor, level
@@ -37,17 +37,17 @@ class CoarsePredictor:
         return answer
 
     def encode(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Encodings:
-        """Refused: whoever grants features grants logits as well."""
-        raise AccessDenied(f"the answers are {self._level}; features come with logits only")
+        """Raises AccessDenied: an API that grants features grants logits as well."""
+        raise AccessDenied(f"features need --answers logits, and this run has --answers {self._level}")
 
 
 def cut(predictor: Predictor, level: Level) -> Predictor:
-    """`predictor` with its answers cut down to `level`."""
+    """`predictor` with its answers reduced to `level`."""
     return predictor if level.kind == "logits" else CoarsePredictor(predictor, level)
 
 
 def coarse(logits: Tensor, level: Level) -> Tensor:
-    """Logits [.., C] -> what is answered in their place [.., C], on the grid of `bench.exact.answer`."""
+    """Logits [.., C] -> the answer of this level [.., C], rounded by `bench.exact.answer`."""
     if level.kind == "logits":
         return logits
     if level.kind == "label":
@@ -63,13 +63,13 @@ def coarse(logits: Tensor, level: Level) -> Tensor:
 
 
 def _label(logits: Tensor) -> Tensor:
-    """[.., C] -> SURE for the first of the largest, the rest shared out."""
+    """Logits [.., C] -> probabilities [.., C]: SURE for the best class; the others share the rest equally."""
     others = torch.full_like(logits, (1 - SURE) / max(logits.shape[-1] - 1, 1))
     return others.scatter(-1, _ranked(logits)[..., :1], SURE)
 
 
 def _top(probs: Tensor, k: int) -> Tensor:
-    """[.., C] -> the k largest as they are, the rest shared out evenly."""
+    """Probabilities [.., C] -> [.., C]: the k largest unchanged; the other classes share the rest equally."""
     C = probs.shape[-1]
     if k >= C:
         return probs.clamp_min(REST)
@@ -80,5 +80,5 @@ def _top(probs: Tensor, k: int) -> Tensor:
 
 
 def _ranked(numbers: Tensor) -> Tensor:
-    """[.., C] -> classes from the largest number to the smallest; equal ones in their own order."""
+    """[.., C] -> the classes from the largest number to the smallest; with equal numbers, in label order."""
     return numbers.sort(stable=True, dim=-1, descending=True).indices

@@ -1,6 +1,6 @@
-"""The hash of code: a record is current only if the code that made it is.
+"""The hash of code. A record is current only if it was made with the current code.
 
-Comments and docstrings decide no number, so they are left out: a better sentence makes no record stale.
+Comments and docstrings do not decide numbers. The hash ignores them, so they can change freely.
 """
 
 import ast
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.paths import PACKAGE
 
-# What decides a record's numbers besides its method, its cards and the model's weights, which have hashes of
-# their own: the box and what stands behind it, optimisers, streams, the model's path, images and draws.
+# The files that decide a record's numbers: the box and the objects behind it, optimisers, random streams, the
+# computation of the model, images and draws. The method, the cards and the weights have their own hashes.
 DECISIVE = (
     "answered.py", "blackbox.py", "cell.py", "coarse.py", "deploy.py", "door.py", "exact.py", "loader.py",
     "meter.py", "method.py", "optim.py", "outcome.py", "predictor.py", "prompt.py", "scorer.py", "trace.py",
@@ -24,13 +24,13 @@ DECISIVE = (
 
 
 def code_hash(package: Path = PACKAGE) -> str:
-    """sha256 of the code of the harness that decides numbers."""
+    """sha256 of the harness's code that decides numbers."""
     files = {path for pattern in DECISIVE for path in package.glob(pattern)}
     return hash_of(sorted(files, key=lambda path: path.relative_to(package).as_posix()))
 
 
 def hash_of(files: Iterable[Path]) -> str:
-    """sha256 of what these files do, in this order."""
+    """sha256 of the code in these files, in this order."""
     digest = hashlib.sha256()
     for path in files:
         found = path.stat()
@@ -40,7 +40,7 @@ def hash_of(files: Iterable[Path]) -> str:
 
 @cache
 def _essence(path: Path, mtime: int, size: int) -> bytes:
-    """A file's text without comments, docstrings and blank lines; all of it where it is no Python."""
+    """A file's text without comments, docstrings and blank lines; the whole text if it is not Python."""
     text = path.read_bytes()
     try:
         lines = text.decode().splitlines()
@@ -53,11 +53,11 @@ def _essence(path: Path, mtime: int, size: int) -> bytes:
     return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
 
 
-Span = tuple[tuple[int, int], tuple[int, int]]  # (row from 1, byte column), to there
+Span = tuple[tuple[int, int], tuple[int, int]]  # start and end, each as (row from 1, byte column)
 
 
 def _docstrings(tree: ast.Module) -> Iterable[Span]:
-    """Where the docstrings stand."""
+    """The places of the docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -67,7 +67,7 @@ def _docstrings(tree: ast.Module) -> Iterable[Span]:
 
 
 def _comments(text: str) -> Iterable[Span]:
-    """Where the comments stand."""
+    """The places of the comments."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start

@@ -1,4 +1,7 @@
-"""The contract every method must keep, checked on one small set. `bench check` and the tests run the same."""
+"""The contract that every method must keep, checked on one small data set.
+
+`bench check` and the tests use the same functions.
+"""
 
 import ast
 import importlib
@@ -46,7 +49,7 @@ FORBIDDEN = (
     "numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap", "numpy.lib",
     "numpy.ctypeslib", "scipy.io",
 )  # fmt: skip
-AWKWARD = (1, 7, 53)  # queries: below a step, not a multiple of one
+AWKWARD = (1, 7, 53)  # budgets (queries) below one step, or between two steps
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Verdict:
 
 
 def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterator[Verdict]:
-    """Run the contract for one method on one data set of the mini suite, a verdict at a time.
+    """Check the contract for one method on one data set of the mini suite, and yield each verdict.
 
     Raises UserError for an unknown method or data set.
     """
@@ -79,7 +82,7 @@ def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterat
 
 
 def _answer(point: Callable[..., Verdict], *args: Any) -> Verdict:
-    """A point's verdict; what the method raises on the way breaks it."""
+    """The verdict on a point. The point is broken if the method raises an exception."""
     try:
         return point(*args)
     except Exception as error:
@@ -87,28 +90,31 @@ def _answer(point: Callable[..., Verdict], *args: Any) -> Verdict:
 
 
 def reads_no_further(path: Path) -> Verdict:
-    """Its files use public names and declared imports only: no weights, files or labels by the back door."""
+    """The method's files use only public names and allowed imports, so they cannot read weights or labels."""
     found = []
     for file in closure(path):
         where = "" if file == path else f"{file.name}, "
         found += [f"{where}line {line}: {what}" for line, what in Reading(file).found]
     return Verdict(
-        "access: public names only", not found, "; ".join(found) or "imports and names are in order"
+        "access: public names only", not found, "; ".join(found) or "all imports and names are allowed"
     )
 
 
 class Reading(ast.NodeVisitor):
-    """What a file uses that a method may not, by line. Names are followed through imports and assignments."""
+    """The names in a file that a method may not use, with their lines.
+
+    It follows names through imports and assignments.
+    """
 
     def __init__(self, path: Path) -> None:
         self.found: list[tuple[int, str]] = []
-        self._known: dict[str, str] = {}  # a name of this file -> what it stands for, dotted
+        self._known: dict[str, str] = {}  # a name in this file -> the dotted name that it stands for
         tree = ast.parse(path.read_text(encoding="utf-8"))
         self._learn(tree)
         self.visit(tree)
 
     def _learn(self, tree: ast.Module) -> None:
-        """Names first, wherever they are given: `import torch as t`, `box = self.box`."""
+        """Collect the names that imports and assignments define: `import torch as t`, `box = self.box`."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -124,7 +130,7 @@ class Reading(ast.NodeVisitor):
                     self._known |= {name: self._dotted(node.value) for name in names}
 
     def _dotted(self, node: ast.expr) -> str:
-        """A name or an attribute as it is written, its first part replaced by what that stands for."""
+        """A name or an attribute as it is written, but with the full name for its first part."""
         first, dot, rest = ast.unparse(node).partition(".")
         return f"{self._known.get(first, first)}{dot}{rest}"
 
@@ -160,12 +166,12 @@ class Reading(ast.NodeVisitor):
 
 
 def _source(node: ast.ImportFrom) -> str:
-    """Where names are imported from; a relative import means a file of the methods' folders."""
+    """The module from which names are imported. A relative import means a file in the methods' folders."""
     return ".".join(filter(None, (PACKAGE_OF_METHODS if node.level else "", node.module)))
 
 
 def _real(dotted: str) -> str:
-    """A dotted name by the module that it really belongs to: torch.load of bench.optim.torch.load."""
+    """A dotted name with the module to which it belongs: bench.optim.torch.load -> torch.load."""
     for name in IMPORTS:
         importlib.import_module(name)
     module = sys.modules.get(dotted.split(".")[0])
@@ -176,7 +182,7 @@ def _real(dotted: str) -> str:
 
 
 def _hidden(name: str) -> bool:
-    """A name with an underscore before it; self._x and super().__init__ are a class's own business."""
+    """Whether a name starts with an underscore. A class may use its own: self._x, super().__init__."""
     return name.startswith("_")
 
 
@@ -191,7 +197,7 @@ def _allowed(name: str) -> bool:
 
 
 class Counting:
-    """A predictor that counts the calls which pass through it, apart from the meter."""
+    """A predictor that counts the queries which pass through it, independently of the meter."""
 
     def __init__(self, inner: Predictor) -> None:
         self._inner, self.calls = inner, 0
@@ -231,7 +237,7 @@ class Counting:
 
 
 def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
-    """A run's record, and how often the method's prompts really reached the model."""
+    """The record of a run, and the number of queries that really reached the model."""
     counters: list[Counting] = []
 
     def watch(predictor: Predictor) -> Predictor:
@@ -246,7 +252,7 @@ def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
 
 
 def keeps_its_budget(cell: Resolved, lab: Lab) -> Verdict:
-    """Nothing ends above its budget, and a budget below one step still leaves a record."""
+    """A run never spends more than its budget, and a budget below one step gives a record as well."""
     point, spent = "budget kept", []
     for budget in AWKWARD:
         record, counted = counted_run(with_budget(cell, budget), lab)
@@ -264,7 +270,7 @@ def with_budget(resolved: Resolved, budget: int) -> Resolved:
 
 
 def runs(record: Record, counted: int) -> Verdict:
-    """The run ends well and counts right."""
+    """The run ends without an error, and the recorded queries are those that were counted."""
     if not record.ok:
         return Verdict("runs", False, record.reason)
     detail = f"{record.queries:,} queries in {record.run.seconds:.1f} s, {record.n_params:,} parameters"
@@ -272,23 +278,23 @@ def runs(record: Record, counted: int) -> Verdict:
 
 
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
-    """A fresh process, nothing cached in it, leaves the same record."""
+    """A new process, in which nothing is cached, makes the same record."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply(run_cell, (cell, Settings()))
     mine, theirs = lasting(record), lasting(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
-    detail = f"differs in {', '.join(differing)}" if differing else "byte for byte"
+    detail = f"differs in {', '.join(differing)}" if differing else "all bytes are equal"
     return Verdict("same record in another process", not differing, detail)
 
 
 def lasting(record: Record) -> dict[str, str]:
-    """A record without what may differ between two equal runs, each entry as JSON."""
+    """The entries of a record as JSON, without those that may differ between two equal runs."""
     entries = record.to_json()
     return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 
 
 def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
-    """The prompt built from the record's numbers has the deployed one's accuracy, again and again."""
+    """The prompt that is built from the record has the recorded accuracy, each time it is built."""
     prompt, _, trial = rebuild(record, lab)
     again, _, other = rebuild(record, lab)
     found = {name: accuracy(outcome) for name, outcome in trial.scorer.score(prompt).items()}
@@ -299,11 +305,11 @@ def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
 
 
 def images_one_by_one(record: Record, lab: Lab) -> Verdict:
-    """A deployed prompt looks at one image at a time: it may not learn from the test set it is scored on."""
+    """A deployed prompt treats each image alone: it may not learn from the test set on which it is scored."""
     point = "images one by one"
     prompt, _, trial = rebuild(record, lab)
     if prompt.pixels is None and prompt.head is None:
-        return Verdict(point, True, "leaves pixels and logits alone")
+        return Verdict(point, True, "the prompt changes no pixels and no logits")
     whole, loader = trial.loader.train_pass[0], trial.loader
     gap = 0.0
     if prompt.pixels is not None:
@@ -317,26 +323,26 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
 
 
 def learns(record: Record, lab: Lab) -> Verdict:
-    """On the train set the deployed prompt's loss is below the untuned one's: z > 0 over its images.
+    """On the train set the deployed prompt's loss is below the untuned prompt's: z > 0 over the images.
 
-    Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fall short of it. Of
-    28 runs whose losses were shuffled before the optimiser saw them, 3 pass. A method that learns and falls
-    short passes with a longer budget. The numbers are the same on every processor, so the verdict is, too.
+    Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fail this check. Of
+    28 runs whose losses were shuffled before the optimiser got them, 3 pass. A method that learns but fails
+    passes with a larger budget. The numbers are the same on every processor, and so is the verdict.
     """
     point = "learns more than noise"
     if record.n_params == 0:
-        return Verdict(point, True, "nothing to tune")
+        return Verdict(point, True, "the method has nothing to tune")
     prompt, method, trial = rebuild(record, lab)
     gain = image_losses(trial, method.prompt(method.x0)) - image_losses(trial, prompt)
     z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
     first, last = (record.trace[i].accuracy["test"] for i in (0, -1))
-    fall = f"train loss falls by {gain.mean():.3f} (z = {z:.1f}, wanted: above 0)"
+    fall = f"the train loss falls by {gain.mean():.3f} (z = {z:.1f}, must be above 0)"
     detail = f"{fall}; test accuracy {first:.1f} -> {last:.1f} %"
     return Verdict(point, z > 0, detail)
 
 
 def image_losses(trial: Trial, prompt: Prompt) -> Tensor:
-    """[N] cross-entropy of each training image, through the head the prompt brings. Off the meter."""
+    """[N] the cross-entropy of each training image, with the prompt's head. Costs no query."""
     losses = []
     for batch in trial.loader.train_pass:
         logits = answer(trial, prompt, batch)
@@ -346,7 +352,7 @@ def image_losses(trial: Trial, prompt: Prompt) -> Tensor:
 
 @torch.no_grad()
 def answer(trial: Trial, prompt: Prompt, batch: Batch | None = None) -> Tensor:
-    """[B, C] logits of one batch (default: the first), as the deployed prompt gives them. Off the meter."""
+    """[B, C] the deployed prompt's logits of one batch (default: the first). Costs no query."""
     batch = batch or trial.loader.train_pass[0]
     at_work = deployed(prompt, trial.predictor, trial.classes, trial.template, trial.classes)
     return at_work(trial.loader.behind(batch))

@@ -1,4 +1,4 @@
-"""A deployed prompt at work: what is sent for it, and what its caller makes of the answers."""
+"""How a deployed prompt answers: what is sent for it, and what its caller computes from the answers."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ from bench.prompt import Prompt
 def deployed(
     prompt: Prompt, predictor: Predictor, classes: tuple[str, ...], template: str, tuned_on: tuple[str, ...]
 ) -> Callable[[Sample], Tensor]:
-    """What answers for a deployed prompt on some classes: a sample -> logits [B, C].
+    """The function with which a deployed prompt answers on some classes: a sample -> logits [B, C].
 
-    Each of its parts is encoded once, here. classes: C names; tuned_on: those that the prompt was tuned on.
-    The answer raises ValueError if a local model has another number of classes.
+    The text of each part is encoded here, once. classes: C names. tuned_on: the classes on which the prompt
+    was tuned. The function raises ValueError if a local model returns another shape.
     """
     fits = prompt.any_classes or classes == tuned_on
     if fits and (local := prompt.local) is not None:

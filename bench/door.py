@@ -1,8 +1,8 @@
-"""The door: what a method hands in is taken apart here, checked, and built anew from the harness's own parts.
+"""The door: it takes the prompts that a method hands in apart, checks them, and builds new ones.
 
-Nothing that a method holds comes through. Tensors are copies, so a step in place changes no answer and no
-score; lists are read once; the access that a prompt needs is worked out from the parts that are used, not
-from what the method's object says.
+No object that a method holds passes through. Tensors are copied, so a later step in place changes no answer
+and no score. Lists are read once. The access that a prompt needs is computed from its parts, and not read
+from the method's object.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +19,15 @@ from bench.access import WHITE_BOX
 from bench.blackbox import AccessDenied, ModelSpec
 from bench.prompt import Batch, Prompt
 
-TENSORS = (Tensor, nn.Parameter)  # exactly: a subclass can bring operations of its own
+TENSORS = (Tensor, nn.Parameter)  # no other subclasses: these can define their own operations
 
 
 @contextmanager
 def inside(device: str, gradients: bool = False) -> Iterator[None]:
-    """A block that computes for the harness, whatever the caller switched: no autocast, gradients as said."""
+    """A block that computes for the harness: without autocast, and with or without gradients.
+
+    The caller's own settings have no effect inside it.
+    """
     kind = torch.device(device).type
     with torch.autocast(kind, enabled=False), torch.set_grad_enabled(gradients):
         yield
@@ -32,16 +35,16 @@ def inside(device: str, gradients: bool = False) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Door:
-    """What a method with this access may hand in, for a model of these sizes."""
+    """Checks what a method hands in, by its access and the model's sizes."""
 
     access: frozenset[str]
     spec: ModelSpec
 
     def queries(self, given: Iterable[Prompt]) -> tuple[Prompt, ...]:
-        """The prompts of a call.
+        """New prompts, for a call.
 
-        Raises TypeError and ValueError for what is no list of prompts, AccessDenied for what is not declared,
-        FloatingPointError for a state that is not finite.
+        Raises TypeError or ValueError if this is not a list of valid prompts, AccessDenied if a prompt uses
+        an access that the method did not declare, FloatingPointError if a state is not finite.
         """
         if isinstance(given, Prompt):
             raise TypeError("a call takes a list of prompts, not one prompt: write [prompt]")
@@ -49,24 +52,24 @@ class Door:
         if not prompts:
             raise ValueError("a call takes at least one prompt, and the list is empty")
         if any(prompt.parts for prompt in prompts):
-            raise ValueError("a prompt with parts is several queries: ask for its parts, prompt.parts")
+            raise ValueError("a prompt with parts is several queries: send its parts, prompt.parts")
         if any(prompt.local is not None for prompt in prompts):
-            raise ValueError("a prompt with a local model sends nothing: there is nothing to ask")
+            raise ValueError("a prompt with a local model sends nothing: compute its answers without the box")
         return prompts
 
     def deployed(self, given: Prompt) -> Prompt:
-        """A reported prompt: what its functions hold is copied, too (see `still`).
+        """A new prompt, for a report. The tensors in its functions are copied, too (see `still`).
 
-        Raises what `queries` raises.
+        Raises the same errors as `queries`.
         """
         if type(given) is not Prompt:
             raise TypeError(
-                f"report takes a Prompt, not {type(given).__name__}: write report(self.prompt(x))"
+                f"report takes a Prompt, not {type(given).__name__}: write box.report(self.prompt(x))"
             )
         return self._prompt(_still(given), live=False)
 
     def _prompt(self, given: Prompt, live: bool) -> Prompt:
-        """A prompt of own parts. live: gradients flow back into the method's tensors."""
+        """A new prompt with checked parts. live: gradients flow back into the method's tensors."""
         if type(given) is not Prompt:
             raise TypeError(f"a call takes a list of prompts; one of them is of type {type(given).__name__}")
         parts = tuple(self._prompt(part, live) for part in tuple(given.parts))
@@ -87,7 +90,7 @@ class Door:
         if not prompt.access <= self.access:
             extra, declared = sorted(prompt.access - self.access), sorted(self.access)
             raise AccessDenied(
-                f"the prompt uses {', '.join(extra)}; the method declares {', '.join(declared)}"
+                f"the prompt uses {', '.join(extra)}, but the method's access is {', '.join(declared)}"
             )
         return prompt
 
@@ -105,7 +108,10 @@ def _numbers(name: str, value: object) -> Tensor:
 
 
 def _table(name: str, value: object, width: int | None, live: bool) -> Tensor | None:
-    """A copy of vectors [n, width], n >= 1. width None: the model says itself what it takes (none)."""
+    """A copy of vectors [n, width], n >= 1. width: None for a model that takes no such vectors.
+
+    Raises TypeError or ValueError.
+    """
     if value is None:
         return None
     vectors = _numbers(f"a prompt's {name}", value)
@@ -122,13 +128,13 @@ def _words(value: object) -> str | None:
         raise TypeError(f"a prompt's template has to be text, not {type(value).__name__}")
     if value.count("{}") != 1 or value.count("{") != 1 or value.count("}") != 1:
         raise ValueError(
-            f"a prompt's template needs one {{}} for the class name, and no other brace: {value!r}"
+            f"a prompt's template must hold one {{}} for the class name and no other brace, not {value!r}"
         )
     return value
 
 
 def _state(value: object) -> Tensor | None:
-    """A copy of flat numbers that a record can keep."""
+    """A copy of flat numbers that a record can store. Raises TypeError, ValueError or FloatingPointError."""
     if value is None:
         return None
     state = _numbers("a prompt's state", value).detach()
@@ -145,13 +151,13 @@ def _function(name: str, value: object) -> Callable[..., Tensor] | None:
     return value
 
 
-# What the functions of a prompt return
+# The results of a prompt's functions
 
 
 def _sent(pixels: Callable[[Batch], Tensor], side: int, batch: Batch) -> Tensor:
     """[B, 3, S, S]: the images that a prompt sends for a batch.
 
-    Not limited to [0, 1]: the authors of VP send values outside of it (methods/vp.py).
+    The values are not limited to [0, 1], because the authors of VP send values outside it (methods/vp.py).
     """
     images, wanted = _numbers("what a prompt's pixels return", pixels(batch)), (len(batch), 3, side, side)
     if images.shape != wanted:
@@ -162,17 +168,17 @@ def _sent(pixels: Callable[[Batch], Tensor], side: int, batch: Batch) -> Tensor:
 
 
 def _refined(head: Callable[[Tensor], Tensor], several: bool, logits: Tensor) -> Tensor:
-    """[B, C]: what a prompt's head makes of logits [B, C], or of those of several parts, [K, B, C]."""
+    """[B, C]: the result of a prompt's head for logits [B, C], or for the logits of K parts, [K, B, C]."""
     return _answers("head", head(logits.clone()), logits.shape[1:] if several else logits.shape)
 
 
 def _adapted(adapter: Callable[[Tensor, Tensor], Tensor], image: Tensor, text: Tensor) -> Tensor:
-    """[B, C]: what a prompt's adapter makes of features of images [B, e] and of classes [C, e]."""
+    """[B, C]: the result of a prompt's adapter for the features of images [B, e] and of classes [C, e]."""
     return _answers("adapter", adapter(image.clone(), text.clone()), torch.Size((len(image), len(text))))
 
 
 def _local(local: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-    """[B, C]: what a local model answers; the scorer knows C."""
+    """[B, C]: the answers of a local model. bench/deploy.py checks the shape, because C is known there."""
     return _numbers("what a prompt's local model returns", local(batch))
 
 
@@ -183,27 +189,27 @@ def _answers(name: str, value: object, shape: torch.Size) -> Tensor:
     return answers
 
 
-# A function that holds its own copies
+# Functions with copied tensors
 
 
 def _still(prompt: Prompt) -> Prompt:
-    """The prompt with copies of what its functions, and those of its parts, have closed over."""
+    """The prompt, with copies of the tensors in its functions and in the functions of its parts."""
     names = ("pixels", "head", "adapter", "local")
     functions = {name: still(getattr(prompt, name)) for name in names}
     return replace(prompt, **functions, parts=tuple(map(_still, prompt.parts)))
 
 
 def still(function: Any) -> Any:
-    """The same function with copies of the tensors that it has closed over or takes by default.
+    """The same function, with copies of the tensors in its closure and its defaults.
 
-    A method that goes on with steps in place does not move what it has reported. What hangs on an object
-    (self.x) is not copied: read it before the function is made.
+    A method can then continue with steps in place and does not change what it has reported. Attributes of an
+    object (self.x) are not copied: assign such a tensor to a local variable before the function is defined.
     """
     return _copied(function, {})
 
 
 def _copied(value: Any, made: dict[int, Any]) -> Any:
-    """A copy of a tensor, and of the plain containers and functions that lead to one; the rest as it is."""
+    """A copy of a tensor, or of a container or function that holds one; any other value unchanged."""
     if id(value) in made:
         return made[id(value)]
     kind = type(value)
@@ -226,13 +232,13 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
 
 
 def _copied_function(function: FunctionType, made: dict[int, Any]) -> FunctionType:
-    """Its cells are filled last: a function may have closed over itself."""
+    """A copy of a function. Its closure is filled last, because the function itself may be part of it."""
     cells = tuple(CellType() for _ in function.__closure__ or ())
     twin = FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
     made[id(function)] = twin
     twin.__defaults__ = _copied(function.__defaults__, made)
     twin.__kwdefaults__ = _copied(function.__kwdefaults__, made)
     for cell, old in zip(cells, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # the cell of a name that has no value yet
+        with suppress(ValueError):  # a name in the closure that has no value yet
             cell.cell_contents = _copied(old.cell_contents, made)
     return twin

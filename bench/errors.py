@@ -1,18 +1,19 @@
-"""What a user can cause, and the one way to suggest what they meant."""
+"""The errors that a user can cause, and the suggestion for a name that does not exist."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user asked for cannot be done: one line that says what, which, and what to do.
+    """Something that the user asked for cannot be done.
 
-    The command line prints it without a traceback and exits with code 2.
+    The message says in one line what is wrong, which name or file it concerns, and what to do. The command
+    line prints it without a traceback and exits with code 2.
     """
 
 
 class NotHere(UserError):
-    """Something that one run with network would fetch is not on this machine: `what`."""
+    """`what` is not on this machine; a run with access to the network would download it."""
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(message)
@@ -20,7 +21,7 @@ class NotHere(UserError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A sentence naming the closest of `choices` (if one is close) and then all of them."""
+    """A question that names the closest of `choices` (if one is close), and a list of all of them."""
     known = sorted(choices)
     close = get_close_matches(word, known, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""

@@ -1,17 +1,17 @@
-"""A cell cannot change its neighbours: what it may have changed is put back, or noticed and thrown away.
+"""Keeps cells apart: a cell must not change what later cells in its process use.
 
-Three things outlive a cell in a process that runs many:
+Three things outlive a cell in a process that runs many cells:
 
-- global switches (default dtype, gradient mode, threads, random states, the environment ...): compared after
-  the cell and put back;
-- code (functions and classes of this package, of torch and of numpy, the table of imported modules):
+- global switches (default dtype, gradient mode, threads, random states, the environment ...): they are
+  compared after the cell and put back;
+- code (functions and classes of this package, of torch and of numpy, the table of imported modules): it is
   compared by identity and put back;
-- loaded data (weights, labels, images, features: all that a lab keeps): sealed with checksums when loaded and
-  checked after every cell.
+- loaded data (weights, labels, images, features: all that a lab keeps): it is sealed with checksums when it
+  is loaded, and checked after every cell.
 
-A cell that changed any of them fails, with a message that says what. After a change of code or data, or when
-a thread is left running, the process is not trusted any more: `Spoiled` tells whoever runs cells to go on in
-a fresh one. The import of a method's file is compared in the same way (`unchanged`).
+A cell that changed any of them fails, with a message that names the change. After a change of code or data,
+or if a thread still runs, the process cannot be used any more: `Spoiled` asks the caller to continue in a new
+process. The import of a method's file is checked in the same way (`unchanged`).
 """
 
 import math
@@ -38,12 +38,12 @@ from torch.utils._python_dispatch import _pop_mode as pop_dispatch_mode
 from bench.errors import UserError
 from bench.record import Record
 
-PAGES = 64 << 20  # bytes of one array that are looked at: a larger one is sampled, evenly
+PAGES = 64 << 20  # bytes of one array that are read; of a larger one, only evenly spaced pages are read
 PAGE = 4096  # bytes
 
 
 class Spoiled(Exception):
-    """A cell has changed code or data that later cells would use. `record` is that cell's, a failed one."""
+    """A cell has changed code or data that later cells would use. `record` is this cell's failed record."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record.reason)
@@ -55,7 +55,7 @@ class Spoiled(Exception):
 
 @dataclass(frozen=True)
 class Switch:
-    """A global value of the process, how it is read and how it is put back."""
+    """A global value of the process, with the functions that read it and put it back. words: its name."""
 
     words: str
     get: Callable[[], Any]
@@ -73,7 +73,7 @@ def _set_environment(before: Mapping[str, str]) -> None:
 
 
 def _keeps_denormals() -> bool:
-    """Whether the smallest numbers are kept; PyTorch has no getter for set_flush_denormal."""
+    """Whether denormal numbers are kept. PyTorch has no getter for set_flush_denormal."""
     return bool(torch.tensor(1e-310, dtype=torch.float64).mul(1.0) != 0)
 
 
@@ -88,7 +88,7 @@ def _flag(owner: Any, words: str, name: str) -> Switch:
 
 
 def _flags(owner: Any, words: str, *names: str) -> list[Switch]:
-    """Those of a backend's switches that this version of PyTorch has."""
+    """The switches of a backend among `names` that this version of PyTorch has."""
     return [_flag(owner, words, name) for name in names if hasattr(owner, name)]
 
 
@@ -109,26 +109,26 @@ def _set_hooks(before: Mapping[str, Mapping[Any, Any]]) -> None:
 
 
 def _modes() -> tuple[list[Any], bool]:
-    """What stands between a call of torch and its kernel, e.g. `with torch.device(...)`."""
+    """The modes that change calls of torch, e.g. `torch.device(...)`, and whether inference mode is on."""
     stacks: list[Any] = [*function_modes(), *dispatch_modes()]  # type: ignore[no-untyped-call]
     return stacks, torch.is_inference_mode_enabled()
 
 
 def _leave_modes(before: tuple[list[Any], bool]) -> None:
-    """Leave what was entered, the last first. Raises RuntimeError where that is impossible.
+    """Leave the modes that were entered since, the last one first. Raises RuntimeError if that is impossible.
 
-    Popped, not exited: what `torch.device.__enter__` enters cannot exit by itself.
+    They are popped and not exited, because the mode that `torch.device.__enter__` enters has no exit.
     """
     stacks = ((function_modes, pop_function_mode), (dispatch_modes, pop_dispatch_mode))
     for stack, pop in stacks:
         for _ in [one for one in stack() if one not in before[0]]:
             pop()  # type: ignore[no-untyped-call]
     if _modes() != before:
-        raise RuntimeError("it cannot be left from outside")
+        raise RuntimeError("a mode cannot be left from outside")
 
 
 def _autocast(kind: str) -> list[Switch]:
-    """Automatic mixed precision on one kind of device: on or off, and its type."""
+    """Automatic mixed precision on one kind of device: whether it is on, and its dtype."""
     words = f"torch.autocast on {kind}"
     return [
         Switch(
@@ -143,7 +143,7 @@ def _autocast(kind: str) -> list[Switch]:
 
 
 def _attention() -> list[Switch]:
-    """Which kernels attention may use."""
+    """The kernels that attention may use."""
     cuda, mha = torch.backends.cuda, torch.backends.mha
     names = [
         name for name in ("flash", "mem_efficient", "math", "cudnn") if hasattr(cuda, f"enable_{name}_sdp")
@@ -163,14 +163,14 @@ def _attention() -> list[Switch]:
 
 
 def _list(words: str, values: list[Any]) -> Switch:
-    """A list of the process that is changed in place."""
+    """A list of the process that code can change in place."""
     return Switch(words, lambda: list(values), lambda before: values.__setitem__(slice(None), before))
 
 
 SWITCHES = (
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Switch("torch's default device", torch.get_default_device, _set_device),
-    # behind the default device, which is such a mode itself, and before all that computes
+    # After the default device, which is such a mode itself, and before all switches that compute.
     Switch("torch's modes", _modes, _leave_modes),
     *_autocast("cpu"),
     *_autocast("cuda"),
@@ -219,7 +219,7 @@ SWITCHES = (
 
 @dataclass(frozen=True)
 class Body:
-    """A Python function and what can be replaced inside it."""
+    """A Python function, and the parts of it that code can replace."""
 
     function: FunctionType
     code: CodeType
@@ -228,14 +228,14 @@ class Body:
 
     @staticmethod
     def of(value: Any) -> "Body | None":
-        """That of a function, of a method of any kind or of a property; None for what has none."""
+        """The body of a function, of a method of any kind or of a property; None for other values."""
         value = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
         if not isinstance(value, FunctionType):
             return None
         return Body(value, value.__code__, value.__defaults__, dict(value.__kwdefaults__ or {}))
 
     def changed(self) -> bool:
-        """Whether the function does something else now."""
+        """Whether a part of the function has been replaced."""
         one, keywords = self.function, self.function.__kwdefaults__ or {}
         same = one.__code__ is self.code and one.__defaults__ is self.defaults
         same = same and keywords.keys() == self.keywords.keys()
@@ -248,7 +248,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Named:
-    """What a module or a class has under a name."""
+    """The value of a name in a module or a class."""
 
     owner: Any
     value: Any
@@ -264,16 +264,16 @@ CLASSES = (
     Tensor, torch.Generator, torch.optim.Optimizer,
     *(cls for cls in vars(nn).values() if isinstance(cls, type)),
 )  # fmt: skip
-# no code of anyone's: made anew when they are read, or set by libraries at first use
+# These are not code: Python makes them again when they are read, or libraries set them at first use.
 UNSTABLE = (
     "__dict__", "__weakref__", "__msgspec_cache__", "__annotations_cache__", "__annotate_func__",
     "__warningregistry__",
 )  # fmt: skip
-IMPORT = ("__import__", "__build_class__")  # private names of builtins that everything goes through
+IMPORT = ("__import__", "__build_class__")  # private builtins that every import or class statement calls
 
 
 def code() -> Names:
-    """Every function, class and constant of this package and of what methods compute with, by identity."""
+    """All functions, classes and constants of this package and of the libraries that methods use."""
     ours = [m for name, m in list(sys.modules.items()) if name.startswith("bench.") or name == "bench"]
     ours = [m for m in ours if m is not None and not m.__name__.startswith("bench.methods.")]
     theirs = [sys.modules[name] for name in WATCHED if name in sys.modules]
@@ -296,7 +296,7 @@ def _note(found: Names, name: str, owner: ModuleType | type) -> None:
 
 
 def _watched(name: str, owner: ModuleType | type, attribute: str) -> bool:
-    """All names of classes, the public ones of libraries, and those of this package's modules."""
+    """Whether a name is watched: all names in classes, public ones in libraries, most in this package."""
     if attribute in UNSTABLE:
         return False
     if isinstance(owner, type) or not attribute.startswith("_") or attribute in IMPORT:
@@ -305,7 +305,7 @@ def _watched(name: str, owner: ModuleType | type, attribute: str) -> bool:
 
 
 def restore_code(before: Names) -> list[str]:
-    """Put back what was replaced or removed since, and remove what was added; the names of it."""
+    """Put back what was replaced or removed since, and remove what was added. Returns the changed names."""
     after = code()
     owners = {owner for owner, _ in before}
     changed = []
@@ -326,12 +326,12 @@ def restore_code(before: Names) -> list[str]:
 
 
 def imported() -> dict[str, ModuleType]:
-    """The modules of the process, but for methods, which are imported anew for each cell."""
+    """The modules of the process, without the methods, which are imported again for each cell."""
     return {name: one for name, one in list(sys.modules.items()) if not name.startswith("bench.methods.")}
 
 
 def restore_imported(before: Mapping[str, ModuleType]) -> list[str]:
-    """Put back the modules that were replaced or removed since; the names of it."""
+    """Put back the modules that were replaced or removed since. Returns their names."""
     changed = [name for name, one in before.items() if sys.modules.get(name) is not one]
     sys.modules.update({name: before[name] for name in changed})
     return [f"sys.modules[{name!r}]" for name in changed]
@@ -349,9 +349,9 @@ FUNCTIONS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
 class Seals:
-    """Checksums of what was loaded, taken when it was.
+    """The checksums of loaded data, computed when it was loaded.
 
-    grows: what is loaded goes on to hold more (decoded pictures); what is added later is no change then.
+    grows: the data may get more parts later (decoded pictures); an added part is then not a change.
     """
 
     def __init__(self, grows: bool = False) -> None:
@@ -359,16 +359,16 @@ class Seals:
         self._known: dict[str, int] = {}
 
     def add(self, root: object, name: str) -> None:
-        """Seal what an object leads to now, and forget what was sealed under this name before."""
+        """Seal all data that an object leads to now, and drop earlier seals of this name."""
         self.drop(name)
         self._known |= checksums(root, name)
 
     def drop(self, name: str) -> None:
-        """Forget an object that is no longer kept."""
+        """Drop the seals of an object that is no longer kept."""
         self._known = {path: value for path, value in self._known.items() if not path.startswith(name)}
 
     def broken(self, root: object, name: str) -> list[str]:
-        """The paths whose contents have changed since they were sealed; what was added is sealed now."""
+        """The paths to data that has changed since it was sealed. Added data is sealed now."""
         found = checksums(root, name)
         added = found if self._grows else {}
         changed = [path for path, value in found.items() if self._known.get(path, added.get(path)) != value]
@@ -377,7 +377,7 @@ class Seals:
 
 
 def checksums(root: object, name: str) -> dict[str, int]:
-    """The checksum of every array and number that an object leads to, by the path to it."""
+    """The checksum of every array and number that an object leads to, by its path."""
     return dict(_walk(root, name, set()))
 
 
@@ -405,7 +405,7 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, int]]:
 
 
 def _checksum(flat: np.ndarray) -> int:
-    """crc32 of the bytes [n], or of evenly spread pages where there are more than PAGES of them."""
+    """crc32 of the bytes [n]; if there are more than PAGES of them, of evenly spaced pages."""
     if flat.nbytes <= PAGES:
         return zlib.crc32(flat.data)
     step = math.ceil(flat.nbytes / PAGES) * PAGE
@@ -420,7 +420,7 @@ def _checksum(flat: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Faults:
-    """What a cell changed, in words."""
+    """The names of everything that a cell changed."""
 
     switches: list[str]
     code: list[str]
@@ -431,25 +431,25 @@ class Faults:
 
     @property
     def spoiled(self) -> bool:
-        """Whether the process is not to be trusted any more."""
+        """Whether the process cannot be used for further cells."""
         return bool(self.code or self.data)
 
     def __str__(self) -> str:
-        """One line; empty when there is nothing."""
+        """One line; empty if nothing has changed."""
         parts = [*self.switches, *self.code, *self.data]
         more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
         return f"the method changed what later cells use: {', '.join(parts[:5])}{more}" if parts else ""
 
 
 class Before:
-    """The process as it was before a cell."""
+    """The state of the process before a cell."""
 
     def __init__(self) -> None:
         self.switches = [switch.get() for switch in SWITCHES]
         self.code, self.imported, self.threads = code(), imported(), threads()
 
     def compare(self, broken: Callable[[], list[str]] = list) -> Faults:
-        """What has changed since. Switches and code are put back. broken: names the changed data."""
+        """What has changed since. Switches and code are put back. broken: names the data that has changed."""
         switches, stuck = (
             [],
             [f"the thread {one.name!r}, which still runs" for one in threads() - self.threads],
@@ -459,7 +459,7 @@ class Before:
                 if switch.get() != value:
                     switch.put(value)
                     switches.append(switch.words)
-            except Exception as error:  # it can neither be read nor put back: the process is of no more use
+            except Exception as error:  # it cannot be read or put back, so the process cannot be used again
                 stuck.append(f"{switch.words} ({error})")
         rewritten = restore_code(self.code) + restore_imported(self.imported)
         return Faults(switches, stuck + rewritten, broken())
@@ -467,9 +467,10 @@ class Before:
 
 @contextmanager
 def unchanged(what: str) -> Iterator[None]:
-    """A block that runs a method's code outside of a cell and has to leave the process as it was.
+    """A block that runs a method's code outside a cell and must leave the process unchanged.
 
-    what: names it in the message. Raises UserError if it does not; all that can be put back is, first.
+    what: the beginning of the message. If the process has changed, all that can be put back is put back, and
+    then UserError is raised.
     """
     before = Before()
     try:

@@ -1,8 +1,8 @@
-"""The lab: what one process has loaded, kept so that the next cell starts at once.
+"""The lab: the models, tasks and features that one process has loaded. It keeps them for the next cells.
 
-All that outlives a cell is worked out by `Lab.load`, before any code of the method runs: a method that
-computes under other rules for a while (autocast, a hook, a patched function) cannot leave a number behind.
-What is asked for while a method runs and is not there is worked out for that cell alone (`CellFeatures`).
+`Lab.load` computes everything that outlives a cell before any code of the method runs. So a method that
+changes the rules of computation for a while (autocast, a hook, a patched function) cannot affect numbers that
+are kept. If a method needs features that are not kept, they are computed for its cell alone (`CellFeatures`).
 """
 
 from collections.abc import Callable, Hashable
@@ -29,7 +29,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to run, not what to run: no number depends on these but by a GPU's rounding."""
+    """Where to run, not what to run. No number depends on these values, except by the rounding of a GPU."""
 
     device: str = "cpu"
     data_root: str | None = None
@@ -37,7 +37,7 @@ class Settings:
 
 
 class Kept(Generic[V]):
-    """The last few things of one kind, by key, each sealed when it is made. grows: see Seals."""
+    """The last `most` values of one kind, by key. Each one is sealed when it is made. grows: see Seals."""
 
     def __init__(self, kind: str, most: int, grows: bool = False) -> None:
         self.kind, self.most = kind, most
@@ -45,11 +45,11 @@ class Kept(Generic[V]):
         self._seals = Seals(grows)
 
     def find(self, key: Hashable) -> V | None:
-        """The thing of this key if it is kept."""
+        """The value of this key; None if it is not kept."""
         return self._values.get(key)
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The thing of this key, made if it is not kept; what was used longest ago goes."""
+        """The value of this key, made if it is not kept. The value that was used longest ago is dropped."""
         known = key in self._values
         value = self._values[key] = self._values.pop(key) if known else make()
         if not known:
@@ -61,7 +61,7 @@ class Kept(Generic[V]):
         return value
 
     def broken(self) -> list[str]:
-        """The paths to what has changed since it was made."""
+        """The paths to everything that has changed since it was made."""
         return [
             path for key, value in self._values.items() for path in self._seals.broken(value, self._name(key))
         ]
@@ -71,14 +71,14 @@ class Kept(Generic[V]):
 
 
 class Lab:
-    """Models, tasks and features. What it hands out to the harness is shared by all cells of the process."""
+    """Models, tasks and features, which all cells of the process share."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything; the next cell loads it anew."""
+        """Drop everything. The next cell loads it again."""
         self._backbones: Kept[Backbone] = Kept("the model", 2)
         self._encoders: Kept[Encoder] = Kept("the encoder", 2)
         self._tasks: Kept[Task] = Kept("the task", 4, grows=True)
@@ -86,9 +86,10 @@ class Lab:
         self._splits: dict[tuple[str, ...], str] = {}
 
     def load(self, resolved: Resolved) -> None:
-        """Work out all that a cell needs and the next ones keep, before its method runs. Raises UserError.
+        """Load and compute all that a cell needs and later cells share, before its method runs.
 
-        The features of whole image sets among it, unless the method sends other images or visual tokens.
+        This includes the features of whole image sets, unless the method sends other images or visual tokens.
+        Raises UserError.
         """
         task, models = self.task(resolved), list[Frozen]()
         self.split_hash(resolved)
@@ -102,7 +103,7 @@ class Lab:
                 self._tables.get(key, partial(features, model, images))
 
     def broken(self) -> list[str]:
-        """What a cell has changed of all this, which it must not."""
+        """The paths to everything here that a cell has changed and must not change."""
         kinds = (self._backbones, self._encoders, self._tasks, self._tables)
         return [path for kept in kinds for path in kept.broken()]
 
@@ -114,22 +115,25 @@ class Lab:
         )
 
     def encoder(self, name: str, precision: str) -> Encoder:
-        """The image encoder of that name; float64 where the backbone is. Raises UserError."""
+        """The image encoder of that name, in float64 if the backbone is. Raises UserError."""
         return self._encoders.get((name, model_dtype(precision)), partial(self._encoder, name, precision))
 
     def kept_encoder(self, name: str, precision: str) -> Encoder:
-        """The same while a method runs: one that was not loaded before is not kept. Raises UserError."""
+        """The same, while a method runs: an encoder that was not loaded before is not kept."""
         return self._encoders.find((name, model_dtype(precision))) or self._encoder(name, precision)
 
     def _encoder(self, name: str, precision: str) -> Encoder:
         s = self.settings
-        with torch.random.fork_rng(devices=[]):  # a module is built with random weights before it is filled
+        with torch.random.fork_rng(devices=[]):  # a new module gets random weights before it is filled
             encoder = load_encoder(name, s.device, s.offline, model_dtype(precision))
-        _ = encoder.identity  # worked out now: see Lab.load
+        _ = encoder.identity  # this computes it now: see the top of this file
         return encoder
 
     def task(self, resolved: Resolved) -> Task:
-        """Training images and test sets, the same for every method and budget. Raises UserError."""
+        """The training images and the test sets. They are the same for all methods and budgets.
+
+        Raises UserError.
+        """
         cell = resolved.cell
         model = self.backbone(resolved)
         view = View(model.image_size, model.resize_mode, model.interpolation)
@@ -145,11 +149,11 @@ class Lab:
         return self._tasks.get(key, lambda: open_task(resolved, self.settings, view))
 
     def kept_features(self, model: Frozen, images: Images) -> Tensor | None:
-        """[N, width] features of a whole set of plain images, where `load` has worked them out."""
+        """[N, width] features of a whole set of plain images; None if `load` has not computed them."""
         return self._tables.find((model.identity, images.key))
 
     def split_hash(self, resolved: Resolved) -> str:
-        """sha256 of images and labels of all data sets that a cell takes part in; the same for all seeds."""
+        """sha256 of the images and labels of all data sets of a cell; the same for all seeds."""
         cell = resolved.cell
         key = (cell.dataset, cell.protocol, cell.backbone, *resolved.targets)
         if key not in self._splits:
@@ -158,7 +162,7 @@ class Lab:
 
 
 class CellFeatures:
-    """What a cell's predictor and its method get of the lab; what the lab has not ends with the cell."""
+    """The features and encoders of one cell: from the lab, or else computed and dropped with the cell."""
 
     def __init__(self, lab: Lab, precision: str) -> None:
         self.lab, self.precision = lab, precision
@@ -182,7 +186,7 @@ class CellFeatures:
 
 
 def open_task(resolved: Resolved, settings: Settings, view: View) -> Task:
-    """The task of a cell, its images as `view` says. Raises UserError for data that is missing or wrong."""
+    """The task of a cell, with images as `view` describes. Raises UserError for missing or wrong data."""
     cell = resolved.cell
     return load_task(
         cell.dataset,

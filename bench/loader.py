@@ -1,4 +1,4 @@
-"""The loader: gives out batches, and alone knows which images of which set stand behind each."""
+"""The loader: it gives out batches, and it alone knows which images of which set each batch stands for."""
 
 import weakref
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,18 @@ from bench.cell import Cell
 from bench.door import inside
 from bench.prompt import UNKNOWN, Batch, Images, Scale
 
-AT_ONCE = 320  # images through the image tower: bounds memory; ten prompts on a mini batch
-KEPT = 2_000  # images of a test set that stay decoded between checkpoints: 1.2 GB at 224 pixels
+# The most images that go through the image tower at once, which limits memory: ten prompts on a mini batch.
+AT_ONCE = 320
+# The largest test set, in images, that stays decoded between checkpoints: 1.2 GB at 224 pixels.
+KEPT = 2_000
 
 
 class Sample:
-    """What stands behind a batch, for predictors. What is derived from it is worked out once.
+    """The images that a batch stands for. Predictors read them here, and features are computed once.
 
-    source, index: which images of which set. labels: [B] on the device, or UNKNOWN for images that are being
-    scored. crop_seed, crop_scale: of random crops; None for the plain images, and for the usual scale. memo:
-    features of these images, by kind.
+    source, index: the set, and [B] positions in it. labels: [B] on the device, or UNKNOWN for images that are
+    being scored. crop_seed: of the random crops; None for plain images. crop_scale: of the crops; None for
+    the usual scale. memo: features of these images, by kind.
     """
 
     def __init__(
@@ -39,15 +41,15 @@ class Sample:
         self.device, self.dtype = device, dtype
         self.crop_seed, self.crop_scale = crop_seed, crop_scale
         self.memo: dict[str, Tensor] = {}
-        self._images: dict[int | None, Tensor] = {}  # by size in pixels; None: the model's
-        self._copies: dict[int | None, Tensor] = {}  # those of the batch that was given out last
-        self._batch: weakref.ref[Batch]  # a strong reference would keep both for ever
+        self._images: dict[int | None, Tensor] = {}  # by size in pixels; None: the model's size
+        self._copies: dict[int | None, Tensor] = {}  # the images of the batch that was given out last
+        self._batch: weakref.ref[Batch]  # with a strong reference, neither object would ever be freed
 
     def __len__(self) -> int:
         return len(self.index)
 
     def give_out(self) -> Batch:
-        """The batch that a method may see: labels, positions and images of its own, images on demand."""
+        """A new batch for a method, with copies of labels, positions and images; images load on demand."""
         copies: dict[int | None, Tensor] = {}
 
         def load(size: int | None) -> Tensor:
@@ -79,19 +81,19 @@ class Sample:
 
     @property
     def batch(self) -> Batch:
-        """The batch that was given out; whoever asks about it still holds it."""
+        """The batch that was given out last. The caller must still hold it."""
         batch = self._batch()
         assert batch is not None
         return batch
 
     @property
     def held(self) -> int:
-        """Bytes of images and of what the harness worked out from them; the batch's memo is the method's."""
+        """Bytes of the images and of the harness's features of them. The batch's own memo does not count."""
         kept = (self.memo, self._images, self._copies)
         return sum(tensor.nbytes for tensors in kept for tensor in tensors.values())
 
     def trim(self, limit: int) -> None:
-        """Hold at most `limit` bytes: let go of the images first, then of all; it is worked out again."""
+        """Keep at most `limit` bytes: drop the images first, then the features. Both are computed again."""
         if self.held > limit:
             self._images.clear()
             self._copies.clear()
@@ -107,18 +109,18 @@ class Loader:
         self._samples: weakref.WeakKeyDictionary[Batch, Sample] = weakref.WeakKeyDictionary()
 
     def behind(self, batch: Batch) -> Sample:
-        """The sample of a batch. Raises AccessDenied for one that this loader did not give out."""
+        """The sample of a batch. Raises AccessDenied for a batch that this loader did not give out."""
         sample = self._samples.get(batch) if isinstance(batch, Batch) else None
         if sample is None:
-            raise AccessDenied("this batch is not one of box.batches() or box.train_pass(): send those")
+            raise AccessDenied("this batch is not one of box.batches() or box.train_pass(): use one of them")
         return sample
 
     def stream(
         self, size: int | None = None, keep_last: bool = False, crop_scale: Scale | None = None
     ) -> Iterator[Batch]:
-        """Endless training batches: shuffled epochs. See BlackBox.batches. Raises ValueError."""
+        """Training batches without end, in shuffled epochs: see BlackBox.batches. Raises ValueError."""
         if size is not None and (not isinstance(size, int) or size < 1):
-            raise ValueError(f"batches of {size!r} images: a batch has at least 1")
+            raise ValueError(f"the batch size is {size!r}, but must be a whole number of at least 1")
         check_scale(crop_scale)
         return self._stream(min(size or self.cell.batch_size, self.cell.batch_size), keep_last, crop_scale)
 
@@ -134,13 +136,13 @@ class Loader:
 
     @cached_property
     def train_pass(self) -> tuple[Batch, ...]:
-        """The whole train set once, plain, in order: ceil(N / batch_size) batches."""
+        """The whole train set once, in order, without augmentation: ceil(N / batch_size) batches."""
         return tuple(self.give(self.train, index) for index in self._in_order())
 
     def frozen_pass(self, crop_scale: Scale | None = None) -> list[Batch]:
-        """The whole train set once, in order; where the cell augments, one crop of each image.
+        """The whole train set once, in order; if the cell augments, one crop of each image.
 
-        Raises ValueError for a scale that is none.
+        Raises ValueError for a crop_scale that is not a scale.
         """
         check_scale(crop_scale)
         return [
@@ -152,11 +154,11 @@ class Loader:
         return torch.split(torch.arange(len(self.train)), self.cell.batch_size)
 
     def _crop_seed(self, purpose: str, i: int) -> int | None:
-        """Of batch number i; None where the cell does not augment."""
+        """The seed for the crops of batch number i; None if the cell does not augment."""
         return (self.cell.seed_for(purpose) + i) % 2**63 if self.cell.augment else None
 
     def unlabelled(self, images: Images) -> Iterator[Sample]:
-        """A test set in order, without its labels."""
+        """The samples of a test set, in order and without labels."""
         chunks = torch.split(torch.arange(len(images)), AT_ONCE)
         return (Sample(images, index, UNKNOWN, self.device, self.dtype) for index in chunks)
 
@@ -180,11 +182,11 @@ class Loader:
 
 
 def check_scale(scale: Scale | None) -> None:
-    """Raise ValueError unless these are two shares of an image's area, the smaller one first."""
+    """Raise ValueError unless `scale` is None or two shares of an image's area, the smaller one first."""
     if scale is None:
         return
     numbers = isinstance(scale, tuple | list) and all(isinstance(share, int | float) for share in scale)
     if not numbers or len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         raise ValueError(
-            f"crop_scale is {scale!r}; it takes two shares of the area, 0 < smallest <= largest <= 1"
+            f"crop_scale is {scale!r}, but must be two shares of the area, 0 < smallest <= largest <= 1"
         )

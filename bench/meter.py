@@ -1,12 +1,12 @@
-"""The meter: counts queries, and refuses before a call that would pass the budget."""
+"""The meter: it counts queries, and refuses a call that would exceed the budget."""
 
 from bench.blackbox import BudgetSpent
 
 
 class Meter:
-    """The record's figures come from here. A method reads the counts through its box and cannot reach this.
+    """The counts in a record come from here. A method reads them through its box and cannot reach the meter.
 
-    budget, spent: queries. image_queries: images sent, one for each time.
+    budget, spent: queries. image_queries: images sent; an image counts each time it is sent.
     """
 
     def __init__(self, budget: int) -> None:
@@ -21,18 +21,18 @@ class Meter:
         return self.budget - self.spent
 
     def close(self) -> None:
-        """The run is over: whoever still holds its box gets no more answers."""
+        """End the run: from now on, its box gives no more answers."""
         self._open = False
 
     def require(self, queries: int) -> None:
         """Raise BudgetSpent unless `queries` more fit."""
         if not self._open:
-            raise BudgetSpent("the run is over: its box answers no more")
+            raise BudgetSpent("the run is over: its box gives no more answers")
         if queries > self.remaining:
             raise BudgetSpent(f"{self.spent} of {self.budget} queries are spent; {queries} more do not fit")
 
     def charge(self, queries: int, images: int) -> None:
-        """Count so many queries of `images` images each. Raises BudgetSpent, and counts nothing then."""
+        """Count `queries` queries of `images` images each. If they do not fit, raises BudgetSpent instead."""
         self.require(queries)
         self.spent += queries
         self.image_queries += queries * images

@@ -1,4 +1,4 @@
-"""What a method is: one class in one file of methods/."""
+"""The base class of a method. A method is one class in one file of methods/."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,29 +13,34 @@ from bench.access import REFERENCES, WHITE_BOX
 from bench.blackbox import BlackBox
 from bench.prompt import Prompt
 
-HAND = "hand"  # as the words that a context starts from: see Method.opening
+HAND = "hand"  # stands for the words of the hand template: see Method.opening
 
 
 @dataclass(frozen=True)
 class NoParams:
-    """For methods with nothing to set."""
+    """The Params of a method without parameters."""
 
 
 class Method(ABC):
     """A tuning algorithm.
 
-    A subclass names its `title` (the papers' row), its `paper`, its `access` (see bench.access.ACCESS) and
-    its `Params`, a frozen dataclass whose defaults are the paper's values. If a step depends on the whole
-    budget (a decay that ends with it), its `schedule` is "budget": then a run of 500 queries is not the
-    beginning of a run of 5,000, and the reports mark it where they read one from the other. Its
-    `least_answer` is one of bench.answered.KINDS: "top", some probabilities, as whatever follows a loss needs
-    them, or "label" where the predicted class alone tells candidates apart.
+    A subclass sets these class attributes:
 
-    It is built once per cell: `setup` draws what is fixed for the run, `start` the first state, and `tune`
-    runs until the budget ends it.
+    - title: the row in the papers' tables; paper: the source;
+    - access: what its prompts use (see bench.access.ACCESS);
+    - Params: a frozen dataclass whose defaults are the paper's values;
+    - schedule: "budget" if a step depends on the whole budget (e.g. a decay that ends with it), else "free".
+      With "budget", a run of 500 queries is not the beginning of a run of 5,000, and the reports mark results
+      that they read from a longer run;
+    - least_answer: the least kind of answer that it can work with, one of bench.answered.KINDS. It is "top"
+      (some probabilities) for a method that follows a loss, and "label" for a method that can compare
+      candidates by the predicted class alone.
 
-    self.box: the black box. self.params: parameters in force. self.rng: the cell's own stream, on the CPU;
-    self.seed: its seed, for generators of another kind. self.x0: what `start` gave.
+    A method is built once per cell. `setup` draws what is fixed for the run, `start` gives the first state,
+    and `tune` runs until the budget ends it.
+
+    self.box: the black box. self.params: the parameters in force. self.rng: the cell's own random stream, on
+    the CPU. self.seed: the seed of this stream, for generators of another kind. self.x0: the first state.
     """
 
     title: ClassVar[str]
@@ -53,51 +58,55 @@ class Method(ABC):
         self.x0 = None if start is None else exact.stored(start)
 
     def setup(self) -> None:  # noqa: B027  (nothing to set up is a fine setup)
-        """Draw what stays fixed, e.g. projections. Called once, before anything else; spends nothing."""
+        """Draw what stays fixed, e.g. projections. Called once, before anything else. Costs no query."""
 
     @property
     @abstractmethod
     def n_params(self) -> int:
-        """Number of tuned parameters (delta), as the papers count it."""
+        """The number of tuned parameters (delta), counted as in the papers."""
 
     @abstractmethod
     def start(self) -> Tensor | None:
-        """The untuned state: flat, as `prompt` takes it; None where nothing is tuned. Called once.
+        """The untuned state, flat, for `prompt`; None if nothing is tuned. It is called once.
 
-        A state is float64 and holds float32 numbers, which are what a record keeps (see bench/exact.py).
+        A state is float64 but holds float32 numbers, because a record stores these (see bench/exact.py).
         """
 
     @abstractmethod
     def prompt(self, state: Tensor | None) -> Prompt:
-        """The deployable prompt of a state. Carries the state, so that a record can rebuild it."""
+        """The prompt of a state. It carries the state, so that a record can rebuild the prompt."""
 
     @abstractmethod
     def tune(self) -> None:
-        """Spend the budget: ask `self.box` for logits, report prompts. May return early; may run for ever."""
+        """Spend the budget: ask `self.box` for logits, and report prompts.
+
+        It may return before the budget is spent. It may also be an endless loop: BudgetSpent ends it.
+        """
 
     @classmethod
     def tunes(cls) -> bool:
-        """False for a method with nothing to tune, whose file says `n_params = 0`: it asks no query."""
+        """False for a method with nothing to tune, whose class sets `n_params = 0`. It asks no query."""
         return bool(getattr_static(cls, "n_params") != 0)
 
     @classmethod
     def needs(cls, params: Any) -> str:
-        """The least that the box must answer with for these parameters: `least_answer`, as a rule.
+        """The least kind of answer that the method needs with these parameters, by default `least_answer`.
 
-        What reads features or gradients needs "logits".
+        A method that reads features or gradients needs "logits".
         """
         return "logits" if REFERENCES & set(cls.access) else cls.least_answer
 
     @property
     def white_box(self) -> bool:
-        """True for reference rows that see gradients; these are never ranked."""
+        """Whether the method sees gradients. Its row is a reference, which is never ranked."""
         return WHITE_BOX in self.access
 
     def opening(self, words: str) -> Tensor:
-        """[m, d] token embeddings of `words`, a context to start from.
+        """[m, d] token embeddings of `words`, as the start of a context.
 
-        HAND stands for the hand template's words ahead of the class name, or, where there are none, behind
-        it. The curve then begins near the hand template's accuracy, and at it where nothing follows the name.
+        HAND stands for the words of the hand template before the class name or, if there are none, for the
+        words after it. The untuned accuracy is then close to the hand template's. It is equal if the template
+        has no words after the class name.
         """
         if words == HAND:
             ahead, _, behind = self.box.template.partition("{}")
@@ -105,5 +114,5 @@ class Method(ABC):
         return self.box.embed_words(words)
 
     def normal(self, *shape: int, std: float = 1.0) -> Tensor:
-        """Gaussian numbers of the method's own stream, float64, on the box's device."""
+        """Gaussian numbers from the method's own stream, float64, on the box's device."""
         return exact.stored(std * exact.normal(*shape, rng=self.rng)).to(self.box.device)

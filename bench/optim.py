@@ -1,8 +1,9 @@
-"""Ask/tell optimisers over flat vectors. They know no budgets, no models and no prompts.
+"""Optimisers of flat vectors, with the methods `ask` and `tell`. They know nothing of budgets and prompts.
 
-They work in float64; an iterate is rounded to float32 numbers after each step (see bench/exact.py).
+They compute in float64, and round the iterate to float32 numbers after each step (see bench/exact.py).
 
-`ask()` gives candidates [K, n]; `tell(losses)` takes their losses [K], in the same order; `x` is the iterate.
+`ask()` returns candidates [K, n]; `tell(losses)` takes their losses [K], in the same order; `x` is the
+iterate.
 """
 
 from dataclasses import dataclass
@@ -14,34 +15,40 @@ from torch import Tensor
 
 from bench import exact
 
-BITS = 12  # of the numbers of a candidate of CMA-ES
+BITS = 12  # significant bits of each number of a candidate of CMA-ES
 
 
 def segmented_uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    """Magnitudes U[0.5, 1] with random signs: bounded inverse moments, as SPSA needs (Spall 1992)."""
+    """Magnitudes from U[0.5, 1] with random signs.
+
+    The inverse moments of such numbers are bounded, as SPSA needs (Spall 1992).
+    """
     magnitude = 0.5 + 0.5 * torch.rand(shape, generator=rng).double()
     return magnitude * (2 * torch.randint(2, shape, generator=rng) - 1)
 
 
 @dataclass(frozen=True)
 class SPSASettings:
-    """SPSA's constants, for a method's Params to inherit. Names: Spall 1998; values: ZIP, section 5.1."""
+    """The constants of SPSA, which a method's Params can inherit.
+
+    Names: Spall 1998; values: ZIP, section 5.1.
+    """
 
     a: float = 0.01  # step a_k = a / (k + offset)^alpha
     c: float = 0.01  # difference c_k = c / k^gamma
     alpha: float = 0.4
     gamma: float = 0.1
     offset: float = 1.0
-    directions: int = 5  # N: 2 N queries a step
+    directions: int = 5  # N; one step costs 2 N queries
     momentum: float = 0.0  # above 0: SPSA-GC
-    clip: str = "none"  # the norm of a step at most: none, sqrt (of the number of parameters), or a number
+    clip: str = "none"  # the largest norm of a step: none, sqrt (of the number of parameters), or a number
 
     def __post_init__(self) -> None:
-        clip_norm(self.clip, 1)  # raises ValueError for a word it does not know
+        clip_norm(self.clip, 1)  # raises ValueError for an unknown word
 
 
 class SPSA:
-    """Two-sided simultaneous perturbation; with momentum it is SPSA-GC, with a clip ZIP's clipped SPSA.
+    """Two-sided simultaneous perturbation. With momentum it is SPSA-GC; with a clip it is ZIP's clipped SPSA.
 
     g_k = mean_j (L(x + c_k z_j) - L(x - c_k z_j)) / (2 c_k z_j), element by element
     c_k = c / k^gamma, a_k = a / (k + offset)^alpha, k = 1, 2, ...   (names as in Spall 1998)
@@ -80,7 +87,7 @@ class SPSA:
 
 
 def clip_norm(clip: str, n: int) -> float | None:
-    """The norm `clip` stands for in n dimensions: None, sqrt(n), or the number given. Raises ValueError."""
+    """The norm that `clip` means in n dimensions: None, sqrt(n) or the number. Raises ValueError."""
     if clip == "none":
         return None
     if clip == "sqrt":
@@ -97,11 +104,11 @@ def clip_norm(clip: str, n: int) -> float | None:
 class RGF:
     """One-sided random gradient-free estimate along unit vectors (BAR, eq. 6).
 
-    g = d / q sum_j u_j (L(x + beta u_j) - L(x)) / beta;  x <- x - step g, the step given to `tell`.
+    g = d / q sum_j u_j (L(x + beta u_j) - L(x)) / beta;  x <- x - step g, with the step given to `tell`.
 
-    `drawn` is d, the length of u: n, or more where x is a part of the vector that the authors perturb and the
-    rest changes no loss. Then u is a unit vector of all d entries and x moves along its first n: unbiased all
-    the same, since the mean of u u^T is I / d.
+    drawn: d, the length of u; n by default. It is larger if x is only a part of the vector that the authors
+    perturb, and the other part does not change the loss. Then u is a unit vector of length d, and x moves
+    along its first n entries. The estimate stays unbiased, because the mean of u u^T is I / d.
     """
 
     def __init__(
@@ -153,14 +160,18 @@ class OpenES:
 
 
 class CMAES:
-    """CMA-ES (Hansen 2016) by the library `cma`, fed from its own generator, never numpy's global one.
+    """CMA-ES (Hansen 2016) from the library `cma`, with its own generator instead of numpy's global one.
 
-    The step size is adapted along the path of the mean (CSA), as the tutorial has it and as the library did
-    when CraFT's and BPT-VLM's rows were made (3.3, 4.0); 4.5 would take another rule from 300 dimensions on.
-    What the library is told of its candidates stays as it was drawn; what leaves it is rounded to BITS
-    significant bits, far less than a candidate's own spread. turned: see `_draw`.
-    separable: diagonal covariance, O(n) instead of O(n^2) memory and time. Measured in 4,000 dimensions with
-    a population of 15: full, 0.2 s a generation and 0.4 GB; separable, 5 ms.
+    The step size follows the path of the mean (CSA), as in Hansen's tutorial and as in the versions of the
+    library with which the rows of CraFT and BPT-VLM were made (3.3 and 4.0). Version 4.5 would use another
+    rule from 300 dimensions on.
+
+    `ask` returns candidates that are rounded to BITS significant bits; this changes them far less than they
+    differ from each other. The library itself keeps its unrounded candidates. turned: see `_draw`.
+
+    separable: the covariance is diagonal, with O(n) instead of O(n^2) memory and time. Measured in 4,000
+    dimensions with a population of 15: a full covariance takes 0.2 s per generation and 0.4 GB, a diagonal
+    one 5 ms.
     """
 
     turned = True
@@ -175,7 +186,7 @@ class CMAES:
         bounds: tuple[float, float] | None = None,
         separable: bool = False,
     ) -> None:
-        import cma  # a second, and only these methods need it
+        import cma  # the import takes a second, and only some methods need it
         from cma.sigma_adaptation import CMAAdaptSigmaCSA
 
         self._like = x.double()
@@ -183,7 +194,7 @@ class CMAES:
         options = {
             "popsize": population,
             "randn": self._draw,
-            "seed": float("nan"),  # any number would go to np.random.seed
+            "seed": float("nan"),  # any number would seed numpy's global generator
             "bounds": list(bounds) if bounds else [None, None],
             "CMA_diagonal": separable,
             "AdaptSigma": CMAAdaptSigmaCSA,
@@ -193,10 +204,10 @@ class CMAES:
         self.best, self.best_loss = self._like, float("inf")
 
     def _draw(self, *shape: int) -> np.ndarray:
-        """Standard normal numbers, turned so that the library's B D z becomes B D B^T z, the root of C.
+        """Standard normal numbers, rotated so that the library computes B D B^T z instead of B D z.
 
-        Both have the covariance C. But eigenvectors B of nearly equal eigenvalues are any basis of their
-        space, another one on another processor; the root depends on C alone.
+        Both have the covariance C. But the eigenvectors B of nearly equal eigenvalues can be any basis of
+        their space, and they differ between processors. B D B^T, the root of C, depends on C alone.
         """
         from cma.sampler import GaussFullSampler
 
@@ -206,7 +217,7 @@ class CMAES:
 
     @property
     def x(self) -> Tensor:
-        """The distribution's mean, in the bounds: the incumbent under noise."""
+        """[n] the mean of the distribution, inside the bounds: with noise, the best estimate of a minimum."""
         return self._tensor(self._es.result.xfavorite)
 
     def ask(self) -> Tensor:
@@ -215,7 +226,7 @@ class CMAES:
         return torch.stack([self._tensor(one) for one in self._asked])
 
     def sample(self) -> Tensor:
-        """[n] the mean of a fresh population, for which no losses are wanted."""
+        """[n] the mean of a new population, whose losses are not needed."""
         return torch.stack([self._tensor(one) for one in self._es.ask()]).mean(0)
 
     def tell(self, losses: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What a prompt answered on a test set, image by image, kept small enough for a record."""
+"""Computes the outcome of a prompt on a test set, image by image, in a form small enough for a record."""
 
 import base64
 from collections import Counter
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bench.record import Confusion, Outcome
 
-MOST = 50  # confusions that a record names: the most frequent ones
+MOST = 50  # number of confusions in a record: the most frequent ones
 BINS = 15  # of the calibration error (Guo et al., ICML 2017)
-DECIMALS = 6  # of the calibration error and the log-loss: more depend on the processor
+DECIMALS = 6  # of the calibration error and the log-loss: further decimals depend on the processor
 
 
 def outcome(answers: Tensor, labels: Tensor, probable: bool) -> Outcome:
@@ -34,7 +34,7 @@ def outcome(answers: Tensor, labels: Tensor, probable: bool) -> Outcome:
 
 
 def accuracy(found: Outcome) -> float:
-    """% correct."""
+    """The accuracy in %."""
     return round(100 * sum(found.right) / sum(found.images), 4)
 
 
@@ -45,10 +45,10 @@ def bits(found: Outcome) -> np.ndarray:
 
 
 def calibration_error(probs: Tensor, labels: Tensor) -> float:
-    """Expected calibration error in %: |accuracy - confidence| by bins of confidence, weighted by images."""
+    """Expected calibration error in %: |accuracy - confidence| per bin of confidence, weighted by images."""
     confidence, answered = probs.max(1)
     correct = (answered == labels).double()
-    # a confidence on a bin's edge, which kernels round differently, is moved off it
+    # Kernels differ in the last digits of a confidence. It is rounded, so that it always gets the same bin.
     places = (confidence.mul(2**30).round() / 2**30 * BINS).ceil().long().clamp(1, BINS) - 1
     gaps = torch.zeros(BINS, dtype=torch.float64).index_add(0, places, correct - confidence)
     return round(float(100 * gaps.abs().sum() / len(labels)), DECIMALS)

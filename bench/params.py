@@ -1,4 +1,4 @@
-"""Parameter values: text from the command line, or TOML, as the types that a method's Params declares."""
+"""Converts parameter values, given as text or in TOML, to the types that a method's Params declares."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -11,9 +11,9 @@ from bench.plugins import load_method
 
 
 def make_params(method: str, *layers: Mapping[str, Value]) -> Any:
-    """The method's Params: its defaults, then each layer (the suite's values, the user's) over the last.
+    """The method's Params: the defaults, replaced by each layer of values in turn (the suite's, the user's).
 
-    Raises UserError for a name the method does not have or a value of the wrong kind.
+    Raises UserError for a name that the method does not have, or for a value of the wrong type.
     """
     params = load_method(method).Params
     values: dict[str, Value] = {}
@@ -26,12 +26,12 @@ def make_params(method: str, *layers: Mapping[str, Value]) -> Any:
 
 
 def as_values(params: Any) -> dict[str, Value]:
-    """A Params object as plain values by name."""
+    """The values of a Params object, by name."""
     return asdict(params)
 
 
 def parse_value(method: str, name: str, value: Value) -> Value:
-    """`value` (text from the command line, or TOML) as the type of the parameter's default.
+    """`value` (text from the command line, or a TOML value) in the type of the parameter's default.
 
     Raises UserError for an unknown parameter or a value that does not fit.
     """
@@ -48,7 +48,7 @@ def parse_value(method: str, name: str, value: Value) -> Value:
 
 
 def _convert(value: Value, default: Value) -> Value:
-    """`value` in the type of `default`. Text stays text only where the default is text."""
+    """`value` in the type of `default`. Raises TypeError, ValueError or OverflowError if it does not fit."""
     if isinstance(default, tuple):
         parts = value.split("x") if isinstance(value, str) else value
         return tuple(_number(part, default[0]) for part in parts)  # type: ignore[union-attr]

@@ -1,20 +1,23 @@
-"""Where things lie on disk: the cache, the data sets, the package itself."""
+"""The folders on disk: the cache, the data sets, the package itself."""
 
 import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-HOME = PACKAGE.parent  # the folder that has to be on sys.path for `import bench`
-RESULTS = Path("runs")  # where records go, and reports look, unless told otherwise
+HOME = PACKAGE.parent  # this folder must be on sys.path for `import bench`
+RESULTS = Path("runs")  # the default folder of the records, for runs and for reports
 
 
 def checkout() -> Path | None:
-    """The source checkout this package runs from, or None when it was installed from a wheel."""
+    """The source checkout from which this package runs; None if it was installed from a wheel."""
     return HOME if (HOME / "pyproject.toml").exists() and (HOME / "methods").is_dir() else None
 
 
 def cache_dir() -> Path:
-    """Rendered images and image features: `BENCH_CACHE`, else ~/.cache/bench. Safe to delete at any time."""
+    """The folder of rendered images and image features: `BENCH_CACHE`, else ~/.cache/bench.
+
+    It can be deleted at any time.
+    """
     return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "bench").expanduser()
 
 

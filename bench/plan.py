@@ -1,4 +1,4 @@
-"""From flags to cells: what is asked for, checked before any query is spent, and what of it is done."""
+"""From options to cells: what the user asks for, the checks before any query, and what is already done."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +24,13 @@ Override = tuple[str, Value]
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells asked for, resolved, and where each one stands."""
+    """All cells that the user asks for, resolved, and the status of each cell."""
 
     cells: tuple[Resolved, ...]
     status: Mapping[Cell, Status]
 
     def todo(self, retry_stale: bool) -> list[Resolved]:
-        """What is to be run: not done, and not stale unless asked for."""
+        """The cells to run: those that are not done. Stale cells are included if `retry_stale`."""
         kept = {"done"} if retry_stale else {"done", "stale"}
         return [one for one in self.cells if self.status[one.cell] not in kept]
 
@@ -46,12 +46,12 @@ class Plan:
 
 
 def queries(cells: Sequence[Resolved]) -> int:
-    """What these may spend: their budgets, but nothing where nothing is tuned."""
+    """The queries that these cells may spend: the sum of the budgets of those with something to tune."""
     return sum(one.queries for one in cells)
 
 
 def make_plan(cells: Sequence[Resolved], store: Store, lab: Lab | None = None) -> Plan:
-    """Look up each cell's record in the store; with a lab, split and weights count as well."""
+    """Look up each cell's record in the store. With a lab, split and weights are compared, too."""
     return Plan(tuple(cells), {one.cell: store.status(one.cell, expected(one, lab)) for one in cells})
 
 
@@ -70,7 +70,7 @@ def make_cells(
     pixels_8bit: bool = False,
     overrides: Sequence[str] = (),
 ) -> list[Cell]:
-    """The grid, the suite's values where nothing is asked for. Raises UserError for what cannot be."""
+    """The grid of cells, with the suite's values where none are given. Raises UserError for a wrong value."""
     names = list(METHODS.files()) if "all" in methods else list(methods)
     for label, values in (("budget", budgets), ("shots", shots)):
         if values and min(values) < 1:
@@ -108,7 +108,7 @@ def parse_variants(
 ) -> dict[str, list[tuple[Override, ...]]]:
     """['zip.rank=1,5', 'zip.clip=none'] -> {'zip': [((rank, 1), (clip, none)), ((rank, 5), (clip, none))]}.
 
-    A value that the suite has in force anyway is no override: that row is the method itself.
+    A value that is already in force in the suite is not an override: that row is the method itself.
     """
     choices: dict[str, dict[str, list[Value]]] = {}
     for text in given:
@@ -118,7 +118,7 @@ def parse_variants(
             raise UserError(f"--set {text}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
         if method not in methods:
             raise UserError(
-                f"--set {text}: {method!r} is not among the methods. {did_you_mean(method, methods)}"
+                f"--set {text}: {method!r} is not one of --methods. {did_you_mean(method, methods)}"
             )
         parsed = [parse_value(method, name, value) for value in values.split(",")]
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
@@ -138,11 +138,11 @@ def parse_variants(
 
 
 def check_inputs(cells: Sequence[Resolved], settings: Settings) -> Lab:
-    """Load every model and open every data set once, in this process, which fills the workers' caches too.
+    """Load every model and open every data set once, in this process. This fills the workers' caches, too.
 
-    Returns what was loaded. Raises one UserError naming all that is missing, before any query is spent.
+    Returns what was loaded. Raises one UserError that names all that is missing, before any query is spent.
     """
-    lab = Lab(replace(settings, device="cpu"))  # a GPU's memory is the workers'
+    lab = Lab(replace(settings, device="cpu"))  # the GPU's memory is left for the workers
     refuse(find_faults(cells, lab))
     return lab
 
@@ -152,8 +152,8 @@ def check_without_fetching(
 ) -> tuple[Lab | None, list[str], list[UserError]]:
     """`check_inputs` for a dry run, which downloads nothing.
 
-    Returns what was loaded (None unless all of it could be), what the run itself will fetch first, and what
-    is wrong.
+    Returns what was loaded (None if something could not be loaded), what the run itself will download first,
+    and what is wrong.
     """
     lab = Lab(replace(settings, device="cpu", offline=True))
     found = find_faults(cells, lab)
@@ -163,13 +163,13 @@ def check_without_fetching(
 
 
 def refuse(faults: Sequence[UserError]) -> None:
-    """Raise them as one UserError, if there are any."""
+    """Raise all faults as one UserError, if there are any."""
     if faults:
         raise UserError("\n".join(map(str, faults)))
 
 
 def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
-    """All that keeps these cells from running, each fault once."""
+    """All faults that prevent these cells from running, each fault once."""
     faults: dict[str, UserError] = {}
 
     def attempt(load: Callable[[], object]) -> bool:
@@ -200,7 +200,7 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
 
 
 def try_out(resolved: Resolved, lab: Lab) -> None:
-    """Set a variant up, which asks nothing: what does not fit together shows. Raises UserError."""
+    """Set up a variant, which costs no query. Raises UserError if its values do not fit together."""
     cell = resolved.cell
     try:
         with unchanged(f"{cell.method}: while it was set up with {cell.variant},"):

@@ -1,7 +1,7 @@
-"""Finds what is added by putting a file into a folder: methods, data-set cards and suites.
+"""Finds plug-ins, which users add by putting a file into a folder: methods, data-set cards and suites.
 
-Each kind has the folder that is shipped, and one that the user names in a variable: BENCH_METHODS,
-BENCH_DATASETS, BENCH_SUITES. A plug-in's name is its file's stem.
+Each kind has a shipped folder, and a folder that the user names in an environment variable: BENCH_METHODS,
+BENCH_DATASETS, BENCH_SUITES. The name of a plug-in is the stem of its file.
 """
 
 import ast
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plug-in. where: its folder, in the checkout or, in a wheel, in the package."""
+    """A kind of plug-in. where: its folder, in the checkout or, if installed from a wheel, in the package."""
 
     word: str
     where: str
@@ -41,21 +41,21 @@ class Kind:
 
     @property
     def own(self) -> Path | None:
-        """The user's folder. Raises UserError when the variable names none."""
+        """The user's folder; None if the variable is not set. Raises UserError if the folder is missing."""
         named = os.environ.get(self.variable)
         if not named:
             return None
         folder = Path(named).expanduser()
         if not folder.is_dir():
             raise UserError(
-                f"{self.variable} is {named!r}, which is no folder: create it or unset the variable."
+                f"{self.variable} is {named!r}, but there is no such folder: create it or unset the variable."
             )
         return folder.resolve()
 
     def files(self) -> dict[str, Path]:
-        """Name -> file, sorted by name. Files that start with _ are helpers, and no plug-ins.
+        """Name -> file, sorted by name. Files whose names start with _ are helpers and not plug-ins.
 
-        Raises UserError for a name that two folders have.
+        Raises UserError for a name that is in both folders.
         """
         found: dict[str, Path] = {}
         for folder in filter(None, (self.own, self.shipped)):
@@ -69,7 +69,7 @@ class Kind:
         return dict(sorted(found.items()))
 
     def file(self, name: str) -> Path:
-        """The file of one plug-in. Raises UserError, with the nearest names, when there is none."""
+        """The file of one plug-in. Raises UserError, with the closest names, if there is none."""
         files = self.files()
         if name not in files:
             missing = f"no {self.word} {name!r}: there is no {self.where}/{name}{self.ending}."
@@ -82,30 +82,30 @@ DATASETS = Kind("data set", "datasets", ".toml", "BENCH_DATASETS")
 SUITES = Kind("suite", "suites", ".toml", "BENCH_SUITES")
 VARIABLES = tuple(kind.variable for kind in (METHODS, DATASETS, SUITES))
 
-SCHEDULES = ("free", "budget")  # of a method's steps: see bench.method.Method
-PACKAGE_OF_METHODS = "bench.methods"  # what methods/zip.py is called once it is imported: bench.methods.zip
+SCHEDULES = ("free", "budget")  # see bench.method.Method
+PACKAGE_OF_METHODS = "bench.methods"  # methods/zip.py is imported as bench.methods.zip
 
 
 def load_method(name: str, fresh: bool = False) -> "type[Method]":
-    """The one Method class of methods/{name}.py. Raises UserError when it is missing or malformed.
+    """The only Method class of methods/{name}.py. Raises UserError if it is missing or malformed.
 
-    fresh: import its file and those it builds on again, so that nothing which an earlier cell left in their
-    classes or modules takes part.
+    fresh: import the file, and the files that it imports, again. Then nothing that an earlier cell has left
+    in their classes or modules remains.
     """
     load = _load.__wrapped__ if fresh else _load
     return load(METHODS.file(name), method_hash(name))
 
 
 def method_hash(name: str) -> str:
-    """sha256 of what a method's file does, and all files of the methods' folders that it imports.
+    """sha256 of the code in a method's file and in all files of the methods' folders that it imports.
 
-    A record made with others shows as stale. Reads text only, so that reports need no torch.
+    A record with another hash is stale. This function only reads text, so reports can run without torch.
     """
     return hash_of(closure(METHODS.file(name)))
 
 
 def closure(path: Path) -> list[Path]:
-    """A file, and behind it those of the methods' folders that it imports, directly or not, by name."""
+    """A file, then all files of the methods' folders that it imports, directly or not, sorted by name."""
     found: set[Path] = set()
     todo = [path]
     while todo:
@@ -118,12 +118,12 @@ def closure(path: Path) -> list[Path]:
 
 
 def _folders() -> list[Path]:
-    """Where methods lie, the user's own folder first."""
+    """The folders of methods, the user's own folder first."""
     return list(filter(None, (METHODS.own, METHODS.shipped)))
 
 
 def _imported(path: Path) -> set[str]:
-    """The names of the methods' modules that a file imports. A file that does not parse imports none."""
+    """The names of the methods' modules that a file imports; none for a file that does not parse."""
     return _imported_at(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
@@ -146,9 +146,9 @@ def _imported_at(path: Path, mtime: int, size: int) -> set[str]:
 
 @cache
 def _load(path: Path, digest: str) -> "type[Method]":
-    """The class in a file whose content, with all it imports, has this digest."""
+    """The Method class in a file. digest: the hash of the file and of the files that it imports."""
     module = _import(path)
-    from bench.method import Method  # imports torch; names are to be had without
+    from bench.method import Method  # imports torch, which the functions for names do not need
 
     own = [
         value
@@ -159,7 +159,7 @@ def _load(path: Path, digest: str) -> "type[Method]":
     if len(public) != 1:
         names = ", ".join(cls.__name__ for cls in public) or "none"
         raise UserError(
-            f"{path} has to define one Method class; it defines {names}. (A helper's file starts with _.)"
+            f"{path} has to define one Method class, but it defines {names}. (Start a helper's name with _.)"
         )
     _check_class(public[0], path)
     _check_bases(public[0], path)
@@ -167,15 +167,15 @@ def _load(path: Path, digest: str) -> "type[Method]":
 
 
 def _import(path: Path) -> ModuleType:
-    """The module of a method's file, fresh: it and what it imports may have changed since the last time."""
+    """Import a method's file again: this file, and the files that it imports, may have changed."""
     package = importlib.import_module(PACKAGE_OF_METHODS)
     package.__path__ = [str(folder) for folder in _folders()]
     for file in closure(path):
         sys.modules.pop(f"{PACKAGE_OF_METHODS}.{file.stem}", None)
     importlib.invalidate_caches()
-    # kept code is told apart by the second only
+    # Python recognises changed files by whole seconds only, so bytecode of a file could be out of date.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    from bench.isolation import unchanged  # imports torch; names are to be had without
+    from bench.isolation import unchanged  # imports torch, which the functions for names do not need
 
     try:
         with unchanged(f"{path}: while it was imported,"):
@@ -189,18 +189,18 @@ def _import(path: Path) -> ModuleType:
 
 
 def _check_bases(cls: "type[Method]", path: Path) -> None:
-    """Every class that this one builds on comes by an import, so that `method_hash` covers its file."""
+    """Raises UserError if a base class is in a file that `method_hash` does not cover."""
     covered = {f"{PACKAGE_OF_METHODS}.{file.stem}" for file in closure(path)}
     for base in cls.__mro__:
         if base.__module__ not in covered | {"bench.method", "abc", "builtins"}:
             raise UserError(
-                f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Keep that file in "
-                f"the methods' folder and write `from {PACKAGE_OF_METHODS}.name import {base.__name__}`."
+                f"{path}: {cls.__name__} builds on {base.__name__} of {base.__module__}. Move it to a file "
+                f"in the methods' folder and write `from {PACKAGE_OF_METHODS}.FILE import {base.__name__}`."
             )
 
 
 def _check_class(cls: "type[Method]", path: Path) -> None:
-    """Raises UserError naming what the class lacks."""
+    """Raises UserError that names what the class lacks or what is wrong."""
     from bench.access import ACCESS, WHITE_BOX
 
     lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
@@ -209,19 +209,19 @@ def _check_class(cls: "type[Method]", path: Path) -> None:
         raise UserError(f"{path}: class {cls.__name__} lacks {', '.join(lacking)}; see bench/method.py.")
     levels = (*ACCESS.values(), WHITE_BOX)
     if isinstance(cls.access, str):
-        raise UserError(f"{path}: access is a tuple, e.g. ({cls.access!r},).")
+        raise UserError(f"{path}: access has to be a tuple: write ({cls.access!r},).")
     for level in cls.access:
         if level not in levels:
             raise UserError(f"{path}: no access {level!r}. {did_you_mean(level, levels)}")
     if not (isinstance(cls.title, str) and cls.title.isprintable() and cls.title.strip()):
-        raise UserError(f"{path}: title is {cls.title!r}; it has to be one line of text.")
+        raise UserError(f"{path}: title is {cls.title!r}, but has to be one line of text.")
     if cls.schedule not in SCHEDULES:
-        raise UserError(f"{path}: schedule is {cls.schedule!r}; it is one of {', '.join(SCHEDULES)}.")
+        raise UserError(f"{path}: schedule is {cls.schedule!r}, but has to be {' or '.join(SCHEDULES)}.")
     _check_params(cls.Params, path)
 
 
 def _check_params(params: type, path: Path) -> None:
-    """Every parameter has a default that a record can keep."""
+    """Raises UserError unless every parameter has a default that a record can store."""
     frozen = isinstance(params, type) and is_dataclass(params) and params.__dataclass_params__.frozen  # type: ignore[attr-defined]
     if not frozen:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Predictors: images and prompts -> answers. The model of this process is one; an endpoint can be another."""
+"""Predictors: images and prompts -> answers. The model can be in this process, or behind an endpoint."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,24 +12,26 @@ from bench.loader import AT_ONCE, Sample
 from bench.prompt import Prompt
 from bench.protocols import Backbone, Features, Frozen, TextTower
 
-WIDE = 32  # float64 images through the image tower: more do not fit a processor's cache and take longer
+# The most float64 images that go through the image tower at once: more do not fit into a processor's cache,
+# and take longer.
+WIDE = 32
 
 Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]
-# a sample -> features of unit norm: of its images [K | 1, B, e], and of the classes [K | 1, C, e]
+# A sample -> features of unit norm: of its images [K | 1, B, e], and of the classes [K | 1, C, e].
 Encodings = Callable[[Sample], tuple[Tensor, Tensor]]
 
 
 class Predictor(Protocol):
-    """Answers for prompts, on images. Knows no budget, and no labels."""
+    """Answers prompts on images. It does not know the budget or the labels."""
 
     @property
     def device(self) -> str:
-        """Where answers lie and prompts are expected."""
+        """The device of the answers; prompts must be on it, too."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which images are sent."""
+        """The type in which images are sent."""
         ...
 
     @property
@@ -42,24 +44,27 @@ class Predictor(Protocol):
         ...
 
     def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
-        """What answers for these K prompts; all that does not depend on the images is worked out here, once.
+        """The function that answers for these K prompts. The text is encoded here, once.
 
-        An answer is float64, rounded as `bench.exact.answer` does it.
+        An answer is float64, rounded by `bench.exact.answer`.
 
-        classes: C class names. template: the hand prompt, where a prompt brings no text of its own.
-        Raises ValueError when the prompts are of different kinds.
+        classes: C class names. template: the hand template, for prompts without a text of their own.
+        Raises ValueError if the prompts are of different kinds.
         """
         ...
 
     def encode(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Encodings:
-        """The features behind those answers, where they are granted; arguments as of `prepare`."""
+        """The function that gives the features behind those answers. The arguments are those of `prepare`.
+
+        Raises AccessDenied if features are not granted.
+        """
         ...
 
 
 class LocalPredictor:
-    """The predictor whose model lies in this process.
+    """The predictor with a model in this process.
 
-    eight_bit: pixel prompts are sent as an API takes them, rounded to multiples of 1/255.
+    eight_bit: round pixel prompts to multiples of 1/255, as an API takes them.
     """
 
     def __init__(self, backbone: Backbone, features: Features, eight_bit: bool = False) -> None:
@@ -85,7 +90,7 @@ class LocalPredictor:
         return self._backbone.embed_words(words)
 
     def prepare(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Answers:
-        """See Predictor: the text is encoded here, the images where they come."""
+        """See Predictor. The text is encoded now, and the images when they are sent."""
         encodings = self.encode(prompts, classes, template)
 
         def answer(sample: Sample) -> Tensor:
@@ -102,7 +107,7 @@ class LocalPredictor:
     # Text
 
     def _text(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Tensor:
-        """Text features [K, C, e] (or [1, C, e] when all prompts say the same words)."""
+        """Text features [K, C, e] (or [1, C, e] if all prompts have the same words)."""
         contexts = [p.context for p in prompts if p.context is not None]
         if len(contexts) == len(prompts):
             if classes not in self._towers:
@@ -117,7 +122,7 @@ class LocalPredictor:
 
     @torch.no_grad()
     def _words(self, classes: tuple[str, ...], template: str) -> Tensor:
-        """[C, e]: the class names in a template, encoded once."""
+        """[C, e]: the features of the class names in a template, encoded once."""
         key = (classes, template)
         if key not in self._worded:
             self._worded[key] = self._backbone.encode_texts([template.format(name) for name in classes])
@@ -126,12 +131,12 @@ class LocalPredictor:
     # Images
 
     def _image(self, sample: Sample, prompts: Sequence[Prompt]) -> Tensor:
-        """Image features [K, B, e] (or [1, B, e] when all prompts leave the image as it is)."""
+        """Image features [K, B, e] (or [1, B, e] if no prompt changes the image)."""
         moved = [p.pixels for p in prompts if p.pixels is not None]
         tokens = [p.tokens for p in prompts if p.tokens is not None]
         if moved:
             if len(moved) < len(prompts) or tokens:
-                raise ValueError("one call mixes prompts that move pixels with prompts of another kind")
+                raise ValueError("one call mixes prompts that change pixels with prompts of another kind")
             sent = torch.cat([pixels(sample.batch) for pixels in moved])  # [K * B, 3, S, S]
             if self._eight_bit:
                 sent = (sent * 255).round() / 255
@@ -146,7 +151,7 @@ class LocalPredictor:
 
     @torch.no_grad()
     def _trunk(self, sample: Sample) -> Tensor:
-        """What does not move with visual tokens: encoded once for each sample."""
+        """The part of the computation that does not depend on visual tokens, encoded once per sample."""
         if "trunk" not in sample.memo:
             sample.memo["trunk"] = self._backbone.trunk(sample.images)
         return sample.memo["trunk"]
@@ -154,9 +159,9 @@ class LocalPredictor:
 
 @torch.no_grad()
 def image_features(model: Frozen, sample: Sample, kind: str, features: Features, device: str) -> Tensor:
-    """[B, width] features of a sample: of plain images looked up in those of their whole set.
+    """[B, width] features of a sample. Those of plain images are taken from the features of their whole set.
 
-    kind: the name under which the sample keeps them.
+    kind: the name under which the sample keeps the features.
     """
     if kind not in sample.memo:
         if sample.crop_seed is None:

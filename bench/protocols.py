@@ -1,4 +1,4 @@
-"""What the harness asks of its parts: any object of these shapes will do, a toy in a test included."""
+"""The interfaces between the harness and its parts. Any object with these attributes fits, e.g. in a test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -14,12 +14,12 @@ class Frozen(Protocol):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that decides the features of an image: weights, layers, arithmetic."""
+        """Everything that decides the features of an image: weights, layers, arithmetic."""
         ...
 
     @property
     def embed_dim(self) -> int:
-        """e, the length of a feature vector."""
+        """The length e of a feature vector."""
         ...
 
     def encode_images(self, images: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Frozen(Protocol):
         ...
 
     def encode_clean(self, images: Tensor) -> Tensor:
-        """The same for plain images whose features are kept; here a precision may save time."""
+        """The same for plain images whose features are kept. A precision may save time here."""
         ...
 
 
@@ -70,11 +70,11 @@ class Backbone(Frozen, Protocol):
     def weights_hash(self) -> str: ...
 
     def text_tower(self, class_names: Sequence[str]) -> TextTower:
-        """The tower for these class names."""
+        """The text tower for these class names."""
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Whole texts -> [N, e] of unit norm."""
+        """N whole texts -> features [N, e] of unit norm."""
         ...
 
     def embed_words(self, text: str) -> Tensor:
@@ -82,16 +82,16 @@ class Backbone(Frozen, Protocol):
         ...
 
     def trunk(self, images: Tensor) -> Tensor:
-        """What of an image does not move with visual tokens."""
+        """The part of the computation that does not depend on visual tokens, for pixels [B, 3, S, S]."""
         ...
 
     def encode_trunk(self, trunk: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """A trunk of B images and visual tokens [K, n, w] -> [K, B, e]; K = 1 without tokens."""
+        """The trunk of B images and visual tokens [K, n, w] -> [K, B, e]; K = 1 without tokens."""
         ...
 
 
 class Features(Protocol):
-    """Features of whole image sets, worked out once."""
+    """The features of whole image sets, computed once."""
 
     def features(self, model: Frozen, images: Images) -> Tensor:
         """[N, e] features of the plain images."""
@@ -103,7 +103,7 @@ class Features(Protocol):
 
 
 class TestSet(Protocol):
-    """What a prompt is scored on. Labels index `classes`."""
+    """The images on which a prompt is scored. A label is a position in `classes`."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -114,7 +114,7 @@ class TestSet(Protocol):
 
 
 class Task(Protocol):
-    """What a method trains on, and the test sets it must not see. Labels index `classes`."""
+    """The images that a method trains on, and the test sets. A label is a position in `classes`."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...

@@ -1,4 +1,4 @@
-"""The record: what a cell leaves, one JSON file for each. Its shape is written here and nowhere else."""
+"""The record of a cell: one JSON file per cell. This file alone defines its shape."""
 
 import json
 import re
@@ -13,24 +13,24 @@ from bench.access import REFERENCES
 from bench.cell import PROTOCOLS, Cell, Value
 from bench.errors import UserError
 
-SCHEMA = 1  # of a record; a reader that meets another one says so
-WIDTH = 100  # columns; what fits is written on one line
+SCHEMA = 1  # the version of the record's shape; a record of another version is refused
+WIDTH = 100  # columns; an entry that fits is written on one line
 
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint of the trace: what a budget of `queries` buys."""
+    """A checkpoint of the trace: the result of a budget of `queries`."""
 
     queries: int  # the checkpoint
-    spent: int  # queries paid by then, at most `queries`
-    image_queries: int  # images sent by then, one for each time
+    spent: int  # queries paid until then, at most `queries`
+    image_queries: int  # images sent until then; an image counts each time it is sent
     train_loss: float | None  # mean cross-entropy of the candidates since the last checkpoint
     accuracy: dict[str, float]  # % correct, by test set
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many images of one class were taken for another."""
+    """The number of images of class `label` that were answered with class `answered`."""
 
     label: int
     answered: int
@@ -39,34 +39,34 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the deployed prompt answered on one test set (bench/outcome.py works it out)."""
+    """What the deployed prompt answered on one test set (bench/outcome.py computes it)."""
 
-    correct: str  # base64 of a bit for each image, in order, the first is the highest of its byte
+    correct: str  # base64 of one bit per image, in order; the first image has the highest bit of its byte
     right: tuple[int, ...]  # images answered correctly, by class
     images: tuple[int, ...]  # of each class
     confusions: tuple[Confusion, ...]  # the most frequent ones, in order
-    calibration_error: float | None = None  # %, expected, 15 bins; None where no probabilities are answered
-    log_loss: float | None = None  # mean
+    calibration_error: float | None = None  # expected, %, 15 bins; None if the answers are no probabilities
+    log_loss: float | None = None  # mean; None if the answers are no probabilities
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """The deployed prompt as data: enough, with the cell, to build it again."""
+    """The deployed prompt as data. With the cell, it is enough to build the prompt again."""
 
     state: str | None = None  # base64 of little-endian float32 numbers
-    template: str | None = None  # words
+    template: str | None = None  # words with one {} for the class name
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """sha256 of what a cell's numbers come from; "" where a record does not say."""
+    """The sha256 of everything that a cell's numbers come from; "" if a record does not state it."""
 
-    method: str = ""  # the method's file, with those it builds on
+    method: str = ""  # the method's file, and the files that it imports
     card: str = ""  # the data sets' cards
     split: str = ""  # class names, images and labels
     weights: str = ""  # the backbone's state dict
     suite: str = ""  # the suite's file
-    code: str = ""  # of the harness, as far as it decides numbers (bench/code.py)
+    code: str = ""  # the harness's code that decides numbers (bench/code.py)
 
 
 @dataclass(frozen=True)
@@ -74,21 +74,21 @@ class Made:
     """When, where and with what a record was made: everything that may differ between two equal runs."""
 
     started: str = ""  # ISO 8601, UTC
-    seconds: float | None = None  # of the cell, loading included
+    seconds: float | None = None  # duration of the cell, including loading
     device: str = ""
     precision: str = ""
-    hardware: str = ""  # the processor's or the GPU's name
+    hardware: str = ""  # the name of the processor or the GPU
     pid: int | None = None
-    peak_memory_mib: float | None = None  # of the process, cells before this one included
-    peak_gpu_memory_mib: float | None = None  # what PyTorch reserved in the process's life up to then
+    peak_memory_mib: float | None = None  # of the process since its start, including earlier cells
+    peak_gpu_memory_mib: float | None = None  # reserved by PyTorch since the start of the process
     versions: dict[str, str] = field(default_factory=dict)  # package -> version
 
 
 @dataclass(frozen=True)
 class Record:
-    """A cell's outcome. A failed one has its cell and an error; the rest may be empty.
+    """The result of a cell. The record of a failed cell has the cell and an error; the rest may be empty.
 
-    Row and variant come from the cell alone, so that a failed cell and a finished one share their row.
+    The row and the variant come from the cell alone, so failed and finished cells share their row.
     """
 
     cell: Cell
@@ -96,40 +96,40 @@ class Record:
     error: str | None = None  # a traceback, or one line
     title: str = ""  # the method's name in the tables
     access: tuple[str, ...] = ()
-    white_box: bool = False  # sees gradients: a reference, never ranked
-    schedule: str = ""  # "budget": its steps depend on the whole budget; "free": they do not; "": not said
-    n_params: int = 0  # tuned numbers
-    params: dict[str, Value] = field(default_factory=dict)  # in force
+    white_box: bool = False  # the method sees gradients: a reference, never ranked
+    schedule: str = ""  # "budget": the steps depend on the whole budget; "free": they do not; "": not stated
+    n_params: int = 0  # number of tuned parameters
+    params: dict[str, Value] = field(default_factory=dict)  # the values in force
     queries: int = 0
     image_queries: int = 0
     accuracy: dict[str, float] = field(default_factory=dict)  # % correct at the end, by test set
     n_test: dict[str, int] = field(default_factory=dict)  # images, by test set
     trace: tuple[Point, ...] = ()
     prompt: Deployed = field(default_factory=Deployed)
-    deploy_queries: int = 1  # what the deployed prompt costs for each batch; 0: it is answered locally
+    deploy_queries: int = 1  # queries per batch of the deployed prompt; 0: the answers are computed locally
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # of the deployed prompt, by test set
     hashes: Hashes = field(default_factory=Hashes)
     run: Made = field(default_factory=Made)
-    targets: tuple[str, ...] = ()  # data sets it was scored on, where those are not its own test set
+    targets: tuple[str, ...] = ()  # data sets on which it was scored, if not on its own test set
 
     @property
     def ok(self) -> bool:
-        """Whether the cell is done: a failed one is tried again."""
+        """Whether the cell is finished; a failed cell is run again."""
         return self.status == "ok"
 
     @property
     def reference(self) -> bool:
-        """Whether it had more than predictions, gradients or features: a row shown apart, never ranked."""
+        """Whether the method had gradients or features. Such a row is shown separately and never ranked."""
         return self.white_box or bool(REFERENCES & set(self.access))
 
     @property
     def label(self) -> str:
-        """The row's name in tables, e.g. 'ZIP (rank=1)'."""
+        """The name of the row in tables, e.g. 'ZIP (rank=1)'."""
         return named(self.title or self.cell.method, self.cell.variant)
 
     @property
     def reason(self) -> str:
-        """Why the cell failed, on one line: the error, and the place in the method's own file."""
+        """Why the cell failed, in one line: the error, and its place in the method's own file."""
         lines = (self.error or "").strip().splitlines() or ["no message"]
         name = re.escape(f"{self.cell.method}.py")
         places = [found for line in lines if (found := re.search(rf'[/"]({name})", line (\d+)', line))]
@@ -144,11 +144,11 @@ class Record:
 
     @staticmethod
     def from_json(data: Any) -> "Record":
-        """The record that `to_json` described. Raises Malformed, saying which field is wrong and how."""
+        """The record from the data of `to_json`. Raises Malformed, which names the wrong field."""
         if not isinstance(data, dict):
-            raise Malformed("not a record: the file holds no JSON object")
+            raise Malformed("not a record: the file does not hold a JSON object")
         if data.get("schema") != SCHEMA:
-            raise Malformed(f"schema is {data.get('schema')!r}, this version reads schema {SCHEMA}")
+            raise Malformed(f"schema is {data.get('schema')!r}, but this version reads schema {SCHEMA}")
         if not isinstance(data.get("cell"), dict):
             raise Malformed("field 'cell' is missing")
         lacking = _required(data) - data.keys()
@@ -166,23 +166,23 @@ class Record:
             known = ", ".join(PROTOCOLS)
             raise Malformed(f"cell.protocol is {self.cell.protocol!r}, expected one of {known}")
         if self.status == "failed" and not self.error:
-            raise Malformed("a failed record names no error")
+            raise Malformed("status is 'failed', but field 'error' is empty")
         if self.ok and not self.accuracy:
             raise Malformed("accuracy names no test set")
         if self.ok and not self.trace:
-            raise Malformed("the trace is empty; it needs at least the untuned prompt at query 0")
+            raise Malformed("the trace is empty, but must hold at least the untuned prompt at query 0")
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a current record of a cell agrees with; what is empty is not known, and not compared."""
+    """What a current record of a cell must agree with. Empty values are unknown and are not compared."""
 
     params: Mapping[str, Value] = field(default_factory=dict)
     hashes: Hashes = field(default_factory=Hashes)
     precision: str = ""
 
     def differences(self, record: Record) -> list[str]:
-        """Why a record is stale: the dotted names that disagree, e.g. ["hashes.method", "params.rank"]."""
+        """Why a record is stale: the dotted names that differ, e.g. ["hashes.method", "params.rank"]."""
         pairs = {
             f"hashes.{name}": (value, getattr(record.hashes, name))
             for name, value in vars(self.hashes).items()
@@ -195,10 +195,10 @@ class Expected:
 
 
 class Malformed(UserError):
-    """What a file holds is no record."""
+    """The content of a file is not a valid record."""
 
 
-# Fields that a finished record may lack: the first records do.
+# Fields that a finished record may lack, as the first records do.
 LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes"}
 
 
@@ -215,7 +215,7 @@ def _pairs(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_words(message: str) -> str:
-    """msgspec's 'Expected `int`, got `str` - at `$.cell.seed`' in a reader's words."""
+    """msgspec's 'Expected `int`, got `str` - at `$.cell.seed`' in plain words, with the field first."""
     what, _, place = message.partition(" - at ")
     path = place.strip("`").removeprefix("$").removeprefix(".")
     if missing := re.search("missing required field `(.+)`", what):
@@ -224,12 +224,12 @@ def _in_words(message: str) -> str:
 
 
 def failure(cell: Cell, error: str) -> Record:
-    """The record of a cell that left nothing but an error; what no file can hold of it is escaped."""
+    """The record of a cell that has nothing but an error. Characters that no file can hold are escaped."""
     return Record(cell, "failed", error.encode(errors="backslashreplace").decode())
 
 
 def as_read(record: Record) -> Record:
-    """The record as a reader of its file gets it; where that is impossible, a failed one that says why."""
+    """The record as a reader of its file gets it; if that is impossible, a failed record that says why."""
     try:
         return Record.from_json(msgspec.json.decode(dump(record).encode()))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -239,12 +239,12 @@ def as_read(record: Record) -> Record:
 
 
 def named(name: str, variant: str) -> str:
-    """'ZIP (rank=1)'."""
+    """A name with its variant, e.g. 'ZIP (rank=1)'."""
     return f"{name} ({variant})" if variant else name
 
 
 def read(path: Path) -> Record:
-    """The record in a file. Raises Malformed, FileNotFoundError, or UserError when it cannot be read."""
+    """The record in a file. Raises Malformed, FileNotFoundError, or UserError if the file cannot be read."""
     try:
         return Record.from_json(msgspec.json.decode(path.read_bytes()))
     except FileNotFoundError:
@@ -256,7 +256,7 @@ def read(path: Path) -> Record:
 
 
 def dump(record: Record) -> str:
-    """`record` as JSON text: sorted keys, what fits on one line on one line, so that changes read well.
+    """`record` as JSON text with sorted keys. An entry that fits on one line gets one line, for small diffs.
 
     Raises ValueError for NaN and infinity.
     """

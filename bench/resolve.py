@@ -1,7 +1,7 @@
-"""Resolution: what a suite and this installation make of a cell, worked out once and sent along with it.
+"""Resolution: it adds to a cell, once, what the suite and this installation determine.
 
-A worker gets a resolved cell and looks nothing up again: neither the suite's file nor its variables need be
-the same where it runs.
+A worker gets a resolved cell and looks nothing up again. So the suite's file and the environment variables
+need not be the same where the worker runs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,32 +22,32 @@ from bench.suite import Suite, load_suite
 
 @dataclass(frozen=True)
 class Resolved:
-    """A cell and everything it depends on that no model or image has to be loaded for."""
+    """A cell and everything that it depends on, except for what needs a loaded model or image."""
 
     cell: Cell
-    params: Mapping[str, Value]  # in force
-    targets: tuple[str, ...]  # data sets it is scored on, where those are not its own test set
+    params: Mapping[str, Value]  # the values in force
+    targets: tuple[str, ...]  # data sets on which it is scored, if not on its own test set
     hashes: Hashes  # of the method, the cards and the suite
     precision: str = "float32"  # of the model's arithmetic: see bench.models.backbone.PRECISIONS
-    tunes: bool = True  # False: there is nothing to tune, so no query is asked
-    access: tuple[str, ...] = ()  # what its method declares (see bench.prompt.ACCESS)
+    tunes: bool = True  # False: there is nothing to tune, so no query is spent
+    access: tuple[str, ...] = ()  # what its method declares (see bench.access.ACCESS)
 
     @property
     def queries(self) -> int:
-        """What it may spend."""
+        """The queries that the cell may spend."""
         return self.cell.budget if self.tunes else 0
 
     @property
     def encoder(self) -> str | None:
-        """The image encoder that its method wants, if any."""
+        """The image encoder that its method needs; None if it needs none."""
         name = self.params.get("encoder")
         return None if name is None else str(name)
 
 
 def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -> list[Resolved]:
-    """The cells of one suite, resolved. precision: where it is not the suite's.
+    """The resolved cells of one suite. precision: None means the suite's.
 
-    Raises UserError for unknown names and values that do not fit.
+    Raises UserError for unknown names and for values that do not fit.
     """
     precision = precision or suite.precision
     params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
@@ -83,19 +83,19 @@ def misfit(
     dataset: str = "",
     overrides: Iterable[tuple[str, Value]] = (),
 ) -> str | None:
-    """Why a method cannot work with such answers, in one line; None where it can. Raises UserError."""
+    """Why a method cannot work with such answers, in one line; None if it can. Raises UserError."""
     cls, level = load_method(method), parse(answers)
     needed = cls.needs(params_in_force(suite, method, dataset, overrides))
     if level.grants(needed):
         return None
     read = answered(cls.access, needed)
-    return f"{method} reads {read}, and --answers {level} does not grant that: leave the method out."
+    return f"{method} reads {read}, but --answers {level} does not grant that: leave the method out."
 
 
 def resolve_record(record: Record) -> Resolved:
-    """The resolved cell of a record: its own parameters and targets, whatever the suite says today.
+    """The resolved cell of a record, with the record's own parameters and targets instead of the suite's.
 
-    Records that do not carry their targets get those of the suite of that name. Raises UserError.
+    A record without targets gets those of the suite with its name. Raises UserError.
     """
     cell = record.cell
     targets = record.targets
@@ -108,20 +108,20 @@ def resolve_record(record: Record) -> Resolved:
 def params_in_force(
     suite: Suite, method: str, dataset: str, overrides: Iterable[tuple[str, Value]] = ()
 ) -> Any:
-    """The method's defaults; over them the suite's values, for all data sets and for this one; the overrides
-    on top. Raises UserError."""
+    """The method's defaults, replaced by the suite's values (for all data sets, then for this one), and these
+    by the overrides. Raises UserError."""
     known = {f.name for f in fields(load_method(method).Params)}
     encoder: dict[str, Value] = {"encoder": suite.encoder} if "encoder" in known else {}
     return make_params(method, encoder, *suite.values(method, dataset), dict(overrides))
 
 
 def card_hash(dataset: str, targets: tuple[str, ...]) -> str:
-    """sha256 of the cards of all data sets that a cell takes part in. Raises UserError."""
+    """sha256 of the cards of all data sets of a cell. Raises UserError."""
     return joint_hash(load_card(name).hash for name in targets or (dataset,))
 
 
 def known_hashes(record: Record) -> Hashes:
-    """What this installation has under the names that a record gives; "" for what it does not have."""
+    """The hashes that this installation has for the names in a record; "" for those that it does not have."""
     try:
         method = method_hash(record.cell.method)
     except UserError:

@@ -1,4 +1,4 @@
-"""One cell from start to record. Read this first: the way of the data in one page."""
+"""Runs one cell, from start to record. Read this file first: it shows the path of the data in one page."""
 
 import base64
 import os
@@ -32,7 +32,7 @@ from bench.record import Deployed, Expected, Made, Record, as_read, failure
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
 
-# Whatever draws numbers, supplies data or computes.
+# The packages that draw numbers, supply data or compute.
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "timm", "ray", "numpy", "scipy", "scikit-learn", "pillow",
     "matplotlib", "cma",
@@ -44,13 +44,13 @@ def run_cell(
 ) -> Record:
     """Run one cell and return its record.
 
-    A method's exception becomes a record with status "failed" and its traceback, and so does a change of what
-    later cells use, whichever way the method left. UserError (bad input) and KeyboardInterrupt pass through.
-    Raises Spoiled when this process should run no more cells. watch: see Trial.
+    An exception in the method gives a record with status "failed" and the traceback. So does a change of what
+    later cells use, however the method ended. UserError (bad input) and KeyboardInterrupt pass through.
+    Raises Spoiled if this process should run no more cells. watch: see Trial.
     """
     lab = lab or _lab(settings)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
-    torch.set_num_threads(1)  # one thread per worker: faster in sum, and the same sums everywhere
+    torch.set_num_threads(1)  # one thread per worker: faster in total, and the order of sums is fixed
     lab.load(resolved)
     before = Before()
     try:
@@ -69,7 +69,7 @@ def run_cell(
 
 
 def _attempt(resolved: Resolved, lab: Lab, watch: Watch) -> Record:
-    """The record of a method's run, without when and where; a failed one for all that the method raises."""
+    """The record of a method's run, without its `run` field; a failed record if the method raises."""
     trial = None
     try:
         method, trial = prepare(resolved, lab, watch)
@@ -91,7 +91,7 @@ def _attempt(resolved: Resolved, lab: Lab, watch: Watch) -> Record:
 
 
 def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predictor) -> tuple[Method, Trial]:
-    """The method and what stands behind its box, with nothing spent yet. Raises UserError."""
+    """The method and the trial behind its box. No query is spent yet. Raises UserError."""
     cell = resolved.cell
     cls = load_method(cell.method, fresh=True)
     params = make_params(cell.method, resolved.params)
@@ -102,7 +102,7 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
 
 
 def described(cls: type[Method]) -> dict[str, Any]:
-    """What a record says about a method's class, whatever an object of it claims later."""
+    """The fields of a record that describe the method's class. They are read before the method runs."""
     access = tuple(cls.access)
     return {
         "title": cls.title,
@@ -133,7 +133,7 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Recor
 
 
 def expected(resolved: Resolved, lab: Lab | None = None) -> Expected:
-    """What a current record of this cell agrees with; without a lab only what costs no loading."""
+    """What a current record of this cell must agree with. Without a lab, only what needs no loading."""
     if lab is None:
         return Expected(resolved.params, resolved.hashes, resolved.precision)
     weights = lab.backbone(resolved).weights_hash
@@ -152,7 +152,7 @@ def pack(prompt: Prompt | None) -> Deployed:
 
 
 def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
-    """The deployed prompt of a record, its method, and a fresh trial to send it through. Raises UserError."""
+    """The deployed prompt of a record, its method, and a new trial that can send it. Raises UserError."""
     method, trial = prepare(resolve_record(record), lab)
     stored = record.prompt
     if stored.state is None:
@@ -184,7 +184,7 @@ def machine(device: str, precision: str, started: datetime, seconds: float) -> M
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name, from the system."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -194,5 +194,5 @@ def cpu_name() -> str:
 
 @lru_cache(1)
 def _lab(settings: Settings) -> Lab:
-    """This process's lab: loading is what costs, so it outlives a cell."""
+    """The lab of this process. It outlives a cell, because loading takes long."""
     return Lab(settings)

@@ -1,4 +1,4 @@
-"""The scorer: test accuracies of a prompt, off the meter and out of every method's reach."""
+"""The scorer: the test accuracies of a prompt. It costs no query, and no method can reach it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,8 +17,8 @@ from bench.record import Outcome
 class Scorer:
     """Scores prompts on a task's test sets.
 
-    classes: those that a method tunes on, and its head fits. probable: whether answers are probabilities.
-    busy: a prompt is being scored; its functions, which are the method's, run meanwhile.
+    classes: those on which a method tunes, which its head fits. probable: whether answers are probabilities.
+    busy: whether a prompt is being scored. While it is, functions of the method run.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Scorer:
         return {name: len(test.images) for name, test in self.tests.items()}
 
     def score(self, prompt: Prompt) -> dict[str, Outcome]:
-        """What it answers on each test set. Raises FloatingPointError for a prompt that diverged."""
+        """The outcome of a prompt on each test set. Raises FloatingPointError for a prompt that diverged."""
         self.busy = True
         try:
             with inside(self.predictor.device):
@@ -52,7 +52,8 @@ class Scorer:
         answer = deployed(prompt, self.predictor, test.classes, test.template, self.classes)
         answers = []
         for sample in self._of(name, test):
-            _batch = self.loader.give_out(sample)  # a new one each time: what was done to the last is gone
+            # A new batch each time, so that no change of an earlier batch remains. The name keeps it alive.
+            _batch = self.loader.give_out(sample)
             answers.append(answer(sample).cpu())
         whole = torch.cat(answers)
         if not whole.isfinite().all():
@@ -60,7 +61,7 @@ class Scorer:
         return outcome(whole, test.images.labels, self.probable)
 
     def _of(self, name: str, test: TestSet) -> Iterable[Sample]:
-        """What stands behind a test set's batches; a small set's is kept, with what is derived from it."""
+        """The samples of a test set. Those of a small set are kept, with their features."""
         if len(test.images) > KEPT:
             return self.loader.unlabelled(test.images)
         if name not in self._samples:

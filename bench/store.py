@@ -1,4 +1,4 @@
-"""The records on disk: one JSON file per cell, written whole or not at all. The folder is the data base."""
+"""The records on disk: one JSON file per cell, written completely or not at all. The folder has no index."""
 
 import json
 import os
@@ -18,13 +18,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PROBE = 1 << 20  # bytes that must fit on the disk before a run may start: a few dozen records
+PROBE = 1 << 20  # bytes that must fit on the disk before a run starts: the size of a few dozen records
 
 Status = Literal["done", "failed", "stale", "damaged", "missing"]
 
 
 class Store:
-    """A results folder. Reading needs no lock; whoever writes holds `lock()`."""
+    """A results folder. Reading needs no lock; a writer must hold `lock()`."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -32,20 +32,20 @@ class Store:
     # Reading
 
     def path(self, cell: Cell) -> Path:
-        """Where the record of `cell` lies."""
+        """The path of the record of `cell`."""
         return self.root / cell.path
 
     def read(self, cell: Cell) -> Record:
-        """The record of `cell`. Raises UserError if it is damaged, FileNotFoundError if there is none."""
+        """The record of `cell`. Raises UserError if it is damaged, FileNotFoundError if it does not exist."""
         return _read(self.path(cell))
 
     def records(self) -> Iterator[Record]:
-        """Every record, in the order of the paths. Raises UserError at the first damaged one."""
+        """All records, in the order of their paths. Raises UserError at the first damaged one."""
         for path in sorted(self.root.glob("*/*/*/*/*.json")):
             yield _read(path)
 
     def status(self, cell: Cell, expected: Expected) -> Status:
-        """How far `cell` is. Exists is not done: a record that does not agree with `expected` is stale."""
+        """The status of `cell`. A record that does not agree with `expected` is stale, not done."""
         try:
             record = self.read(cell)
         except FileNotFoundError:
@@ -59,9 +59,9 @@ class Store:
     # Writing
 
     def write(self, record: Record) -> Path:
-        """Write one record: readers, and whoever looks after a crash, see the old one or the new one.
+        """Write one record. Readers see the old record or the new one, even after a crash.
 
-        Raises UserError if the disk refuses it (the old record stays), ValueError for NaN and infinity.
+        Raises UserError if it cannot be written (the old record stays), ValueError for NaN and infinity.
         """
         path = self.path(record.cell)
         text = dump(record)
@@ -77,10 +77,10 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """The right to write, for as long as the block runs; entering proves that the folder takes records.
+        """The right to write while the block runs. First, a test file shows that the disk takes records.
 
-        Raises UserError if another driver holds the folder (with its pid and host), or if nothing can be
-        written: folder read-only, disk full. Leftovers of writers that were killed are removed.
+        Raises UserError if another driver has the lock (the message names its pid and host), or if nothing
+        can be written: the folder is read-only or the disk is full. Files of killed writers are removed.
         """
         lock = self.root / ".lock"
         try:
@@ -106,17 +106,17 @@ class Store:
 
 
 def _read(path: Path) -> Record:
-    """Raises UserError, with the path and the remedy, FileNotFoundError if there is none."""
+    """The record in a file. Raises UserError with the path and what to do, or FileNotFoundError."""
     try:
         return read(path)
     except Malformed as error:
         raise UserError(f"{path} is damaged ({error}). Delete it and run its cell again.") from error
     except UserError as error:
-        raise UserError(f"{path} {error}. Correct that and run again.") from error
+        raise UserError(f"{path} {error}. Correct that, then run the same command again.") from error
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """`data` in `path`, through a temporary file beside it. Raises OSError and leaves no trace then."""
+    """Write `data` to `path`, through a temporary file beside it. If it raises OSError, no file is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -128,7 +128,7 @@ def _write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    with suppress(OSError):  # some file systems cannot sync a folder; the record is in place either way
+    with suppress(OSError):  # some file systems cannot sync a folder; the record is in place all the same
         _sync_folder(path.parent)
 
 
@@ -140,8 +140,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-# The lock. The kernel drops an flock when its holder dies, so a lock cannot outlive a driver. Where the file
-# system knows no flock, the pid in the file tells whether the holder still lives.
+# The lock. The kernel releases an flock when its holder dies, so a lock cannot outlive a driver. On a file
+# system without flock, the pid in the file shows whether the holder still runs.
 
 
 def _acquire(path: Path) -> int:
@@ -163,16 +163,16 @@ def _acquire(path: Path) -> int:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # its holder removed the file between our open and our flock: once more
+        os.close(handle)  # its holder removed the file between our open and our flock: try again
 
 
 def _release(handle: int, path: Path) -> None:
-    path.unlink(missing_ok=True)  # before the lock goes: whoever sees the file may rely on it
+    path.unlink(missing_ok=True)  # before the lock is released: an existing file means a held lock
     os.close(handle)
 
 
 def _taken(handle: int, path: Path) -> bool:
-    """Take the lock unless another process has it; True if one has."""
+    """Take the lock unless another process has it. Returns whether another process has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -183,7 +183,7 @@ def _taken(handle: int, path: Path) -> bool:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """What the lock file says: {"pid", "host"}, or {} while its holder is still writing it."""
+    """The content of the lock file: {"pid", "host"}, or {} while its holder is still writing it."""
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -191,7 +191,7 @@ def _holder(path: Path) -> dict[str, Any]:
 
 
 def _holder_words(path: Path) -> str:
-    for _ in range(20):  # the holder may be between locking and writing its name
+    for _ in range(20):  # the holder may have the lock but not have written its pid yet
         if holder := _holder(path):
             return f"another driver, pid {holder.get('pid')} on {holder.get('host')}"
         sleep(0.05)
@@ -199,7 +199,7 @@ def _holder_words(path: Path) -> str:
 
 
 def _alive(holder: dict[str, Any]) -> bool:
-    """Whether a holder still runs; one on another host is taken to."""
+    """Whether a holder still runs. A holder on another host counts as running."""
     if not holder or holder.get("host") != socket.gethostname():
         return bool(holder)
     try:

@@ -1,4 +1,4 @@
-"""Suites: a named list of data sets with a backbone and protocol values, one TOML file for each."""
+"""Suites: one TOML file per suite, with its data sets, its backbone and the values of the protocol."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from bench.toml import read_toml
 
 @dataclass(frozen=True)
 class Transfer:
-    """Tune on one data set, score on others. No targets: all the suite's other data sets."""
+    """Tune on one data set and score on others. Without targets: on all other data sets of the suite."""
 
     source: str
     targets: tuple[str, ...] = ()
@@ -23,9 +23,10 @@ class Transfer:
 class Suite:
     """See bench/suites/*.toml.
 
-    `methods`: by method, parameter values that replace its defaults here; in it, under `datasets`, those of
-    one data set, which replace these again: [methods.craft] and [methods.craft.datasets.dtd].
-    `methods_of`: another suite; its values for all data sets hold for every method that has no table here.
+    methods: for each method, the parameter values that replace its defaults in this suite ([methods.craft]).
+    Below it, `datasets` holds values for single data sets, which replace those in turn
+    ([methods.craft.datasets.dtd]).
+    methods_of: another suite. Its values for all data sets hold for every method without a table here.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Suite:
     budget: int  # queries
     augment: bool  # random crops and flips while tuning
     datasets: tuple[str, ...]
-    precision: str = "float32"  # of the model's arithmetic; float64: the same numbers on every processor
+    precision: str = "float32"  # of the model's arithmetic; with float64, all processors give equal numbers
     cross: Transfer | None = None  # protocol "cross-dataset"
     ood: Transfer | None = None  # protocol "ood"
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -57,30 +58,30 @@ class Suite:
         for method, table in self.methods.items():
             for name in table.get("datasets", {}):
                 if name not in self.datasets:
-                    raise ValueError(f"[methods.{method}.datasets.{name}] names no data set of the suite")
+                    raise ValueError(f"[methods.{method}.datasets.{name}]: {name!r} is not in `datasets`")
         if self.ood is not None and not self.ood.targets:
-            raise ValueError("ood: the key 'targets' is missing: name the shifted data sets")
+            raise ValueError("[ood] lacks the key 'targets': add it with the names of the shifted data sets")
 
     def values(self, method: str, dataset: str) -> tuple[dict[str, Value], dict[str, Value]]:
-        """Parameter values of a method: for all data sets, and for this one, which replace them."""
+        """A method's parameter values: for all data sets, and for this data set, which replace the former."""
         table = dict(self.methods.get(method, {}))
         own: dict[str, Value] = table.pop("datasets", {}).get(dataset, {})
         return table, own
 
     def source(self, protocol: str) -> str | None:
-        """The one data set a protocol tunes on; None where every data set is tuned on its own."""
+        """The one data set on which a protocol tunes; None if it tunes on every data set."""
         transfer = self._transfer(protocol)
         return transfer.source if transfer else None
 
     def targets(self, protocol: str) -> tuple[str, ...]:
-        """The data sets that a protocol scores on besides its source; none where each is scored at home."""
+        """The data sets on which a protocol scores besides its source; empty if it has no source."""
         transfer = self._transfer(protocol)
         if transfer is None or transfer.targets:
             return transfer.targets if transfer else ()
         return tuple(name for name in self.datasets if name != transfer.source)
 
     def tests(self, protocol: str, dataset: str) -> tuple[str, ...]:
-        """The data sets a prompt is scored on, its own first; none: on its own test set alone."""
+        """The data sets on which a prompt is scored, its own first; empty if it is scored on its own only."""
         others = self.targets(protocol)
         return (dataset, *(name for name in others if name != dataset)) if others else ()
 
@@ -90,12 +91,12 @@ class Suite:
         transfer = self.cross if protocol == "cross-dataset" else self.ood
         if transfer is None:
             table = "cross" if protocol == "cross-dataset" else "ood"
-            raise UserError(f"suite {self.name!r} does not define {protocol!r}: give it a [{table}] table.")
+            raise UserError(f"suite {self.name!r} does not define {protocol!r}: add a [{table}] table to it.")
         return transfer
 
 
 def load_suite(name: str) -> Suite:
-    """A suite by name, or your own by the path of its .toml file. Raises UserError."""
+    """A suite, given by its name or by the path of a .toml file. Raises UserError."""
     suite = _read(name)
     if not suite.methods_of:
         return suite
@@ -114,7 +115,7 @@ def load_suite(name: str) -> Suite:
 
 
 def _read(name: str) -> Suite:
-    """What one file says."""
+    """The suite of one file, without the values of another one."""
     own = Path(name)
     if not name.endswith(".toml"):
         own = SUITES.file(name)

@@ -1,4 +1,4 @@
-"""Lists of templates that were published with a model. They are words, and no part of the model."""
+"""Lists of templates that were published with a model. They are words and not a part of the model."""
 
 from functools import cache
 from itertools import product
@@ -12,10 +12,10 @@ ARTICLES = ("a", "the")
 def templates(name: str) -> tuple[str, ...]:
     """The templates of a list, each with one {} for the class name.
 
-    clip: the 80 that CLIP's authors publish for ImageNet; clip-simple: the 7 that they chose of them (Radford
-    et al., ICML 2021, as open_clip carries them). mini: what the captions of the mini model are made of:
-    every opening with every noun, texture and land (bench/mini/captions.py). Raises UserError for another
-    name.
+    clip: the 80 templates that CLIP's authors publish for ImageNet. clip-simple: the 7 that they chose from
+    these (Radford et al., ICML 2021; the text is in open_clip). mini: the phrases in the mini model's
+    captions: every opening with every noun, texture and land (bench/mini/captions.py). Raises UserError for
+    another name.
     """
     if name not in LISTS:
         raise UserError(f"no list of templates {name!r}. {did_you_mean(name, LISTS)}")

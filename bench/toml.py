@@ -1,4 +1,4 @@
-"""A TOML file read into a frozen dataclass, strictly: nothing missing, nothing unknown, every type right."""
+"""Reads a TOML file into a frozen dataclass. Missing keys, unknown keys and wrong types are errors."""
 
 import dataclasses
 import sys
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def read_toml(path: Path, into: type[T], **given: Any) -> T:
-    """The dataclass `into` filled from the file; `given` fields come from the caller and may not be in it.
+    """The dataclass `into`, filled from the file. `given` fields come from the caller, not from the file.
 
-    Raises UserError, naming file and key, for a file that is not TOML, a missing or unknown key or a
-    wrong type; ValueErrors raised by `into.__post_init__` are passed on with the file's name before them.
+    Raises UserError, which names the file and the key, if the file is not TOML, or for a missing key, an
+    unknown key or a wrong type. A ValueError from `into.__post_init__` becomes such a UserError.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def read_toml(path: Path, into: type[T], **given: Any) -> T:
 
 
 def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
-    """`into` built from one table; `where` names the place in messages."""
+    """The dataclass `into`, filled from one table. where: the place, for messages. Raises UserError."""
     fields = {f.name: f for f in dataclasses.fields(into) if f.name not in given}  # type: ignore[arg-type]
     hints = get_type_hints(into)
     for key in table:
@@ -54,7 +54,7 @@ def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`; lists become tuples, tables become dataclasses."""
+    """`value` as the type `hint`: lists become tuples, and tables become dataclasses."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for option in args:
@@ -66,7 +66,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return {key: _convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
     elif dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return fill(hint, value, where)  # type: ignore[arg-type]
-    elif hint is Any or (isinstance(hint, type) and type(value) is hint):  # bool is no int here
+    elif hint is Any or (isinstance(hint, type) and type(value) is hint):  # so a bool is not an int
         return value
     raise UserError(f"{where} is {value!r}, but must be {_words(hint)}.")
 
@@ -81,7 +81,7 @@ def _plausible(value: Any, hint: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    """A type in a user's words."""
+    """A type in plain words, for messages."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(_words(option) for option in args if option is not type(None))

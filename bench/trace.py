@@ -1,9 +1,9 @@
-"""The trace: what a cell saw, by query, and at each checkpoint the accuracy that such a budget buys."""
+"""The trace of a cell: the train loss and the accuracy of the deployed prompt at each checkpoint."""
 
 from bench.meter import Meter
 from bench.record import Point
 
-DECIMALS = 9  # of a train loss: more depend on the processor
+DECIMALS = 9  # of a train loss: further decimals depend on the processor
 
 
 def checkpoints(budget: int) -> list[int]:
@@ -13,7 +13,7 @@ def checkpoints(budget: int) -> list[int]:
 
 
 class Trace:
-    """Collects train losses, and one point for each checkpoint in turn."""
+    """Collects the train losses, and one point at each checkpoint."""
 
     def __init__(self, budget: int) -> None:
         self.points: list[Point] = []
@@ -21,15 +21,15 @@ class Trace:
         self._losses: list[tuple[float, int]] = []  # (mean loss, candidates) since the last checkpoint
 
     def note(self, loss: float, candidates: int) -> None:
-        """The mean train loss of some candidates on one batch."""
+        """Add the mean train loss of some candidates on one batch."""
         self._losses.append((loss, candidates))
 
     def due(self, spent: int | None = None) -> bool:
-        """Whether a checkpoint comes before `spent` queries are paid; None: whether any is left."""
+        """Whether the next checkpoint is below `spent` queries; with None, whether there is a next one."""
         return bool(self._due) and (spent is None or self._due[0] < spent)
 
     def mark(self, meter: Meter, accuracy: dict[str, float]) -> None:
-        """The next checkpoint: what is deployed there scores `accuracy` (% correct, by test set)."""
+        """Add the point of the next checkpoint. accuracy: of the deployed prompt (% correct, by test set)."""
         count = sum(n for _, n in self._losses)
         loss = sum(mean * n for mean, n in self._losses) / count if count else None
         self._losses.clear()

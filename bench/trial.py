@@ -1,4 +1,4 @@
-"""One cell's run as the harness holds it: meter, predictor, scorer and trace, and the wall before them."""
+"""One run of a cell, as the harness sees it: meter, predictor, scorer and trace, and the wall before them."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +24,16 @@ from bench.record import Outcome
 from bench.scorer import Scorer
 from bench.trace import Trace
 
-PASS_BYTES = 2 << 30  # of images and their trunks, held from one pass over the train set to the next
+PASS_BYTES = 2 << 30  # bytes of images and their trunks that are kept between passes over the train set
 
 Watch = Callable[[Predictor], Predictor]
 
 
 class Trial:
-    """What happens behind a black box. `box` is what the method is handed; nothing in it leads back here.
+    """The objects behind a black box. The method gets only `box`, and nothing in the box leads to them.
 
-    watch: puts something between the method and the predictor, e.g. a second counter; the scorer's calls do
-    not pass through it.
+    watch: wraps the predictor that the method's calls use, e.g. with a second counter. The scorer uses the
+    predictor without it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Trial:
         self.predictor = watch(cut(predictor, level))
         self.features = features
         self.loader = Loader(task.train, cell, predictor.device, predictor.dtype)
-        # a loader of its own: what is scored is no batch that a method can send
+        # The scorer has its own loader, so that a method cannot send the batches that are scored.
         own = Loader(task.train, cell, predictor.device, predictor.dtype)
         self.scorer = Scorer(cut(predictor, level), own, task.tests, task.classes, level.grants("probs"))
         self.deployed: Prompt | None = None
@@ -72,13 +72,16 @@ class Trial:
         self.box = wall(self)
 
     def asked(self) -> "Trial":
-        """This trial, for a call of the method. Raises AccessDenied while it scores, and in other threads."""
+        """This trial, for a call by the method.
+
+        Raises AccessDenied while a prompt is scored, and in other threads.
+        """
         if threading.get_ident() != self._thread:
             raise AccessDenied(
-                "the box answers in the thread that the method was started in, and in no other"
+                "the box answers only in the thread in which the method was started: ask it there"
             )
         if self.scorer.busy:
-            raise AccessDenied("while a prompt is scored, its functions may ask the box for `encode` alone")
+            raise AccessDenied("while a prompt is scored, its functions may ask the box only for `encode`")
         return self
 
     # Queries
@@ -110,14 +113,14 @@ class Trial:
             return self.predictor.prepare(prompts, self.classes, self.template)
 
     def _charge(self, queries: int, batch: Batch) -> None:
-        """Pay for a call that is about to be made; the checkpoints before it are scored first."""
+        """Pay for the next call. The checkpoints before it are scored first."""
         self.meter.require(queries)
         while self.trace.due(self.meter.spent + queries):
             self._checkpoint()
         self.meter.charge(queries, len(self.loader.behind(batch)))
 
     def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
-        """The answer to a call that is paid for. Raises FloatingPointError if it is infinite."""
+        """The answer to a call that is paid for. Raises FloatingPointError if it is not finite."""
         sample = self.loader.behind(batch)
         with inside(self.predictor.device, self._gradients):
             logits = answers(sample)
@@ -131,7 +134,7 @@ class Trial:
     def features_of(self, batch: Batch, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """See BlackBox.features."""
         if FEATURES not in self.access:
-            raise AccessDenied(f"features are granted to methods that declare the access {FEATURES!r}")
+            raise AccessDenied(f"the method asks for features: add {FEATURES!r} to its access")
         sent, sample = self.door.queries([prompt]), self.loader.behind(batch)
         self._charge(1, batch)
         with inside(self.predictor.device):
@@ -139,7 +142,7 @@ class Trial:
             return exact.kept(image[0]).double(), exact.kept(text[0]).double()
 
     def encode(self, batch: Batch, encoder: str) -> Tensor:
-        """See BlackBox.encode. While a prompt is scored, of the images that are scored."""
+        """See BlackBox.encode. While a prompt is scored, it takes only the batches that are scored."""
         loader = self.scorer.loader if self.scorer.busy else self.loader
         sample, model = loader.behind(batch), self.features.encoder(encoder)
         with inside(self.predictor.device):
@@ -157,7 +160,7 @@ class Trial:
         self.deployed = self.door.deployed(prompt)
 
     def finish(self) -> None:
-        """Close the box, and score what is deployed at the checkpoints that are left, the budget last."""
+        """Close the box, and score the deployed prompt at the checkpoints that are left, up to the budget."""
         self.meter.close()
         while self.trace.due():
             self._checkpoint()
@@ -170,7 +173,7 @@ class Trial:
 
 
 class _Sealed(type):
-    """The type of walls: their methods cannot be replaced."""
+    """The type of the class Wall, whose methods cannot be replaced."""
 
     def __setattr__(cls, name: str, value: object) -> NoReturn:
         raise AccessDenied(f"the black box is sealed: {name} cannot be set")
@@ -180,9 +183,9 @@ class _Sealed(type):
 
 
 def wall(trial: Trial) -> BlackBox:
-    """The box of a trial: the public names alone. It reaches the trial by closures and holds no attribute.
+    """The box of a trial, with the public names only. It reaches the trial by closures and has no attributes.
 
-    As with COCO's problems, which count for their observers and show a solver nothing but the function.
+    It follows COCO's problems: these count evaluations for their observers, and a solver sees the function.
     """
 
     class Wall(metaclass=_Sealed):
@@ -238,7 +241,7 @@ def wall(trial: Trial) -> BlackBox:
             trial.asked().report(prompt)
 
         def __setattr__(self, name: str, value: object) -> NoReturn:
-            raise AccessDenied(f"the black box has nothing to set: {name} stays as it is")
+            raise AccessDenied(f"the black box is read-only: {name} cannot be set")
 
         def __reduce_ex__(self, protocol: Any) -> NoReturn:
             raise AccessDenied("the black box cannot be copied or stored")
@@ -247,7 +250,7 @@ def wall(trial: Trial) -> BlackBox:
 
 
 def _endless(trial: Trial, stream: Iterator[Batch]) -> Iterator[Batch]:
-    """A stream of batches without a name that leads to the loader, as a generator has."""
+    """A stream of batches. Unlike a generator, it has no attribute that leads to the loader."""
 
     class Stream(metaclass=_Sealed):
         __slots__ = ()

@@ -2,14 +2,15 @@
 
     answers = base + g(X) + b,   loss = mean cross-entropy + l2 (|w|^2 + |b|^2),   w the weights of g
 
-base [N, C]: a prompt's logits; X [N, F]: logits of one or several prompts, each centred over the classes, so
-that a constant added to all logits of an image, which probabilities do not show, changes nothing. g is one of
-the maps below; g(X) and b are 0 at the start. The strength l2 is chosen by cross-validation on the same
-answers, which costs no query.
+base [N, C]: the logits of a prompt. X [N, F]: the logits of one or several prompts, each centred over the
+classes. So a constant that is added to all logits of an image changes nothing (probabilities do not show such
+a constant). g is one of the maps below; g(X) and b are 0 at the start. The strength l2 is chosen by
+cross-validation on the same answers, which costs no query.
 
-Fitted in float64 by L-BFGS (Byrd et al. 1995, as scipy has it), and then by a few steps of Newton's method,
-which bring the weights within about 1e-12 of the minimum, on every processor the same one. They are rounded
-to multiples of STEP: far above that, far below what moves a prediction.
+The fit uses L-BFGS in float64 (Byrd et al. 1995, in scipy). For a map that is linear in its weights, a few
+steps of Newton's method follow. They bring the weights within about 1e-12 of the minimum, which is the same
+on every processor. The weights are rounded to multiples of STEP, which is far larger than this distance and
+far too small to change a prediction.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from the strongest; of equal ones the strongest is taken
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak; if several are equally good, the first one
 FOLDS = 4
-NEWTON = 3  # steps; each one squares the distance to the minimum
-STEP = 2.0**-12  # of a weight
-DECIMALS = 6  # of a loss that is compared
+NEWTON = 3  # number of steps; each step squares the distance to the minimum
+STEP = 2.0**-12  # rounding step of a weight
+DECIMALS = 6  # decimals of a loss that is compared with others
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ FINE = Accuracy(1000, 0.0, 1e-9)  # of the fit itself
 
 
 class Map(Protocol):
-    """X [N, F] -> [N, C], by flat weights."""
+    """A function X [N, F] -> [N, C] with flat weights w."""
 
     @property
     def size(self) -> int:
-        """How many weights."""
+        """The number of weights."""
         ...
 
     @property
@@ -56,19 +57,19 @@ class Map(Protocol):
         ...
 
     def start(self) -> np.ndarray:
-        """Weights with which every X gives 0."""
+        """The first weights. With them, the map gives 0 for every X."""
         ...
 
     def __call__(self, X: np.ndarray, w: np.ndarray) -> np.ndarray: ...
 
     def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
-        """The gradient in w of a loss whose gradient in the map's value is G [N, C]."""
+        """The gradient of a loss in w. G: [N, C], the gradient of this loss in the map's value."""
         ...
 
 
 @dataclass(frozen=True)
 class Factor:
-    """s X: one number for all classes (F = C)."""
+    """s X, with one number s for all classes (F = C)."""
 
     size, linear = 1, True
 
@@ -84,7 +85,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Full:
-    """X W, W [F, C]."""
+    """X W, with W [F, C]."""
 
     F: int
     C: int
@@ -106,9 +107,9 @@ class Full:
 
 @dataclass(frozen=True)
 class LowRank:
-    """X A B, A [F, r] and B [r, C]: for hundreds of classes, where W would have more numbers than images.
+    """X A B, with A [F, r] and B [r, C]: for many classes, where W would have too many numbers to fit.
 
-    A starts with orthonormal columns, the first r discrete cosines, and B with zeros.
+    A starts with orthonormal columns, the first r discrete cosines. B starts with zeros.
     """
 
     F: int
@@ -152,12 +153,12 @@ class Data:
 
 
 def centred(logits: Tensor) -> Tensor:
-    """Logits [.., C] without what all classes of an image have in common."""
+    """Logits [.., C] minus their mean over the classes."""
     return logits - logits.mean(-1, keepdim=True)
 
 
 def fit(g: Map, base: Tensor, X: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """g's weights and b [C]; the other arguments as of the module. rng: draws the folds."""
+    """The weights of g, and b [C]. base, X: see the top of this file. labels: [N]. rng: draws the folds."""
     data = Data(base.cpu().double().numpy(), X.cpu().double().numpy(), labels.cpu().numpy())
     l2 = strength(g, data, torch.randperm(len(labels), generator=rng).numpy())
     found = solve(g, data, l2, FINE)
@@ -170,9 +171,9 @@ def _rounded(weights: np.ndarray) -> Tensor:
 
 
 def strength(g: Map, data: Data, order: np.ndarray) -> float:
-    """The l2 whose fits have the least mean loss on the images that they were not fitted on.
+    """The l2 with the least mean loss on the images that were left out of a fit.
 
-    order: of the images, at random; the folds are dealt out within each class.
+    order: a random order of the images. Each class is spread evenly over the folds.
     """
     if len(order) < FOLDS:
         return STRENGTHS[0]
@@ -190,7 +191,7 @@ def strength(g: Map, data: Data, order: np.ndarray) -> float:
 
 
 def solve(g: Map, data: Data, l2: float, accuracy: Accuracy, start: np.ndarray | None = None) -> np.ndarray:
-    """g's weights and b, of the least loss. start: what they are searched from; None: from 0."""
+    """The weights of g, then b, with the least loss. start: where the search starts; None: at g's start."""
     if start is None:
         start = np.concatenate([g.start(), np.zeros(data.base.shape[1])])
     most = accuracy.iterations
@@ -200,7 +201,10 @@ def solve(g: Map, data: Data, l2: float, accuracy: Accuracy, start: np.ndarray |
 
 
 def polished(w: np.ndarray, g: Map, data: Data, l2: float) -> np.ndarray:
-    """g's weights and b, from near the minimum to the minimum: Newton's steps by conjugate gradients."""
+    """w (the weights of g, then b), moved to the minimum by Newton's method with conjugate gradients.
+
+    w must be near the minimum at the start.
+    """
     for _ in range(NEWTON):
         P = np.exp(log_softmax(data.base + g(data.X, w[: g.size]) + w[g.size :]))
         curved = partial(curvature, w, g, data, l2, P)
@@ -210,20 +214,23 @@ def polished(w: np.ndarray, g: Map, data: Data, l2: float) -> np.ndarray:
 
 
 def curvature(w: np.ndarray, g: Map, data: Data, l2: float, P: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The Hessian of the loss at w, times v; for a linear map. P [N, C]: the probabilities at w."""
+    """The Hessian of the loss at w, times v, for a map that is linear in its weights.
+
+    P [N, C]: the probabilities at w.
+    """
     A = P * (g(data.X, v[: g.size]) + v[g.size :])
     G = (A - P * A.sum(1, keepdims=True)) / len(P)
     return np.concatenate([g.slope(data.X, w[: g.size], G), G.sum(0)]) + 2 * l2 * v
 
 
 def log_softmax(answers: np.ndarray) -> np.ndarray:
-    """[N, C] -> [N, C]."""
+    """Logits [N, C] -> log-probabilities [N, C]."""
     shifted = answers - answers.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
 def objective(w: np.ndarray, g: Map, data: Data, l2: float) -> tuple[float, np.ndarray]:
-    """The loss at g's weights and b, and its gradient."""
+    """The loss at w (the weights of g, then b), and its gradient."""
     rows = np.arange(len(data.labels))
     log_probs = log_softmax(data.base + g(data.X, w[: g.size]) + w[g.size :])
     loss = float(-log_probs[rows, data.labels].mean() + l2 * (w**2).sum())

@@ -1,8 +1,8 @@
-"""A template ensemble: the logits of many templates, averaged. Nothing is tuned and no query is spent.
+"""A template ensemble: it averages the logits of many templates. Nothing is tuned, and no query is spent.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section
-3.1.4. They average the text features of 80 templates; an API that answers with predictions has none to give,
-so the answers are averaged. The deployed prompt costs as many queries per batch as it has templates.
+3.1.4. They average the text features of 80 templates. An API that returns predictions gives no text features,
+so this method averages the logits. The deployed prompt costs one query per template and batch.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from bench.templates import templates
 
 @dataclass(frozen=True)
 class Params:
-    """The 80 of the paper."""
+    """The 80 templates of the paper."""
 
-    templates: str = "clip"  # the list: see bench/templates.py
-    count: int = 80  # at most so many of the list, drawn at random where it is longer
+    templates: str = "clip"  # the name of the list: see bench/templates.py
+    count: int = 80  # the most templates; if the list is longer, they are drawn from it at random
 
     def __post_init__(self) -> None:
         templates(self.templates)
@@ -48,4 +48,4 @@ class Ensemble(Method):
         return Prompt(parts=self.parts, head=lambda logits: logits.mean(0), any_classes=True)
 
     def tune(self) -> None:
-        """Nothing to tune."""
+        """There is nothing to tune."""

@@ -1,15 +1,15 @@
-"""A head on the logits of the hand template, fitted on one pass over the train set: nothing else is sent.
+"""A head on the logits of the hand template, fitted on one pass over the train set. Nothing else is sent.
 
-The baseline of a reviewer: what a caller makes of answers that were paid for once. CraFT (ICML 2024, section
-3.3) has such a head beside its prompt; LP++ (CVPR 2024, arXiv 2404.02285) and CLAP (CVPR 2024, arXiv
-2312.12730) show how far a probe on features goes.
+This baseline shows how much a caller can gain from answers to the hand template alone. CraFT (ICML 2024,
+section 3.3) has such a head beside its prompt. LP++ (CVPR 2024, arXiv 2404.02285) and CLAP (CVPR 2024, arXiv
+2312.12730) show how well a probe on features works.
 
 - bias: one factor for all logits, and an offset for each class;
 - linear: logits + centred(logits) W + b (see _linear.py); above `most` classes W is of low rank;
-- mlp: CraFT's network, logits + V relu(U centred(logits) + u) + v, its last layer zero at the start.
+- mlp: CraFT's network, logits + V relu(U centred(logits) + u) + v; its last layer starts with zeros.
 
-All three start as the identity and read centred logits, so that probabilities serve as well as logits. A head
-fits the classes it was fitted on; new classes are answered by the hand template alone.
+All three start as the identity. They read centred logits, so they work with log-probabilities as well. A head
+works only for the classes on which it was fitted; new classes are answered by the hand template alone.
 """
 
 from dataclasses import dataclass
@@ -29,16 +29,16 @@ KINDS = ("bias", "linear", "mlp")
 
 @dataclass(frozen=True)
 class Params:
-    """Ours, but for the network, whose size and rate are CraFT's."""
+    """Our own values, except for the network: its size and its learning rate are CraFT's."""
 
     kind: str = "linear"
-    views: int = 1  # passes over the train set; from the second on they are augmented where the suite does
-    most: int = 200  # linear: classes of a full matrix
-    rank: int = 64  # linear: of the matrix above that
-    hidden: int = 256  # mlp
-    lr: float = 1e-3  # mlp: Adam
+    views: int = 1  # passes over the train set; all but the first are augmented if the suite augments
+    most: int = 200  # linear: the most classes for which W is a full matrix
+    rank: int = 64  # linear: the rank of W for more classes
+    hidden: int = 256  # mlp: width of the hidden layer
+    lr: float = 1e-3  # mlp: learning rate of Adam
     batch: int = 32  # mlp: images per step, on the caller's side
-    epochs: int = 200  # mlp
+    epochs: int = 200  # mlp: passes of Adam over the answers
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -51,7 +51,7 @@ class Head(Method):
     title = "Logits head"
     paper = "cf. Wang et al., ICML 2024, sec. 3.3"
     access = ("logits head",)
-    least_answer = "label"  # which class is taken for which tells something, too
+    least_answer = "label"  # the predicted classes alone already show which classes are confused
     Params = Params
 
     def setup(self) -> None:
@@ -71,7 +71,7 @@ class Head(Method):
         return sum(self.sizes)
 
     def start(self) -> Tensor:
-        """The identity; the first layer of a network as PyTorch starts it."""
+        """The identity. The first layer of the network starts as in PyTorch."""
         state = torch.zeros(self.n_params, dtype=torch.float64)
         if self.params.kind == "mlp":
             first = sum(self.sizes[:2])
@@ -80,7 +80,7 @@ class Head(Method):
         return state.to(self.box.device)
 
     def refine(self, logits: Tensor, state: Tensor) -> Tensor:
-        """[.., C] -> [.., C]."""
+        """Logits [.., C] -> the head's logits [.., C]."""
         parts = [part.view(shape) for part, shape in zip(state.split(self.sizes), self.shapes, strict=True)]
         seen = centred(logits)
         if self.params.kind == "mlp":
@@ -105,21 +105,21 @@ class Head(Method):
         self.box.report(self.prompt(self.fitted(torch.cat(answers), torch.cat(labels))))
 
     def fitted(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The state for answers [N, C] and labels [N]."""
+        """The state that is fitted to logits [N, C] and labels [N]."""
         if self.params.kind == "mlp":
             return self.trained(logits, labels)
         parts = fit(self.map(), logits, centred(logits), labels, self.rng)
         return exact.stored(torch.cat(parts).to(self.box.device))
 
     def map(self) -> Map:
-        """What is fitted, of the kinds in _linear.py."""
+        """The map to fit, one of those in _linear.py."""
         p, C = self.params, len(self.box.classes)
         if p.kind == "bias":
             return Factor()
         return Full(C, C) if p.most >= C else LowRank(C, C, p.rank)
 
     def trained(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The network's weights after Adam on the answers that are kept."""
+        """The network's weights after training with Adam on logits [N, C] and labels [N]."""
         p, state = self.params, self.x0.clone()
         adam = torch.optim.Adam([state], lr=p.lr)
         for _ in range(p.epochs):

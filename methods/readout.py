@@ -1,12 +1,13 @@
-"""A linear read-out of several worded prompts: K templates are sent, and their logits are read together.
+"""A linear read-out of several templates: K templates are sent, and one linear map reads all their logits.
 
-    answers = logits of the hand template + X W + b,   X [N, K C]: all prompts' logits, centred and scaled
+    answers = logits of the hand template + X W + b,   X [N, K C]: the logits of all templates, centred
 
-Each template looks at an image from another side; K C numbers tell more of it than C do. Fitted on one pass
-per template (see _linear.py). The deployed prompt costs K queries per batch. A read-out fits the classes it
-was fitted on; new classes are answered by the hand template alone.
+The templates describe an image in different words, so K C numbers say more about it than C numbers. The map
+is fitted on one pass per template (see _linear.py). The deployed prompt costs K queries per batch. A read-out
+works only for the classes on which it was fitted; new classes are answered by the hand template alone.
 
-Ours; the templates are the model's own (bench/templates.py). No paper has this row as such.
+This method is our own; no paper has this row. The templates were published with the model
+(bench/templates.py).
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,12 @@ from bench.templates import templates
 
 @dataclass(frozen=True)
 class Params:
-    """Ours."""
+    """Our own values."""
 
-    k: int = 5  # prompts: the hand template and k - 1 drawn from the list
-    templates: str = "clip"  # the list: see bench/templates.py
-    most: int = 1000  # columns of a full matrix, K C
-    rank: int = 64  # of the matrix above that
+    k: int = 5  # number of templates: the hand template and k - 1 that are drawn from the list
+    templates: str = "clip"  # the name of the list: see bench/templates.py
+    most: int = 1000  # the largest K C for which W is a full matrix
+    rank: int = 64  # the rank of W for a larger K C
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= 1 + len(templates(self.templates)):
@@ -63,7 +64,7 @@ class Readout(Method):
         return sum(self.sizes)
 
     def start(self) -> Tensor:
-        """The hand template's own logits."""
+        """Zeros, which give the hand template's own logits."""
         return torch.zeros(self.n_params, dtype=torch.float64, device=self.box.device)
 
     def prompt(self, state: Tensor) -> Prompt:
@@ -71,7 +72,7 @@ class Readout(Method):
         *maps, b = (part.view(shape) for part, shape in parts)
 
         def head(logits: Tensor) -> Tensor:
-            """[K, B, C] -> [B, C]."""
+            """Logits of all templates [K, B, C] -> the read-out's logits [B, C]."""
             seen = side_by_side(logits)
             for M in maps:
                 seen = seen @ M
@@ -88,11 +89,11 @@ class Readout(Method):
         self.box.report(self.prompt(exact.stored(torch.cat(parts).to(self.box.device))))
 
     def map(self) -> Map:
-        """What is fitted, of the kinds in _linear.py."""
+        """The map to fit, one of those in _linear.py."""
         p, C = self.params, len(self.box.classes)
         return Full(p.k * C, C) if p.k * C <= p.most else LowRank(p.k * C, C, p.rank)
 
 
 def side_by_side(logits: Tensor) -> Tensor:
-    """[K, B, C] -> [B, K C], each prompt's logits centred."""
+    """Logits of all templates [K, B, C] -> centred logits [B, K C]."""
     return centred(logits).transpose(0, 1).flatten(1)

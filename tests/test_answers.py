@@ -120,7 +120,7 @@ def test_which_apis_grant_what() -> None:
 
 
 def test_a_method_that_reads_more_than_is_answered_is_refused_in_the_plan() -> None:
-    with pytest.raises(UserError, match="zip reads top, and --answers label does not grant that"):
+    with pytest.raises(UserError, match="zip reads top, but --answers label does not grant that"):
         mini_cells("zip", answers=("label",))
     assert mini_cells("cmaes", answers=("label",))
     with pytest.raises(UserError, match="coop reads gradients"):

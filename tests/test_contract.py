@@ -1,4 +1,4 @@
-"""The contract: every shipped method keeps it, and those that cheat are caught."""
+"""The contract: every shipped method keeps it, and methods that cheat are detected."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ QUICK = ("manual", "zip")
 LEARNS = "learns more than noise"
 
 CHEATS = {
-    "reaches for the model's weights": (
+    "reads the model's weights": (
         "logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries",
         "logits = self.box.logits(batch, prompts); self.box._trial.predictor",
         "access: public names only",
@@ -24,7 +24,7 @@ CHEATS = {
         "from bench.optim import SPSA, SPSASettings\nfrom bench.models import load_backbone",
         "access: public names only",
     ),
-    "imports it at run time": (
+    "imports the model at run time": (
         "logits = self.box.logits(batch, prompts)  # [K, B, C]: K queries",
         "logits = self.box.logits(batch, prompts); __import__('bench.models')",
         "access: public names only",
@@ -39,12 +39,12 @@ CHEATS = {
         "self.box.report(self.prompt(optimiser.x)); self.box.score(self.prompt(optimiser.x))",
         "access: public names only",
     ),
-    "turns the meter back": (
+    "sets the meter back": (
         "self.box.report(self.prompt(optimiser.x))  # what you would deploy now",
         "self.box.report(self.prompt(optimiser.x)); self.box.spent = 0",
         "budget kept",
     ),
-    "sends what it did not declare": (
+    "sends a head without declaring it": (
         "return Prompt(context=state.view(self.params.m, -1), state=state)",
         "return Prompt(context=state.view(self.params.m, -1), state=state, head=lambda x: x)",
         "budget kept",
@@ -54,14 +54,14 @@ CHEATS = {
         "import torch; return 0.02 * torch.randn(self.n_params)",
         "budget kept",
     ),
-    "loads under another name": (
+    "loads files by a function with another name": (
         "from bench.optim import SPSA, SPSASettings",
         "from bench.optim import SPSA, SPSASettings\nimport torch as t\nread = t.load",
         "access: public names only",
     ),
-    "builds on a helper that does": (
+    "imports a helper that loads files": (
         "from bench.optim import SPSA, SPSASettings",
-        "from bench.optim import SPSA, SPSASettings\nfrom bench.methods._sly import read",
+        "from bench.optim import SPSA, SPSASettings\nfrom bench.methods._helper import read",
         "access: public names only",
     ),
     "looks at the other images in its head": (
@@ -70,7 +70,7 @@ CHEATS = {
         "            head=lambda y: y - y.mean(0))",
         "images one by one",
     ),
-    "keeps too little to be rebuilt": (
+    "stores too little to be rebuilt": (
         "state=state)",
         "state=state[:4].repeat(state.numel() // 4))",
         "prompt rebuilt from its record",
@@ -85,12 +85,12 @@ CHEATS = {
 
 def cheat_file(folder: Path, before: str, after: str) -> None:
     text = TEMPLATE.format(name="cheat", title="Cheat")
-    assert before in text, "the template has changed: change the cheat"
+    assert before in text, "the template of a new method has changed: adapt this cheat"
     text = text.replace(before, after)
     if "y.mean(0)" in after:
         text = text.replace('("text context",)', '("text context", "logits head")')
     (folder / "cheat.py").write_text(text)
-    (folder / "_sly.py").write_text("import numpy as N\nread = N.load\n")
+    (folder / "_helper.py").write_text("import numpy as N\nread = N.load\n")
 
 
 def broken(name: str, budget: int = 300) -> dict[str, str]:
@@ -102,7 +102,7 @@ def test_a_method_keeps_the_contract(name: str) -> None:
     assert broken(name) == {}
 
 
-def test_blackvip_keeps_all_of_it_but_learning_which_takes_longer() -> None:
+def test_blackvip_keeps_the_contract_except_learning_which_needs_more_queries() -> None:
     assert set(broken("blackvip", budget=100)) <= {LEARNS}
 
 
@@ -113,7 +113,7 @@ def test_every_method_keeps_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("what", CHEATS)
-def test_a_cheat_is_caught(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cheat_is_detected(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, after, point = CHEATS[what]
     cheat_file(tmp_path, before, after)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
@@ -121,7 +121,7 @@ def test_a_cheat_is_caught(what: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_images_that_are_scored_carry_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt that moves pixels meets the test images, and must not learn their labels from them."""
+    """A prompt that changes pixels gets the test images, and must not get their labels."""
     text = TEMPLATE.format(name="cheat", title="Cheat").replace(
         '("text context",)', '("text context", "pixels")'
     )
@@ -131,7 +131,9 @@ def test_images_that_are_scored_carry_no_labels(tmp_path: Path, monkeypatch: pyt
     assert "no attribute 'source'" in broken("cheat")["budget kept"]
 
 
-def test_a_new_method_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_method_keeps_the_contract_before_any_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     made = CliRunner().invoke(main, ["new-method", "fresh"])
     assert made.exit_code == 0, made.output

@@ -190,7 +190,7 @@ def test_a_users_own_suite(tmp_path):
     suite = load_suite(str(path))
     assert suite.name == "mine" and suite.methods == {"zip": {"rank": 3}}
     assert suite.source("cross-dataset") == "dtd" and suite.targets("cross-dataset") == ("eurosat",)
-    with pytest.raises(UserError, match=r"suite 'mine' does not define 'ood': give it a \[ood\] table"):
+    with pytest.raises(UserError, match=r"suite 'mine' does not define 'ood': add a \[ood\] table to it"):
         suite.targets("ood")
 
 

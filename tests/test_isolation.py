@@ -1,4 +1,4 @@
-"""A cell cannot change its neighbours, and a method finds nothing in its box that is not its own."""
+"""A cell cannot change later cells of its process, and the box leads to no object of the harness."""
 
 import copy
 import pickle
@@ -36,7 +36,7 @@ SET = ["budget", "spent", "image_queries", "remaining", "classes", "score", "any
 
 
 @pytest.mark.parametrize("name", SET)
-def test_nothing_on_the_box_can_be_set(name: str) -> None:
+def test_no_attribute_of_the_box_can_be_set(name: str) -> None:
     box = toy_trial(budget=30).box
     with pytest.raises(AccessDenied, match=name):
         setattr(box, name, 10**6)
@@ -44,7 +44,7 @@ def test_nothing_on_the_box_can_be_set(name: str) -> None:
         setattr(type(box), name, property(lambda self: 10**6))
 
 
-def test_the_box_shows_its_public_names_alone() -> None:
+def test_the_box_has_only_its_public_names() -> None:
     box = toy_trial().box
     assert {name for name in dir(box) if not name.startswith("_")} == PUBLIC
     assert not hasattr(box, "__dict__")
@@ -53,12 +53,12 @@ def test_the_box_shows_its_public_names_alone() -> None:
 
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_the_box_is_not_copied(way: object) -> None:
+def test_the_box_cannot_be_copied(way: object) -> None:
     with pytest.raises(AccessDenied, match="cannot be copied"):
         way(toy_trial().box)  # type: ignore[operator]
 
 
-def test_a_batch_of_ones_own_is_refused_and_costs_nothing() -> None:
+def test_a_batch_that_the_box_did_not_give_is_refused_and_costs_nothing() -> None:
     trial = toy_trial(budget=30)
     trial.report(CONTEXT)
     batch = next(trial.box.batches())
@@ -69,8 +69,8 @@ def test_a_batch_of_ones_own_is_refused_and_costs_nothing() -> None:
     assert (trial.meter.spent, trial.meter.image_queries) == (0, 0)
 
 
-def test_what_a_method_does_to_a_batch_stays_with_it() -> None:
-    """Labels and positions are its own copies: the harness's losses and the next cell see the true ones."""
+def test_a_method_that_changes_a_batch_changes_only_its_own_copy() -> None:
+    """A batch holds copies of labels and positions: the harness and the next cell use the original ones."""
     trial, again = toy_trial(), toy_trial()
     for one in (trial, again):
         one.report(CONTEXT)
@@ -83,7 +83,7 @@ def test_what_a_method_does_to_a_batch_stays_with_it() -> None:
     assert trial.loader.train.labels.unique().numel() == 4
 
 
-def test_the_records_figures_come_from_the_meter() -> None:
+def test_the_counts_in_a_record_come_from_the_meter() -> None:
     trial = toy_trial(budget=30)
     trial.report(CONTEXT)
     with suppress(BudgetSpent):
@@ -94,10 +94,10 @@ def test_the_records_figures_come_from_the_meter() -> None:
     assert trial.meter.spent == 28
 
 
-# Vandals: each runs before ZIP in one process, and changes nothing for it
+# Harmful methods: each runs before ZIP in one process. The record of ZIP must not change.
 
-VANDAL = '''
-"""A method that changes what others use."""
+HARMFUL = '''
+"""A method that changes what other cells use."""
 import builtins, gc, os, sys, threading, time
 import numpy as np
 import torch
@@ -111,17 +111,17 @@ def all_of(name):
 def named(module, name):
     return getattr(sys.modules[module], name)
 
-class Vandal(Method):
-    title, access, n_params = "Vandal", ("text context",), 1
+class Harmful(Method):
+    title, access, n_params = "Harmful", ("text context",), 1
     def start(self):
         return torch.zeros(1)
     def prompt(self, state):
         return Prompt(state=state)
     def tune(self):
-        {deed}
+        {change}
 '''
 
-DEEDS = {
+CHANGES = {
     "fills the labels": "[one.labels.fill_(0) for one in all_of('MemoryImages')]",
     "fills the images": "[one._raw.fill_(0) for one in all_of('MemoryImages')]",
     "zeroes kept features": "[one.zero_() for kept in all_of('Kept') if kept.kind == 'the features' "
@@ -139,60 +139,60 @@ DEEDS = {
     "switches gradients off": "torch.set_grad_enabled(False)",
     "changes the environment": "os.environ.update(BENCH_CACHE='/nowhere', OMP_NUM_THREADS='7')",
     "switches oneDNN off": "torch.backends.mkldnn.enabled = False",
-    "takes more threads": "torch.set_num_threads(2)",
+    "sets more threads": "torch.set_num_threads(2)",
     "seeds torch": "torch.manual_seed(1)",
     "draws from numpy": "np.random.rand()",
-    "flushes small numbers": "torch.set_flush_denormal(True)",
-    "leaves the folder": "os.chdir('/')",
+    "flushes denormal numbers": "torch.set_flush_denormal(True)",
+    "changes the current folder": "os.chdir('/')",
     "leaves autocast on": "torch.autocast('cpu', dtype=torch.bfloat16).__enter__()",
     "leaves a mode on": "torch.device('meta').__enter__()",
-    "turns attention's kernels off": "torch.backends.cuda.enable_math_sdp(False)",
-    "turns attention's fast path off": "torch.backends.mha.set_fastpath_enabled(False)",
+    "switches a kernel of attention off": "torch.backends.cuda.enable_math_sdp(False)",
+    "switches the fast path of attention off": "torch.backends.mha.set_fastpath_enabled(False)",
     "hooks all modules": "torch.nn.modules.module.register_module_forward_hook(lambda *a: None)",
     "adds an importer": "sys.meta_path.append(type(sys)('importer'))",
-    "patches a class of torch by a new name": "torch.Tensor.argmax = lambda self, *a: torch.zeros(())",
-    "patches the layers": "torch.nn.LayerNorm.forward = lambda self, x: x",
+    "patches a class of torch with a new attribute": "torch.Tensor.argmax = lambda self, *a: torch.zeros(())",
+    "patches a layer of torch": "torch.nn.LayerNorm.forward = lambda self, x: x",
     "patches a builtin": "builtins.sum = lambda *a: 0",
     "patches the table of modules": "sys.modules['math'] = np",
     "patches code in place": "named('bench.blackbox', 'cross_entropy').__code__ = all_of.__code__",
     "patches defaults in place": "named('bench.scorer', 'Scorer').score.__defaults__ = (Prompt(),)",
     "patches a private function": "setattr(sys.modules['bench.data.images'], '_parallel', None)",
-    "patches one model": "[setattr(one, 'encode_texts', lambda texts: None) for one in all_of('Backbone')]",
-    "fills in a hook of one layer": "[m.register_forward_hook(lambda *a: None) for one in all_of('Backbone') "
+    "patches one object": "[setattr(one, 'encode_texts', lambda texts: None) for one in all_of('Backbone')]",
+    "hooks the layers": "[m.register_forward_hook(lambda *a: None) for one in all_of('Backbone') "
     "for m in one.model.modules()]",
-    "patches nothing, leaves a thread": "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+    "leaves a thread running": "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
 }
-# These change code or data: the process is not used again.
-SPOIL = [name for name in DEEDS if name.split()[0] in ("fills", "zeroes", "patches")] + [
-    "changes the logit scale", "changes the weights",
+# These change code or data, or leave a thread: the process is not used again.
+SPOIL = [name for name in CHANGES if name.split()[0] in ("fills", "zeroes", "patches")] + [
+    "changes the logit scale", "changes the weights", "hooks the layers", "leaves a thread running",
 ]  # fmt: skip
-FRESH = "patches another method"  # a method's file is imported anew for each cell: nothing to notice
+FRESH = "patches another method"  # a method's file is imported again for each cell, so this changes nothing
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, str]:
-    """ZIP's record, with nothing before it."""
+    """The record of ZIP in a process where no other method ran."""
     (cell,) = mini_cells("zip", datasets=["mini-digits"], budgets=[20])
     return lasting(run_cell(cell, Settings(), Lab(Settings())))
 
 
-def put(folder: Path, name: str, deed: str) -> None:
-    (folder / f"{name}.py").write_text(VANDAL.format(deed=deed))
+def put(folder: Path, name: str, change: str) -> None:
+    (folder / f"{name}.py").write_text(HARMFUL.format(change=change))
 
 
-@pytest.mark.parametrize("name", DEEDS)
-def test_a_vandal_changes_nothing_for_the_next_cell(
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_harmful_method_changes_nothing_for_the_next_cell(
     name: str, alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path, "vandal", DEEDS[name])
+    put(tmp_path, "harmful", CHANGES[name])
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    harmful, zip_ = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
     lab = Lab(Settings())
-    run_cell(zip_, Settings(), lab)  # so that there are features to spoil
+    run_cell(zip_, Settings(), lab)  # so that the lab holds features that can be changed
     record = spoiled = None
     try:
-        record = run_cell(vandal, Settings(), lab)
+        record = run_cell(harmful, Settings(), lab)
     except Spoiled as error:
         record, spoiled = error.record, error
     assert (spoiled is not None) == (name in SPOIL and name != FRESH), record.error
@@ -202,29 +202,31 @@ def test_a_vandal_changes_nothing_for_the_next_cell(
     assert lasting(run_cell(zip_, Settings(), lab)) == alone
 
 
-TURN = "torch.set_default_dtype(torch.float64)"
-LEAVES = {  # ways out of a cell, each after a switch was turned
-    "raises in setup": f"def setup(self):\n        {TURN}\n        raise ValueError",
-    "exits": f"def tune(self):\n        {TURN}\n        raise SystemExit(1)",
-    "raises in n_params": f"@property\n    def n_params(self):\n        {TURN}\n        raise ValueError",
+SWITCH = "torch.set_default_dtype(torch.float64)"
+# Ways in which a cell can end, each after a global switch was changed.
+ENDINGS = {
+    "raises in setup": f"def setup(self):\n        {SWITCH}\n        raise ValueError",
+    "exits": f"def tune(self):\n        {SWITCH}\n        raise SystemExit(1)",
+    "raises in n_params": f"@property\n    def n_params(self):\n        {SWITCH}\n        raise ValueError",
 }
 
 
-@pytest.mark.parametrize("way", LEAVES)
-def test_a_vandal_is_noticed_whichever_way_it_leaves(
+@pytest.mark.parametrize("way", ENDINGS)
+def test_a_harmful_method_is_detected_however_its_cell_ends(
     way: str, alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = VANDAL.format(deed="pass") + f"\n    {LEAVES[way]}\n"
-    (tmp_path / "vandal.py").write_text(text)
+    text = HARMFUL.format(change="pass") + f"\n    {ENDINGS[way]}\n"
+    (tmp_path / "harmful.py").write_text(text)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    harmful, zip_ = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
     lab = Lab(Settings())
-    record = run_cell(vandal, Settings(), lab)
+    record = run_cell(harmful, Settings(), lab)
     assert not record.ok and "torch's default dtype" in str(record.error)
     assert lasting(run_cell(zip_, Settings(), lab)) == alone
 
 
-POISONS = {  # each asks the box under other rules for a while, and puts everything back
+# Each asks the box while other rules of computation are in force, and then puts everything back.
+RULES = {
     "autocast": "with torch.autocast('cpu', dtype=torch.bfloat16):\n            self.ask()",
     "a global hook": "hook = torch.nn.modules.module.register_module_forward_hook(zero)\n"
     "        self.ask()\n        hook.remove()",
@@ -245,8 +247,8 @@ ASKS = """
 
 
 @pytest.mark.parametrize(("warm", "access"), [(True, ""), (False, ""), (False, ', "pixels"')])
-@pytest.mark.parametrize("name", POISONS)
-def test_what_a_method_asks_under_other_rules_outlives_no_cell(
+@pytest.mark.parametrize("name", RULES)
+def test_answers_under_other_rules_do_not_outlive_their_cell(
     name: str,
     warm: bool,
     access: str,
@@ -254,41 +256,41 @@ def test_what_a_method_asks_under_other_rules_outlives_no_cell(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither in the lab of its process, nor on the disk, which a new lab reads."""
-    text = VANDAL.format(deed=POISONS[name]).replace('"text context"', f'"text context"{access}') + ASKS
+    """They stay neither in the lab of the process nor on the disk, from which a new lab reads."""
+    text = HARMFUL.format(change=RULES[name]).replace('"text context"', f'"text context"{access}') + ASKS
     text = f"from contextlib import suppress\nimport torch.nn.functional as F\n{text}{ASK}"
-    (tmp_path / "vandal.py").write_text(text)
+    (tmp_path / "harmful.py").write_text(text)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    harmful, zip_ = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
     lab = Lab(Settings())
     if warm:
         run_cell(zip_, Settings(), lab)
     else:
         (tmp_path / "cache").mkdir()
-        for kept in ("images", "pictures", "mini"):  # rendered pictures are no features: they may stay
+        for kept in ("images", "pictures", "mini"):  # rendered pictures are not features, so they may stay
             if (cache_dir() / kept).exists():
                 (tmp_path / "cache" / kept).symlink_to(cache_dir() / kept)
         monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    record = run_cell(vandal, Settings(), lab)
-    assert record.ok or "not finite" in str(record.error), record.error  # its own answers are its own matter
+    record = run_cell(harmful, Settings(), lab)
+    assert record.ok or "not finite" in str(record.error), record.error  # its own answers may be wrong
     assert record.queries == 1
     assert lasting(run_cell(zip_, Settings(), lab)) == alone
     assert lasting(run_cell(zip_, Settings(), Lab(Settings()))) == alone
 
 
-def test_an_import_that_changes_the_process_is_its_own_methods_failure(
+def test_an_import_that_changes_the_process_fails_its_own_method(
     alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = VANDAL.format(deed="pass")
-    (tmp_path / "vandal.py").write_text(f"import torch\n{TURN}\n{text}")
+    text = HARMFUL.format(change="pass")
+    (tmp_path / "harmful.py").write_text(f"import torch\n{SWITCH}\n{text}")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    with pytest.raises(UserError, match=r"vandal\.py: while it was imported, .*torch's default dtype"):
-        mini_cells("vandal")
+    with pytest.raises(UserError, match=r"harmful\.py: while it was imported, .*torch's default dtype"):
+        mini_cells("harmful")
     assert torch.get_default_dtype() == torch.float32
-    (tmp_path / "vandal.py").write_text(text)
-    vandal, zip_ = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
-    (tmp_path / "vandal.py").write_text(f"import torch\n{TURN}\n{text}")
-    outcome = attempt(run_cell, vandal, Settings())
+    (tmp_path / "harmful.py").write_text(text)
+    harmful, zip_ = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
+    (tmp_path / "harmful.py").write_text(f"import torch\n{SWITCH}\n{text}")
+    outcome = attempt(run_cell, harmful, Settings())
     assert "while it was imported" in outcome.record.reason and not outcome.spoiled
     assert lasting(run_cell(zip_, Settings(), Lab(Settings()))) == alone
 
@@ -296,10 +298,10 @@ def test_an_import_that_changes_the_process_is_its_own_methods_failure(
 def test_a_local_run_stops_when_its_process_is_spoiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path, "vandal", DEEDS["patches the meter"])
+    put(tmp_path, "harmful", CHANGES["patches the meter"])
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
     place = ["--datasets", "mini-digits", "--budget", "20", "--results", str(tmp_path / "runs")]
-    done = CliRunner().invoke(main, ["run", "--local", "--methods", "vandal,manual", *place])
+    done = CliRunner().invoke(main, ["run", "--local", "--methods", "harmful,manual", *place])
     assert done.exit_code == 2
     (line,) = [line for line in done.output.splitlines() if "without --local" in line]
     assert "1 cells were not run: mini/few-shot/mini-digits/manual" in line and "Meter.charge" in line
@@ -308,26 +310,28 @@ def test_a_local_run_stops_when_its_process_is_spoiled(
 
 UNREADABLE = {
     "a count that is not finite": "n_params = float('nan')",
-    "a title of its own": "setattr(self, 'title', chr(0xd800))",
-    "an error with half a character": "raise ValueError(chr(0xd800))",
+    "a title on the object": "setattr(self, 'title', chr(0xd800))",
+    "an error with half of a surrogate pair": "raise ValueError(chr(0xd800))",
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_nothing_unreadable_leaves_a_cell(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deed = UNREADABLE[name]
-    text = VANDAL.format(deed="pass" if "=" in deed else deed)
-    (tmp_path / "vandal.py").write_text(text + (f"\n    {deed}\n" if "=" in deed else ""))
+def test_every_record_that_a_cell_leaves_can_be_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = UNREADABLE[name]
+    text = HARMFUL.format(change="pass" if "=" in change else change)
+    (tmp_path / "harmful.py").write_text(text + (f"\n    {change}\n" if "=" in change else ""))
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    (cell,) = mini_cells("vandal", datasets=["mini-digits"], budgets=[20])
+    (cell,) = mini_cells("harmful", datasets=["mini-digits"], budgets=[20])
     record = run_cell(cell, Settings(), Lab(Settings()))
-    assert record.ok == (name == "a title of its own")
-    assert record.title == ("Vandal" if record.ok else "")
+    assert record.ok == (name == "a title on the object")
+    assert record.title == ("Harmful" if record.ok else "")
     path = Store(tmp_path / "runs").write(record)
     assert read(path) == record
 
 
-def test_a_record_that_cannot_be_written_is_its_cells_failure(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_fails_its_own_cell(tmp_path: Path) -> None:
     cells = mini_cells("manual", datasets=["mini-digits"], seeds=[1, 2, 3, 4])
     written: list[Record] = []
 
@@ -346,14 +350,14 @@ def test_a_record_that_cannot_be_written_is_its_cells_failure(tmp_path: Path) ->
 
 
 def fails(resolved: Resolved, settings: Settings) -> Record:
-    return failure(resolved.cell, "as it should")
+    return failure(resolved.cell, "it fails as intended")
 
 
 def full(record: Record) -> None:
     raise UserError("the disk is full")
 
 
-def test_a_box_answers_no_more_when_its_run_is_over() -> None:
+def test_a_box_gives_no_answers_after_its_run() -> None:
     trial = toy_trial(budget=30)
     trial.report(CONTEXT)
     batch = next(trial.box.batches())
@@ -370,8 +374,8 @@ def on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_on_ray_a_spoiled_worker_is_replaced(alone: dict[str, str], on_ray: Path) -> None:
-    put(on_ray, "vandal", DEEDS["fills the labels"])
-    cells = mini_cells("vandal", "zip", datasets=["mini-digits"], budgets=[20])
+    put(on_ray, "harmful", CHANGES["fills the labels"])
+    cells = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
     records: dict[str, Record] = {}
     events: list[Event] = []
     run_all(
@@ -382,7 +386,7 @@ def test_on_ray_a_spoiled_worker_is_replaced(alone: dict[str, str], on_ray: Path
         on_event=events.append,
         workers=1,
     )
-    assert not records["vandal"].ok
+    assert not records["harmful"].ok
     assert [event.cell for event in events if event.kind == "spoiled"] == [cells[0].cell]
-    assert records["vandal"].run.pid != records["zip"].run.pid
+    assert records["harmful"].run.pid != records["zip"].run.pid
     assert lasting(records["zip"]) == alone

@@ -469,7 +469,7 @@ def test_a_users_folder_adds_methods(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"broken\.py cannot be imported"):
         load_method("broken")
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path / "gone"))
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="no such folder"):
         FOUND.files()
 
 
@@ -492,7 +492,7 @@ BAD_FILES = {
     "class X(Method):\n    title = 'X'\n": "class X lacks access, n_params, prompt, start, tune",
     "class X(Method):\n    title, access = 'X', ('txt context',)\n"
     + REST: "no access 'txt context'. Did you mean",
-    "class X(Method):\n    title, access = 'X', 'pixels'\n" + REST: "access is a tuple",
+    "class X(Method):\n    title, access = 'X', 'pixels'\n" + REST: "access has to be a tuple",
     "class X(Method):\n    title, access = 'X', ('pixels',)\n"
     + REST
     + "    class Params:\n        a = 1\n": ("Params has to be a frozen dataclass"),

@@ -61,7 +61,7 @@ def test_a_suite_may_hold_values_for_one_data_set() -> None:
         ({"overrides": ["zip.rnak=1"]}, "Did you mean 'rank'"),
         ({"overrides": ["zip.rank=one"]}, "zip.rank takes an integer"),
         ({"overrides": ["rank=1"]}, "METHOD.NAME=VALUE"),
-        ({"overrides": ["bar.step=1"]}, "'bar' is not among the methods"),
+        ({"overrides": ["bar.step=1"]}, "'bar' is not one of --methods"),
         ({"budgets": (0,)}, "--budget 0: must be at least 1"),
         ({"shots": (0,)}, "--shots 0: must be at least 1"),
     ],

@@ -119,7 +119,7 @@ def test_another_cell_with_the_same_file_name_does_not_count(store):
         ('{"schema": 1, "status": "o', "damaged"),
         ("", "damaged"),
         ("\xff\xfe", "damaged"),
-        ("[]", "no JSON object"),
+        ("[]", "not hold a JSON object"),
         ('{"schema": 1}', "field 'cell' is missing"),
         ('{"schema": 99, "status": "ok", "cell": {}}', "schema is 99"),
     ],

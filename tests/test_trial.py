@@ -16,13 +16,13 @@ CONTEXT = Prompt(context=torch.zeros(2, D))
 
 
 def right(images: int) -> Outcome:
-    """So many of 100 images answered correctly."""
+    """The outcome of 100 images, of which `images` are answered correctly."""
     return Outcome("", (images,), (100,), ())
 
 
 @pytest.mark.parametrize("budget", [1, 7, 10, 4_999, 5_000])
 @pytest.mark.parametrize("step", [3, 6, 10])
-def test_nothing_ends_above_its_budget(budget: int, step: int) -> None:
+def test_a_run_never_spends_more_than_its_budget(budget: int, step: int) -> None:
     trial = toy_trial(budget=budget)
     trial.box.report(CONTEXT)
     with pytest.raises(BudgetSpent):
@@ -40,13 +40,14 @@ def test_a_refused_call_costs_nothing_and_never_reaches_the_model() -> None:
     trial = toy_trial(budget=5)
     trial.box.report(CONTEXT)
     batch = next(trial.box.batches())
-    trial.predictor = None  # type: ignore[assignment]  # a call of it would fail otherwise than by BudgetSpent
+    # A call of this predictor would raise another error than BudgetSpent.
+    trial.predictor = None  # type: ignore[assignment]
     with pytest.raises(BudgetSpent):
         trial.box.logits(batch, [CONTEXT] * 6)
     assert (trial.box.spent, trial.box.image_queries) == (0, 0)
 
 
-def test_logits_of_candidates_are_those_of_each_alone() -> None:
+def test_candidates_get_the_same_logits_together_and_alone() -> None:
     trial = toy_trial(budget=100)
     trial.box.report(CONTEXT)
     batch = next(trial.box.batches())
@@ -67,7 +68,7 @@ def test_logits_of_candidates_are_those_of_each_alone() -> None:
         (("text context",), Prompt(context=torch.zeros(2, D), head=lambda logits: logits)),
     ],
 )
-def test_access_is_what_the_method_declared(access: tuple[str, ...], prompt: Prompt) -> None:
+def test_a_prompt_beyond_the_declared_access_is_refused(access: tuple[str, ...], prompt: Prompt) -> None:
     trial = toy_trial(access)
     with pytest.raises(AccessDenied):
         trial.box.report(prompt)
@@ -77,7 +78,7 @@ def test_access_is_what_the_method_declared(access: tuple[str, ...], prompt: Pro
     assert trial.box.spent == 0
 
 
-def test_no_gradient_leaves_the_box_unless_it_is_white() -> None:
+def test_only_white_box_access_gets_gradients() -> None:
     context = torch.zeros(2, D, requires_grad=True)
     for access, wanted in ((("text context",), False), (("text context", "white box"), True)):
         trial = toy_trial(access)
@@ -85,14 +86,14 @@ def test_no_gradient_leaves_the_box_unless_it_is_white() -> None:
         assert trial.box.logits(next(trial.box.batches()), [Prompt(context=context)]).requires_grad is wanted
 
 
-def test_the_stream_is_the_same_for_every_method_and_budget_and_another_for_every_seed() -> None:
+def test_all_methods_and_budgets_get_the_same_batches_and_each_seed_gets_others() -> None:
     def order(**changes: object) -> list[list[int]]:
         return [batch.index.tolist() for batch in islice(toy_trial(**changes).box.batches(), 12)]
 
     assert order() == order(method="blackvip", budget=7)
     assert order() != order(seed=2)
     epoch = [i for index in order()[:5] for i in index]
-    assert sorted(epoch) == list(range(40))  # 40 images in 5 batches of 8: each image once an epoch
+    assert sorted(epoch) == list(range(40))  # 40 images in 5 batches of 8: each image once per epoch
 
 
 def test_a_short_last_batch_is_dropped_and_a_small_set_is_one_batch() -> None:
@@ -122,7 +123,7 @@ def test_a_pass_covers_the_train_set_once_in_order() -> None:
     torch.testing.assert_close(losses, expected.repeat(2))
 
 
-def test_smaller_batches_and_a_last_one_that_is_kept() -> None:
+def test_batches_can_be_smaller_and_the_short_last_one_can_be_kept() -> None:
     box = toy_trial(batch_size=24).box
     assert [len(batch) for batch in islice(box.batches(16), 4)] == [16, 16, 16, 16]
     assert [len(batch) for batch in islice(box.batches(16, keep_last=True), 4)] == [16, 16, 8, 16]
@@ -131,7 +132,7 @@ def test_smaller_batches_and_a_last_one_that_is_kept() -> None:
     assert sorted(epoch.tolist()) == list(range(40))
 
 
-def test_a_frozen_pass_shows_every_image_once_and_the_same_crops_again() -> None:
+def test_a_frozen_pass_has_every_image_once_with_the_same_crop_each_time() -> None:
     trial, again = toy_trial(augment=True), toy_trial(augment=True)
     one, two = trial.box.frozen_pass((0.5, 1.0)), again.box.frozen_pass((0.5, 1.0))
     assert torch.cat([batch.index for batch in one]).tolist() == list(range(40))
@@ -143,7 +144,7 @@ def test_a_frozen_pass_shows_every_image_once_and_the_same_crops_again() -> None
     assert {trial.loader.behind(batch).crop_seed for batch in plain} == {None}
 
 
-def test_a_large_pass_is_worked_out_anew_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_pass_is_computed_again_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = toy_trial(("visual tokens",), batch_size=16)
     prompt = Prompt(tokens=torch.ones(2, E))
     trial.box.report(prompt)
@@ -154,7 +155,7 @@ def test_a_large_pass_is_worked_out_anew_with_the_same_result(monkeypatch: pytes
     assert not any(trial.loader.behind(batch).held for batch in trial.box.train_pass())
 
 
-def test_a_pass_that_does_not_fit_is_refused_whole() -> None:
+def test_a_pass_that_does_not_fit_into_the_budget_costs_nothing() -> None:
     trial = toy_trial(batch_size=16, budget=5)
     trial.box.report(CONTEXT)
     with pytest.raises(BudgetSpent):
@@ -162,8 +163,8 @@ def test_a_pass_that_does_not_fit_is_refused_whole() -> None:
     assert trial.box.spent == 0
 
 
-def test_a_checkpoint_shows_what_that_budget_would_have_bought() -> None:
-    """Prompts reported at 6, 12, 18 ... : at checkpoint 10 the one of 6 is deployed, at 20 the one of 18."""
+def test_a_checkpoint_scores_the_last_prompt_that_its_budget_allows() -> None:
+    """Prompts are reported after 6, 12, 18 ... queries: checkpoint 10 scores that of 6, 20 that of 18."""
     trial = toy_trial(budget=25)
     trial.box.report(CONTEXT)
     trial.scorer.score = lambda prompt: {"test": right(int(prompt.context[0, 0]))}  # type: ignore
@@ -177,7 +178,7 @@ def test_a_checkpoint_shows_what_that_budget_would_have_bought() -> None:
     ]  # fmt: skip
 
 
-def test_a_budget_below_one_step_still_leaves_the_untuned_prompt() -> None:
+def test_with_a_budget_below_one_step_the_untuned_prompt_is_deployed() -> None:
     trial = toy_trial(budget=1)
     trial.box.report(CONTEXT)
     with pytest.raises(BudgetSpent):
@@ -204,7 +205,7 @@ def test_scored_images_carry_no_labels() -> None:
     assert seen and all(labels.numel() == 0 for labels in seen)
 
 
-def test_a_diverged_prompt_is_an_error_that_says_so() -> None:
+def test_a_sent_prompt_that_diverged_is_an_error() -> None:
     trial = toy_trial()
     trial.box.report(CONTEXT)
     with pytest.raises(FloatingPointError, match="diverged"):
@@ -227,7 +228,7 @@ def test_checkpoints_are_the_1_2_5_series_and_the_budget() -> None:
     assert checkpoints(5_000) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 
 
-def test_cross_entropy_is_each_candidates_own_mean() -> None:
+def test_cross_entropy_is_the_mean_of_each_candidate() -> None:
     logits, labels = torch.randn(3, 5, 4), torch.tensor([0, 1, 2, 3, 0])
     expected = torch.stack([torch.nn.functional.cross_entropy(one, labels) for one in logits])
     torch.testing.assert_close(cross_entropy(logits, labels), expected)
@@ -238,13 +239,13 @@ def test_pixels_are_encoded_in_bounded_parts_with_the_same_result() -> None:
     trial.box.report(Prompt())
     batch = next(trial.box.batches())
     prompts = [Prompt(pixels=lambda b, k=k: (b.images * (k / 50)).clamp(0, 1)) for k in range(50)]
-    logits = trial.box.logits(batch, prompts)  # 400 images: more than go through the tower at once
+    logits = trial.box.logits(batch, prompts)  # 400 images: more than the image tower takes at once
     assert logits.shape == (50, 8, 4)
     torch.testing.assert_close(trial.box.logits(batch, prompts[30:31])[0], logits[30])
     assert prompts[3].pixels(batch).shape == (8, 3, S, S)
 
 
-def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_test_set_gets_the_same_scores_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace() -> list[object]:
         trial = toy_trial(("pixels",), budget=20)
         trial.box.report(Prompt(pixels=lambda batch: 1 - batch.images))
@@ -261,24 +262,24 @@ def test_a_large_test_set_is_scored_alike_without_being_kept(monkeypatch: pytest
 BAD = {
     "a single prompt": (CONTEXT, TypeError, r"write \[prompt\]"),
     "no prompt": ([], ValueError, "at least one prompt"),
-    "something else": ([torch.zeros(2, D)], TypeError, "is of type Tensor"),
+    "a tensor instead of a prompt": ([torch.zeros(2, D)], TypeError, "is of type Tensor"),
     "a context of another width": ([Prompt(context=torch.zeros(2, D + 1))], ValueError, r"\[n, 12\]"),
     "a context of integers": ([Prompt(context=torch.zeros(2, D).long())], TypeError, "floating-point"),
-    "a list for a context": ([Prompt(context=[0.0])], TypeError, "has to be a Tensor"),  # type: ignore[arg-type]
-    "a template without a place": ([Prompt(template="a photo")], ValueError, "one {} for the class name"),
-    "a template that reaches further": ([Prompt(template="{0.__class__}")], ValueError, "no other brace"),
+    "a list as context": ([Prompt(context=[0.0])], TypeError, "has to be a Tensor"),  # type: ignore[arg-type]
+    "a template without braces": ([Prompt(template="a photo")], ValueError, "one {} for the class name"),
+    "a template that reads an attribute": ([Prompt(template="{0.__class__}")], ValueError, "no other brace"),
     "a state that is not flat": ([Prompt(state=torch.zeros(2, 2))], ValueError, "has to be flat"),
     "pixels of another shape": (
         [Prompt(pixels=lambda b: b.images[:1])],
         ValueError,
         r"return \[8, 3, 16, 16\]",
     ),
-    "pixels that are no function": ([Prompt(pixels=3)], TypeError, "has to be a function"),  # type: ignore[arg-type]
+    "pixels that are not a function": ([Prompt(pixels=3)], TypeError, "has to be a function"),  # type: ignore[arg-type]
 }
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_does_not_fit_is_refused_in_one_line(what: str) -> None:
+def test_a_wrong_prompt_is_refused_with_a_message_of_one_line(what: str) -> None:
     trial = toy_trial(("text context", "template", "pixels"))
     trial.box.report(CONTEXT)
     prompts, error, says = BAD[what]
@@ -287,20 +288,20 @@ def test_what_does_not_fit_is_refused_in_one_line(what: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_list_is_read_once_and_a_subclass_is_no_prompt() -> None:
+def test_a_list_is_read_once_and_a_subclass_of_prompt_is_refused() -> None:
     trial = toy_trial()
     trial.box.report(CONTEXT)
     trial.box.logits(next(trial.box.batches()), iter([CONTEXT, CONTEXT]))  # type: ignore[arg-type]
     assert trial.meter.spent == 2
 
-    class Sly(Prompt):
+    class Subclass(Prompt):
         access = frozenset()  # type: ignore[assignment]
 
-    with pytest.raises(TypeError, match="Sly"):
-        trial.box.report(Sly(template="{}"))
+    with pytest.raises(TypeError, match="Subclass"):
+        trial.box.report(Subclass(template="{}"))
 
 
-def test_a_reported_prompt_does_not_move_with_the_method() -> None:
+def test_a_reported_prompt_does_not_change_with_the_methods_tensors() -> None:
     trial = toy_trial(("text context", "pixels", "logits head"), budget=20)
     x, shift, bias = torch.ones(3), torch.zeros(3, S, S), [torch.zeros(4)]
     prompt = Prompt(pixels=lambda b: b.images + shift, head=lambda y: y + bias[0], state=x)
@@ -312,7 +313,7 @@ def test_a_reported_prompt_does_not_move_with_the_method() -> None:
     assert torch.equal(trial.deployed.state, torch.ones(3))
 
 
-def test_a_batchs_images_are_the_methods_own() -> None:
+def test_a_method_gets_copies_of_the_images() -> None:
     trial = toy_trial(("pixels",), budget=20)
     batch = next(trial.box.batches())
     assert batch.images is batch.images and batch.resampled(8) is batch.resampled(8)
@@ -327,7 +328,7 @@ def test_a_batchs_images_are_the_methods_own() -> None:
     assert trial.scorer.score(trial.deployed) == trial.scorer.score(trial.deployed)
 
 
-def test_the_box_is_not_asked_while_a_prompt_is_scored_nor_from_another_thread() -> None:
+def test_the_box_refuses_calls_while_a_prompt_is_scored_and_from_another_thread() -> None:
     trial = toy_trial(("pixels",), budget=20)
     batch, tested = next(trial.box.batches()), []
 
@@ -345,11 +346,11 @@ def test_the_box_is_not_asked_while_a_prompt_is_scored_nor_from_another_thread()
     for ask in (lambda: trial.box.logits(tested[0], [Prompt()]), lambda: trial.box.encode(tested[0], "any")):
         with pytest.raises(AccessDenied, match="not one of"):
             ask()
-    with ThreadPoolExecutor(1) as pool, pytest.raises(AccessDenied, match="in no other"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(AccessDenied, match="only in the thread"):
         pool.submit(trial.box.train_pass).result()
 
 
-def test_a_stream_leads_nowhere_and_takes_what_makes_sense() -> None:
+def test_a_stream_has_no_public_attributes_and_checks_its_arguments() -> None:
     box = toy_trial().box
     assert not [name for name in dir(box.batches()) if not name.startswith("__")]
     for size in (0, -1, 1.5):
@@ -360,7 +361,7 @@ def test_a_stream_leads_nowhere_and_takes_what_makes_sense() -> None:
             box.batches(crop_scale=scale)  # type: ignore[arg-type]
 
 
-def test_autocast_does_not_reach_into_the_box() -> None:
+def test_autocast_does_not_change_the_answers_of_the_box() -> None:
     trial = toy_trial()
     trial.box.report(CONTEXT)
     batch = next(trial.box.batches())
