@@ -151,15 +151,18 @@ def pack(prompt: Prompt | None) -> Deployed:
     return Deployed(state, prompt.template)
 
 
+def unpack(stored: Deployed, method: Method) -> Prompt:
+    """The prompt that `pack` described, built again by its method."""
+    if stored.state is None:
+        return replace(method.prompt(None), template=stored.template)
+    state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
+    return method.prompt(torch.from_numpy(state).double().to(method.box.device))
+
+
 def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
     """The deployed prompt of a record, its method, and a fresh trial to send it through. Raises UserError."""
     method, trial = prepare(resolve_record(record), lab)
-    stored = record.prompt
-    if stored.state is None:
-        return trial.door.deployed(replace(method.prompt(None), template=stored.template)), method, trial
-    numbers = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
-    state = torch.from_numpy(numbers).double().to(trial.predictor.device)
-    return trial.door.deployed(method.prompt(state)), method, trial
+    return trial.door.deployed(unpack(record.prompt, method)), method, trial
 
 
 def machine(device: str, precision: str, started: datetime, seconds: float) -> Made:
