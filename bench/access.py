@@ -23,6 +23,7 @@ ACCESS = {
     "local": "own model",
 }
 WHITE_BOX = "white box"
+LANGUAGE_MODEL = "language model"  # asked beside the black box, at a cost of its own: see bench/chat.py
 FEATURES = ACCESS["adapter"]
 REFERENCES = frozenset({WHITE_BOX, FEATURES})  # with more than predictions: rows shown apart, never ranked
 

@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import json
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.blackbox import PUBLIC, ModelSpec
+from bench.chat import ChatSettings
 from bench.deploy import deployed
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
@@ -24,7 +24,7 @@ from bench.plan import make_cells
 from bench.plugins import METHODS, PACKAGE_OF_METHODS, closure, load_method
 from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
-from bench.record import Record
+from bench.record import Record, lasting
 from bench.resolve import Resolved, resolve
 from bench.run import rebuild, run_cell
 from bench.suite import load_suite
@@ -46,6 +46,7 @@ FORBIDDEN = (
     "numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap", "numpy.lib",
     "numpy.ctypeslib", "scipy.io",
 )  # fmt: skip
+SETTINGS = Settings(chat=ChatSettings(scripted=True))  # no endpoint is at hand, and none would repeat itself
 AWKWARD = (1, 7, 53)  # queries: below a step, not a multiple of one
 
 
@@ -67,7 +68,7 @@ def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterat
     yield reads_no_further(METHODS.file(name))
     suite = load_suite("mini")
     (cell,) = resolve(make_cells(suite, [name], datasets=[dataset], budgets=[budget]), suite)
-    lab = Lab(Settings())
+    lab = Lab(SETTINGS)
     yield keeps_its_budget(cell, lab)
     record, counted = counted_run(cell, lab)
     yield runs(record, counted)
@@ -239,7 +240,7 @@ def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
         return counters[-1]
 
     try:
-        record = run_cell(cell, Settings(), lab, watch)
+        record = run_cell(cell, SETTINGS, lab, watch)
     except Spoiled as spoiled:
         record = spoiled.record
     return record, counters[0].calls
@@ -274,17 +275,11 @@ def runs(record: Record, counted: int) -> Verdict:
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
     """A fresh process, nothing cached in it, leaves the same record."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        other = pool.apply(run_cell, (cell, Settings()))
+        other = pool.apply(run_cell, (cell, SETTINGS))
     mine, theirs = lasting(record), lasting(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
     detail = f"differs in {', '.join(differing)}" if differing else "byte for byte"
     return Verdict("same record in another process", not differing, detail)
-
-
-def lasting(record: Record) -> dict[str, str]:
-    """A record without what may differ between two equal runs, each entry as JSON."""
-    entries = record.to_json()
-    return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 
 
 def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:

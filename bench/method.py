@@ -11,6 +11,7 @@ from torch import Tensor
 from bench import exact
 from bench.access import REFERENCES, WHITE_BOX
 from bench.blackbox import BlackBox
+from bench.chat import Chat
 from bench.prompt import Prompt
 
 HAND = "hand"  # as the words that a context starts from: see Method.opening
@@ -35,7 +36,8 @@ class Method(ABC):
     runs until the budget ends it.
 
     self.box: the black box. self.params: parameters in force. self.rng: the cell's own stream, on the CPU;
-    self.seed: its seed, for generators of another kind. self.x0: what `start` gave.
+    self.seed: its seed, for generators of another kind. self.x0: what `start` gave. self.chat: the language
+    model, for a method whose access says so; which one is its parameter `model`.
     """
 
     title: ClassVar[str]
@@ -45,8 +47,12 @@ class Method(ABC):
     schedule: ClassVar[Literal["free", "budget"]] = "free"
     least_answer: ClassVar[str] = "top"
 
-    def __init__(self, box: BlackBox, params: Any, seed: int) -> None:
+    chat: Chat
+
+    def __init__(self, box: BlackBox, params: Any, seed: int, chat: Chat | None = None) -> None:
         self.box, self.params, self.seed = box, params, seed
+        if chat is not None:
+            self.chat = chat
         self.rng = torch.Generator().manual_seed(seed)
         self.setup()
         start = self.start()

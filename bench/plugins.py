@@ -201,13 +201,13 @@ def _check_bases(cls: "type[Method]", path: Path) -> None:
 
 def _check_class(cls: "type[Method]", path: Path) -> None:
     """Raises UserError naming what the class lacks."""
-    from bench.access import ACCESS, WHITE_BOX
+    from bench.access import ACCESS, LANGUAGE_MODEL, WHITE_BOX
 
     lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
     lacking += sorted(cls.__abstractmethods__)
     if lacking:
         raise UserError(f"{path}: class {cls.__name__} lacks {', '.join(lacking)}; see bench/method.py.")
-    levels = (*ACCESS.values(), WHITE_BOX)
+    levels = (*ACCESS.values(), WHITE_BOX, LANGUAGE_MODEL)
     if isinstance(cls.access, str):
         raise UserError(f"{path}: access is a tuple, e.g. ({cls.access!r},).")
     for level in cls.access:
@@ -218,6 +218,8 @@ def _check_class(cls: "type[Method]", path: Path) -> None:
     if cls.schedule not in SCHEDULES:
         raise UserError(f"{path}: schedule is {cls.schedule!r}; it is one of {', '.join(SCHEDULES)}.")
     _check_params(cls.Params, path)
+    if LANGUAGE_MODEL in cls.access and "model" not in {one.name for one in fields(cls.Params)}:
+        raise UserError(f'{path}: a method that asks a language model has a parameter model: str = "".')
 
 
 def _check_params(params: type, path: Path) -> None:

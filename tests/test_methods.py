@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cells import conversation
 from torch import Tensor, nn
 from toy import D, S, ToyBackbone, ToyLab, toy_cell, toy_trial, trial_of
 
@@ -27,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "blackvip": {"encoder": "toy", "grid": 4, "cube": 4, "channels": (8,)},
     "bar": {"inner": 12},
     "vp": {"border": 2},
+    "llm": {"start": 5},
     "bptvlm": {"text_dim": 20, "visual_dim": 20},
     "bbt": {"intrinsic": 16, "population": 6},
     "craft": {"intrinsic": 16, "population": 6, "hidden": 8},
@@ -36,7 +38,7 @@ METHODS = sorted(FOUND.files())
 
 
 def build(name: str, box: BlackBox, **params: Any) -> Method:
-    return load_method(name)(box, make_params(name, params), seed=11)
+    return load_method(name)(box, make_params(name, params), seed=11, chat=conversation().chat)
 
 
 def small(name: str, **changes: Any) -> tuple[Method, Trial]:
