@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     type=NAMES,
     default="zip,blackvip",
     show_default=True,
-    help="Names of files in methods/, or all: those that ask no language model. `manual`, the hand template (0 "
-    "queries), is always added.",
+    help="Names of files in methods/, or all: those that ask no language model. `manual`, the hand template "
+    "(0 queries), is always added.",
 )
 @click.option(
     "--suite",
