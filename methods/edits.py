@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from bench.methods._words import LISTS
 from torch import Tensor
 
 from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.prompt import Prompt
+from bench.templates import words
 
 CLASS = "{}"  # where the class name stands
 MARKS = (",", ";", ":", "!", "?")  # they stand close to the word before them
@@ -29,7 +29,7 @@ Words = tuple[str, ...]  # of a template, CLASS among them once; without the ful
 class Params:
     """Ours: GrIPS has other edits and scores them on other tasks."""
 
-    words: str = "clip"  # the list that new words come from: see methods/_words.py
+    words: str = "clip"  # the list that new words come from: see bench/templates.py
     fitness: str = "accuracy"  # on the train set, for which labels are enough; or loss
     parents: int = 5  # the best of the pool, which are edited
     children: int = 4  # templates a step
@@ -38,8 +38,7 @@ class Params:
     def __post_init__(self) -> None:
         if self.fitness not in ("accuracy", "loss"):
             raise ValueError(f"fitness is {self.fitness!r}, but must be accuracy or loss")
-        if self.words not in LISTS:
-            raise ValueError(f"words is {self.words!r}, but must be one of {', '.join(LISTS)}")
+        words(self.words)
         if min(self.parents, self.children, self.max_words) < 1:
             raise ValueError("parents, children and max_words must be at least 1")
 
@@ -57,10 +56,16 @@ class Edits(Method):
     title = "Edit search (no LLM)"
     paper = "after GrIPS (Prasad et al., EACL 2023)"
     access: tuple[str, ...] = ("template",)
+    least_answer = "label"
     Params = Params
 
+    @classmethod
+    def needs(cls, params: Params) -> str:
+        """The loss needs probabilities."""
+        return "top" if params.fitness == "loss" else cls.least_answer
+
     def setup(self) -> None:
-        self.words = LISTS[self.params.words]
+        self.words = words(self.params.words)
         self.pool: list[Scored] = []  # the best first
         self.seen: set[Words] = set()
 
@@ -102,9 +107,9 @@ class Edits(Method):
             self.score(child)
         return child is not None
 
-    def score(self, words: Words) -> None:
+    def score(self, child: Words) -> None:
         """One pass over the train set; what is best by now is what would be deployed."""
-        self.add(join(words))
+        self.add(join(child))
         best = self.pool[0].template
         self.box.report(Prompt() if best == self.box.template else Prompt(template=best))
 
@@ -131,42 +136,42 @@ class Edits(Method):
     def child(self, parents: Sequence[Words]) -> Words | None:
         """A template that was not seen before, one edit away from a parent; None if none is found."""
         for _ in range(ATTEMPTS):
-            words = self.edit(parents)
-            if self.is_new(words):
-                self.seen.add(words)
-                return words
+            child = self.edit(parents)
+            if self.is_new(child):
+                self.seen.add(child)
+                return child
         return None
 
-    def is_new(self, words: Words) -> bool:
+    def is_new(self, child: Words) -> bool:
         """Whether these words are a template that fits and was not proposed before."""
-        return len(words) - 1 <= self.params.max_words and words not in self.seen
+        return len(child) - 1 <= self.params.max_words and child not in self.seen
 
     def edit(self, parents: Sequence[Words]) -> Words:
         """Insert, replace, delete or swap a word of one parent, or cross two at the class name."""
-        words = self.pick(parents)
+        one = self.pick(parents)
         kind = self.below(5)
         if kind == 0:
-            place = self.below(len(words) + 1)
-            return (*words[:place], self.pick(self.words), *words[place:])
+            place = self.below(len(one) + 1)
+            return (*one[:place], self.pick(self.words), *one[place:])
         if kind == 1:
-            middle = words.index(CLASS)
+            middle = one.index(CLASS)
             other = self.pick(parents)
-            return words[:middle] + other[other.index(CLASS) :]
-        if len(words) == 1:
-            return words
-        place = self.other_than_the_class(words)
+            return one[:middle] + other[other.index(CLASS) :]
+        if len(one) == 1:
+            return one
+        place = self.other_than_the_class(one)
         if kind == 2:
-            return words[:place] + words[place + 1 :]
+            return one[:place] + one[place + 1 :]
         if kind == 3:
-            return (*words[:place], self.pick(self.words), *words[place + 1 :])
-        swapped, second = list(words), self.below(len(words))
+            return (*one[:place], self.pick(self.words), *one[place + 1 :])
+        swapped, second = list(one), self.below(len(one))
         swapped[place], swapped[second] = swapped[second], swapped[place]
         return tuple(swapped)
 
-    def other_than_the_class(self, words: Words) -> int:
+    def other_than_the_class(self, one: Words) -> int:
         """The place of a word that is not the class name."""
-        place = self.below(len(words) - 1)
-        return place + (place >= words.index(CLASS))
+        place = self.below(len(one) - 1)
+        return place + (place >= one.index(CLASS))
 
     def pick(self, choices: Sequence[Choice]) -> Choice:
         return choices[self.below(len(choices))]

@@ -4,8 +4,8 @@ Liu, Yu, Lin, Pathak, Ramanan. Language Models as Black-Box Optimizers for Visio
 https://arxiv.org/abs/2309.05950. Values: the authors' classification script, commit 6612c84 of
 github.com/shihongl1998/LLM-as-a-blackbox-optimizer. What differs:
 
-- The start pool: theirs are 80 templates made of captions of LAION-COCO, a list that is not published. Here
-  it is the hand template and edits of it (methods/edits.py).
+- The start pool: by default theirs are 80 templates made of captions of LAION-COCO, a list that is not
+  published; CLIP's own 80 are an option of theirs, and the choice here. The hand template is among them.
 - The words of the request are ours.
 - Theirs stops after 10 rounds, this one with the budget (`rounds`). A template that was seen before is asked
   for again; theirs loses a round. When no answer can be used, theirs crashes after 15 tries, and this one
@@ -15,11 +15,14 @@ github.com/shihongl1998/LLM-as-a-blackbox-optimizer. What differs:
 - No restarts: the released script has none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+import torch
 from bench.methods.edits import CLASS, Edits, Scored, Words, split
+
+from bench.templates import templates
 
 REQUEST = """\
 You help a program that sorts images into classes. It compares each image with one short sentence for each \
@@ -45,12 +48,14 @@ class Params(Edits.Params):
     rounds: int = 0  # templates asked for; 0: until the budget ends. Theirs: 10
     good: int = 3  # best templates shown
     bad: int = 3  # worst templates shown
-    start: int = 80  # templates of the start pool
+    start: int = 80  # templates of the start pool, at most
+    templates: str = "clip"  # the list that they are drawn from: see bench/templates.py
     tries: int = 15  # answers to one request, until it is given up
     max_tokens: int = 1024  # of an answer; a model that thinks first needs more. Theirs: no limit
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        templates(self.templates)
         if min(self.good, self.bad, self.start, self.tries, self.max_tokens) < 1 or self.rounds < 0:
             raise ValueError("good, bad, start, tries and max_tokens must be at least 1, rounds at least 0")
         if not 0 <= self.temperature <= 2:
@@ -65,9 +70,8 @@ class LanguageModel(Edits):
 
     def tune(self) -> None:
         self.score_the_hand_template()
-        for _ in range(self.params.start - 1):
-            if not self.score_edit([split(one.template) for one in self.pool]):
-                return
+        for words in self.drawn():
+            self.score(words)
         for _ in range(self.params.rounds) if self.params.rounds else count():
             words = self.asked()
             self.chat.note(words is not None)
@@ -75,6 +79,14 @@ class LanguageModel(Edits):
                 self.score(words)
             elif not self.score_edit(self.parents):
                 return
+
+    def drawn(self) -> Iterator[Words]:
+        """Templates of the list, in a random order, until the start pool is full."""
+        listed = [split(one) for one in templates(self.params.templates)]
+        for i in torch.randperm(len(listed), generator=self.rng).tolist():
+            if len(self.pool) < self.params.start and self.is_new(listed[i]):
+                self.seen.add(listed[i])
+                yield listed[i]
 
     def order(self, one: Scored) -> tuple[float, ...]:
         """Equal accuracies are frequent with few images: then the loss decides, where there is one."""

@@ -4,6 +4,7 @@ import re
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,13 +18,14 @@ from bench.lab import Lab, Settings
 from bench.mini import vocabulary
 from bench.params import make_params
 from bench.plugins import DATASETS, load_method
-from bench.run import prepare
+from bench.run import prepare, run_cell
 from bench.suite import load_suite
+from bench.templates import words
 from bench.toml import tomllib
 from bench.trial import Trial
 
 FILE = sys.modules[load_method("edits").__module__]
-CLASS, LISTS, join, split = FILE.CLASS, FILE.LISTS, FILE.join, FILE.split
+CLASS, join, split = FILE.CLASS, FILE.join, FILE.split
 HAND = "a {}."  # of the toy world
 
 
@@ -41,13 +43,13 @@ def tuned(budget: int = 300, **params: Any) -> tuple[Any, Trial]:
 
 
 def test_the_mini_list_is_the_mini_models_vocabulary() -> None:
-    assert list(LISTS["mini"]) == vocabulary.words()
+    assert list(words("mini")) == vocabulary.words()
 
 
 def test_the_clip_list_holds_the_published_templates_and_those_of_the_cards() -> None:
     cards = [tomllib.loads(path.read_text()) for name, path in DATASETS.files().items() if "mini" not in name]
     texts = [make("") for make in OPENAI_IMAGENET_TEMPLATES] + [card["template"] for card in cards]
-    assert list(LISTS["clip"]) == sorted(set(re.findall("[a-z]+", " ".join(texts).lower())))
+    assert list(words("clip")) == sorted(set(re.findall("[a-z]+", " ".join(texts).lower())))
 
 
 @pytest.mark.parametrize(
@@ -118,12 +120,12 @@ def test_the_hand_template_is_each_test_sets_own() -> None:
     assert trial.deployed.template is None and method.pool[0].template == HAND
 
 
-@pytest.mark.parametrize("words", [["zigzag"] * 14, ["antidisestablishmentarianism"] * 14])
-def test_what_is_longer_than_the_context_is_cut_and_breaks_nothing(words: list[str]) -> None:
+@pytest.mark.parametrize("long", [["zigzag"] * 14, ["antidisestablishmentarianism"] * 14])
+def test_what_is_longer_than_the_context_is_cut_and_breaks_nothing(long: list[str]) -> None:
     (cell,) = mini_cells("edits", datasets=["mini-digits"], budgets=[50])
     method, trial = prepare(cell, Lab(Settings()))
     trial.report(method.prompt(method.x0))
-    method.add(join((*words, CLASS)))  # type: ignore[attr-defined]
+    method.add(join((*long, CLASS)))  # type: ignore[attr-defined]
     assert method.pool[0].errors > 0 and trial.meter.spent == 5  # type: ignore[attr-defined]
 
 
@@ -131,8 +133,21 @@ def test_what_is_longer_than_the_context_is_cut_and_breaks_nothing(words: list[s
     "params", [{"fitness": "f1"}, {"words": "none"}, {"parents": 0}, {"children": 0}, {"max_words": 0}]
 )
 def test_bad_values_are_refused(params: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match=r"must be|no list"):
         make_params("edits", params)
+
+
+def test_predicted_labels_are_enough_unless_the_loss_is_asked_for() -> None:
+    method = load_method("edits")
+    assert method.needs(make_params("edits")) == "label"
+    assert method.needs(make_params("edits", {"fitness": "loss"})) == "top"
+
+
+def test_with_labels_alone_the_run_is_the_same() -> None:
+    (full,) = mini_cells("edits", datasets=["mini-digits"], budgets=[60])
+    label = replace(full, cell=replace(full.cell, answers="label"))
+    one, other = run_cell(full, Settings()), run_cell(label, Settings())
+    assert other.ok and one.prompt == other.prompt and one.accuracy == other.accuracy
 
 
 def test_two_seeds_walk_apart() -> None:

@@ -29,6 +29,7 @@ from bench.record import dump, lasting, read
 from bench.run import run_cell
 from bench.store import Store
 from bench.suite import load_suite
+from bench.templates import templates as listed
 from bench.trial import Trial
 
 FILE = sys.modules[load_method("llm").__module__]
@@ -143,9 +144,12 @@ def test_the_request_shows_the_best_and_the_worst_without_scores_or_classes() ->
     assert "(none yet)" in chat.asked[0][0]["content"]
 
 
-def test_the_start_pool_is_the_hand_template_and_edits_of_it() -> None:
+def test_the_start_pool_is_the_hand_template_and_some_of_the_list() -> None:
     method, trial = tuned(Says("- one {}.", calls=0), budget=300, start=20)
-    assert len(method.pool) == 20 and trial.meter.spent == 100 and "a {}." in templates(method)
+    assert len(method.pool) == 20 and trial.meter.spent == 100
+    assert templates(method) - {"a {}."} < set(listed("clip"))
+    whole, _ = tuned(Says("", calls=0), budget=1000, start=1000)
+    assert templates(whole) == {"a {}.", *(one.removesuffix(".") + "." for one in listed("clip"))}
 
 
 def test_equal_errors_are_told_apart_by_the_loss() -> None:
