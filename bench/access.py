@@ -23,6 +23,7 @@ ACCESS = {
     "local": "own model",
 }
 WHITE_BOX = "white box"
+LANGUAGE_MODEL = "language model"  # asked beside the black box, at a cost of its own: see bench/chat.py
 FEATURES = ACCESS["adapter"]
 # These levels grant more than predictions. Methods with them are references: shown separately, never ranked.
 REFERENCES = frozenset({WHITE_BOX, FEATURES})

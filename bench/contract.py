@@ -5,7 +5,6 @@
 
 import ast
 import importlib
-import json
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.blackbox import PUBLIC, ModelSpec
+from bench.chat import ChatSettings
 from bench.deploy import deployed
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
@@ -27,7 +27,7 @@ from bench.plan import make_cells
 from bench.plugins import METHODS, PACKAGE_OF_METHODS, closure, load_method
 from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
-from bench.record import Record
+from bench.record import Record, lasting
 from bench.resolve import Resolved, resolve
 from bench.run import rebuild, run_cell
 from bench.suite import load_suite
@@ -49,6 +49,7 @@ FORBIDDEN = (
     "numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap", "numpy.lib",
     "numpy.ctypeslib", "scipy.io",
 )  # fmt: skip
+SETTINGS = Settings(chat=ChatSettings(scripted=True))  # the scripted model gives the same answers each time
 AWKWARD = (1, 7, 53)  # budgets (queries) below one step, or between two steps
 
 
@@ -70,7 +71,7 @@ def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterat
     yield reads_no_further(METHODS.file(name))
     suite = load_suite("mini")
     (cell,) = resolve(make_cells(suite, [name], datasets=[dataset], budgets=[budget]), suite)
-    lab = Lab(Settings())
+    lab = Lab(SETTINGS)
     yield keeps_its_budget(cell, lab)
     record, counted = counted_run(cell, lab)
     yield runs(record, counted)
@@ -245,7 +246,7 @@ def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
         return counters[-1]
 
     try:
-        record = run_cell(cell, Settings(), lab, watch)
+        record = run_cell(cell, SETTINGS, lab, watch)
     except Spoiled as spoiled:
         record = spoiled.record
     return record, counters[0].calls
@@ -280,17 +281,11 @@ def runs(record: Record, counted: int) -> Verdict:
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
     """A new process, in which nothing is cached, makes the same record."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        other = pool.apply(run_cell, (cell, Settings()))
+        other = pool.apply(run_cell, (cell, SETTINGS))
     mine, theirs = lasting(record), lasting(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
     detail = f"differs in {', '.join(differing)}" if differing else "all bytes are equal"
     return Verdict("same record in another process", not differing, detail)
-
-
-def lasting(record: Record) -> dict[str, str]:
-    """The entries of a record as JSON, without those that may differ between two equal runs."""
-    entries = record.to_json()
-    return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 
 
 def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:

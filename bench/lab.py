@@ -6,7 +6,7 @@ are kept. If a method needs features that are not kept, they are computed for it
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.access import ACCESS
+from bench.chat import ChatSettings
 from bench.data.images import View
 from bench.data.task import Task, load_task
 from bench.isolation import Seals
@@ -34,6 +35,7 @@ class Settings:
     device: str = "cpu"
     data_root: str | None = None
     offline: bool = False
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
 
 class Kept(Generic[V]):

@@ -11,6 +11,7 @@ from torch import Tensor
 from bench import exact
 from bench.access import REFERENCES, WHITE_BOX
 from bench.blackbox import BlackBox
+from bench.chat import Chat
 from bench.prompt import Prompt
 
 HAND = "hand"  # stands for the words of the hand template: see Method.opening
@@ -41,6 +42,7 @@ class Method(ABC):
 
     self.box: the black box. self.params: the parameters in force. self.rng: the cell's own random stream, on
     the CPU. self.seed: the seed of this stream, for generators of another kind. self.x0: the first state.
+    self.chat: the language model, for a method whose access names one; its parameter `model` says which one.
     """
 
     title: ClassVar[str]
@@ -50,8 +52,12 @@ class Method(ABC):
     schedule: ClassVar[Literal["free", "budget"]] = "free"
     least_answer: ClassVar[str] = "top"
 
-    def __init__(self, box: BlackBox, params: Any, seed: int) -> None:
+    chat: Chat
+
+    def __init__(self, box: BlackBox, params: Any, seed: int, chat: Chat | None = None) -> None:
         self.box, self.params, self.seed = box, params, seed
+        if chat is not None:
+            self.chat = chat
         self.rng = torch.Generator().manual_seed(seed)
         self.setup()
         start = self.start()

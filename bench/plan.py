@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
+from bench.access import LANGUAGE_MODEL
 from bench.answered import DEFAULT, parse
 from bench.cell import Cell, Value, grid
 from bench.data.images import View
@@ -13,7 +14,7 @@ from bench.errors import NotHere, UserError, did_you_mean
 from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
-from bench.plugins import METHODS
+from bench.plugins import METHODS, load_method
 from bench.resolve import Resolved, params_in_force
 from bench.run import expected, prepare
 from bench.store import Status, Store
@@ -71,7 +72,7 @@ def make_cells(
     overrides: Sequence[str] = (),
 ) -> list[Cell]:
     """The grid of cells, with the suite's values where none are given. Raises UserError for a wrong value."""
-    names = list(METHODS.files()) if "all" in methods else list(methods)
+    names = named(methods)
     for label, values in (("budget", budgets), ("shots", shots)):
         if values and min(values) < 1:
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
@@ -101,6 +102,14 @@ def make_cells(
             pixels_8bit=pixels_8bit,
         )
     ]
+
+
+def named(methods: Sequence[str]) -> list[str]:
+    """The methods asked for. all: every one but those that ask a language model; these have to be named."""
+    if "all" not in methods:
+        return list(methods)
+    every = [name for name in METHODS.files() if LANGUAGE_MODEL not in load_method(name).access]
+    return sorted({*every, *methods} - {"all"})
 
 
 def parse_variants(
@@ -197,6 +206,27 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
         for one in variants.values():
             attempt(partial(try_out, one, lab))
     return list(faults.values())
+
+
+def check_chats(cells: Sequence[Resolved], settings: Settings, ask: bool) -> None:
+    """Raise one UserError with all that keeps these cells from asking their language models.
+
+    ask: ask the endpoint whether it serves them, each once. Otherwise nothing is sent.
+    """
+    from bench import endpoint
+
+    check = endpoint.check_model if ask else endpoint.converse
+    faults: dict[str, UserError] = {}
+    asking = [one for one in cells if one.model is not None]
+    # an endpoint answers for a model, a folder of transcripts for a cell
+    if not settings.chat.replay:
+        asking = list({(one.cell.method, one.model): one for one in asking}.values())
+    for one in asking:
+        try:
+            check(one.cell, str(one.model), settings.chat)
+        except UserError as error:
+            faults[str(error)] = error
+    refuse(list(faults.values()))
 
 
 def try_out(resolved: Resolved, lab: Lab) -> None:

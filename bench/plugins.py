@@ -201,13 +201,13 @@ def _check_bases(cls: "type[Method]", path: Path) -> None:
 
 def _check_class(cls: "type[Method]", path: Path) -> None:
     """Raises UserError that names what the class lacks or what is wrong."""
-    from bench.access import ACCESS, WHITE_BOX
+    from bench.access import ACCESS, LANGUAGE_MODEL, WHITE_BOX
 
     lacking = [name for name in ("title", "access") if not hasattr(cls, name)]
     lacking += sorted(cls.__abstractmethods__)
     if lacking:
         raise UserError(f"{path}: class {cls.__name__} lacks {', '.join(lacking)}; see bench/method.py.")
-    levels = (*ACCESS.values(), WHITE_BOX)
+    levels = (*ACCESS.values(), WHITE_BOX, LANGUAGE_MODEL)
     if isinstance(cls.access, str):
         raise UserError(f"{path}: access has to be a tuple: write ({cls.access!r},).")
     for level in cls.access:
@@ -218,6 +218,8 @@ def _check_class(cls: "type[Method]", path: Path) -> None:
     if cls.schedule not in SCHEDULES:
         raise UserError(f"{path}: schedule is {cls.schedule!r}, but has to be {' or '.join(SCHEDULES)}.")
     _check_params(cls.Params, path)
+    if LANGUAGE_MODEL in cls.access and "model" not in {one.name for one in fields(cls.Params)}:
+        raise UserError(f'{path}: a method that asks a language model has a parameter model: str = "".')
 
 
 def _check_params(params: type, path: Path) -> None:

@@ -85,6 +85,26 @@ class Made:
 
 
 @dataclass(frozen=True)
+class ChatLog:
+    """What a method asked of a language model. The transcript beside the record holds every call."""
+
+    file: str  # the transcript's name
+    sha256: str  # of the transcript
+    calls: int  # that were answered
+    refused: str  # the budget that ended them; "" where none did
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int  # calls whose answer does not say its tokens
+    dollars: float | None  # at the user's prices; None without
+    prices: tuple[str, ...]  # dates of these prices
+    models: tuple[str, ...]  # as the server named them
+    fingerprints: tuple[str, ...]  # of the server's configuration, as it gave them
+    used: int  # proposals that come from an answer
+    fallbacks: int  # proposals that were made without one
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Record:
     """The result of a cell. The record of a failed cell has the cell and an error; the rest may be empty.
 
@@ -111,6 +131,9 @@ class Record:
     hashes: Hashes = field(default_factory=Hashes)
     run: Made = field(default_factory=Made)
     targets: tuple[str, ...] = ()  # data sets on which it was scored, if not on its own test set
+    chat: ChatLog | None = None  # of a method that asks a language model
+    # The transcript's text, until it is written beside the record; no part of the record.
+    transcript: str = field(default="", compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -140,6 +163,9 @@ class Record:
         """Plain data; `from_json` is its inverse."""
         data = asdict(self) | {"schema": SCHEMA, "cell": self.cell.as_dict(), "variant": self.cell.variant}
         data["run"] = {name: value for name, value in data["run"].items() if value is not None}
+        del data["transcript"]
+        if self.chat is None:
+            del data["chat"]
         return data
 
     @staticmethod
@@ -199,7 +225,7 @@ class Malformed(UserError):
 
 
 # Fields that a finished record may lack, as the first records do.
-LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes"}
+LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes", "chat", "transcript"}
 
 
 def _required(data: dict[str, Any]) -> set[str]:
@@ -231,11 +257,21 @@ def failure(cell: Cell, error: str) -> Record:
 def as_read(record: Record) -> Record:
     """The record as a reader of its file gets it; if that is impossible, a failed record that says why."""
     try:
-        return Record.from_json(msgspec.json.decode(dump(record).encode()))
+        read_again = Record.from_json(msgspec.json.decode(dump(record).encode()))
+        return replace(read_again, transcript=record.transcript)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         why = f"the record cannot be written and read again: {' '.join(str(error).split())}"
         failed = failure(record.cell, f"{record.error}\n{why}" if record.error else why)
-        return replace(failed, queries=record.queries, image_queries=record.image_queries, run=record.run)
+        kept = {
+            name: getattr(record, name) for name in ("queries", "image_queries", "run", "chat", "transcript")
+        }
+        return replace(failed, **kept)
+
+
+def lasting(record: Record) -> dict[str, str]:
+    """A record without what may differ between two equal runs, each entry as JSON."""
+    entries = record.to_json()
+    return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 
 
 def named(name: str, variant: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bench.access import answered
+from bench.access import LANGUAGE_MODEL, answered
 from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
@@ -36,6 +36,11 @@ class Resolved:
     def queries(self) -> int:
         """The queries that the cell may spend."""
         return self.cell.budget if self.tunes else 0
+
+    @property
+    def model(self) -> str | None:
+        """The language model that its method asks; "" where none is named, None where it asks none."""
+        return str(self.params["model"]) if LANGUAGE_MODEL in self.access else None
 
     @property
     def encoder(self) -> str | None:

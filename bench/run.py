@@ -20,6 +20,7 @@ import torch
 from bench import __version__
 from bench.access import WHITE_BOX
 from bench.blackbox import BudgetSpent
+from bench.chat import ChatFailed, Conversation
 from bench.errors import UserError
 from bench.isolation import Before, Spoiled
 from bench.lab import CellFeatures, Lab, Settings
@@ -54,7 +55,7 @@ def run_cell(
     lab.load(resolved)
     before = Before()
     try:
-        record = _attempt(resolved, lab, watch)
+        record = _attempt(resolved, settings, lab, watch)
     finally:
         faults = before.compare(lab.broken)
         if faults.spoiled:
@@ -68,29 +69,51 @@ def run_cell(
     return record
 
 
-def _attempt(resolved: Resolved, lab: Lab, watch: Watch) -> Record:
+def _attempt(resolved: Resolved, settings: Settings, lab: Lab, watch: Watch) -> Record:
     """The record of a method's run, without its `run` field; a failed record if the method raises."""
-    trial = None
+    trial = conversation = None
     try:
-        method, trial = prepare(resolved, lab, watch)
+        conversation = converse(resolved, settings)
+        method, trial = prepare(resolved, lab, watch, conversation)
         about = described(type(method))
         trial.report(method.prompt(method.x0))
         with suppress(BudgetSpent):
             method.tune()
         trial.finish()
-        return replace(_record(resolved, lab, method, trial), **about)
+        record = replace(_record(resolved, lab, method, trial), **about)
     except UserError:
         raise
+    except ChatFailed as error:
+        record = _failed(resolved, trial, str(error))
     except (Exception, SystemExit):
-        record = failure(resolved.cell, traceback.format_exc())
-        record = replace(record, params=dict(resolved.params))
-        if trial is None:
-            return record
-        meter, points = trial.meter, tuple(trial.trace.points)
-        return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points)
+        record = _failed(resolved, trial, traceback.format_exc())
+    return record if conversation is None else conversation.written_to(record)
 
 
-def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predictor) -> tuple[Method, Trial]:
+def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
+    """The record of a run that failed, with what it spent."""
+    record = replace(failure(resolved.cell, error), params=dict(resolved.params))
+    if trial is None:
+        return record
+    meter, points = trial.meter, tuple(trial.trace.points)
+    return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points)
+
+
+def converse(resolved: Resolved, settings: Settings) -> Conversation | None:
+    """The conversation of a cell whose method asks a language model. Raises UserError if there can be none."""
+    if resolved.model is None:
+        return None
+    from bench import endpoint  # it loads an HTTP client, which other cells do not need
+
+    return endpoint.converse(resolved.cell, resolved.model, settings.chat)
+
+
+def prepare(
+    resolved: Resolved,
+    lab: Lab,
+    watch: Watch = lambda predictor: predictor,
+    conversation: Conversation | None = None,
+) -> tuple[Method, Trial]:
     """The method and the trial behind its box. No query is spent yet. Raises UserError."""
     cell = resolved.cell
     cls = load_method(cell.method, fresh=True)
@@ -98,7 +121,8 @@ def prepare(resolved: Resolved, lab: Lab, watch: Watch = lambda predictor: predi
     features = CellFeatures(lab, resolved.precision)
     predictor = LocalPredictor(lab.backbone(resolved), features, cell.pixels_8bit)
     trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch)
-    return cls(trial.box, params, cell.seed_for("method")), trial
+    chat = None if conversation is None else conversation.chat
+    return cls(trial.box, params, cell.seed_for("method"), chat), trial
 
 
 def described(cls: type[Method]) -> dict[str, Any]:
@@ -151,15 +175,18 @@ def pack(prompt: Prompt | None) -> Deployed:
     return Deployed(state, prompt.template)
 
 
+def unpack(stored: Deployed, method: Method) -> Prompt:
+    """The prompt that `pack` described, built again by its method."""
+    if stored.state is None:
+        return replace(method.prompt(None), template=stored.template)
+    state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
+    return method.prompt(torch.from_numpy(state).double().to(method.box.device))
+
+
 def rebuild(record: Record, lab: Lab) -> tuple[Prompt, Method, Trial]:
     """The deployed prompt of a record, its method, and a new trial that can send it. Raises UserError."""
     method, trial = prepare(resolve_record(record), lab)
-    stored = record.prompt
-    if stored.state is None:
-        return trial.door.deployed(replace(method.prompt(None), template=stored.template)), method, trial
-    numbers = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()
-    state = torch.from_numpy(numbers).double().to(trial.predictor.device)
-    return trial.door.deployed(method.prompt(state)), method, trial
+    return trial.door.deployed(unpack(record.prompt, method)), method, trial
 
 
 def machine(device: str, precision: str, started: datetime, seconds: float) -> Made:

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from time import sleep
 from typing import Any, Literal
@@ -59,7 +60,9 @@ class Store:
     # Writing
 
     def write(self, record: Record) -> Path:
-        """Write one record. Readers see the old record or the new one, even after a crash.
+        """Write one record, and before it its transcript if it has one.
+
+        Readers see the old file or the new one, even after a crash.
 
         Raises UserError if it cannot be written (the old record stays), ValueError for NaN and infinity.
         """
@@ -67,6 +70,9 @@ class Store:
         text = dump(record)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            transcript = record.transcript.encode()
+            if record.chat is not None and record.chat.sha256 == sha256(transcript).hexdigest():
+                _write_whole(path.with_name(record.chat.file), transcript)
             _write_whole(path, text.encode())
         except OSError as error:
             raise UserError(

@@ -1,11 +1,14 @@
-"""Lists of templates that were published with a model. They are words and not a part of the model."""
+"""Lists of templates and of words that were published with a model. They are not a part of the model."""
 
+import re
 from functools import cache
 from itertools import product
 
 from bench.errors import UserError, did_you_mean
 
 ARTICLES = ("a", "the")
+# The words that only the templates in the cards of the papers' data sets have.
+CARDS = "aircraft centered doing flower food is objects person pet satellite texture this type"
 
 
 @cache
@@ -44,3 +47,29 @@ def _mini() -> tuple[str, ...]:
 
 
 LISTS = {"clip": _clip, "clip-simple": _clip_simple, "mini": _mini}
+
+
+@cache
+def words(name: str) -> tuple[str, ...]:
+    """The words that new templates can be made of, sorted.
+
+    clip: those of CLIP's 80 templates and of the papers' data sets' own. mini: the vocabulary of the captions
+    that the mini model was trained on. Raises UserError for another name.
+    """
+    if name not in WORDS:
+        raise UserError(f"no list of words {name!r}. {did_you_mean(name, WORDS)}")
+    return WORDS[name]()
+
+
+def _clip_words() -> tuple[str, ...]:
+    texts = " ".join((*templates("clip"), CARDS))
+    return tuple(sorted(set(re.findall("[a-z]+", texts.lower()))))
+
+
+def _mini_words() -> tuple[str, ...]:
+    from bench.mini import vocabulary
+
+    return tuple(vocabulary.words())
+
+
+WORDS = {"clip": _clip_words, "mini": _mini_words}

@@ -1,11 +1,12 @@
 """Tests that need a GPU or the published weights: `pytest -m gpu`, `pytest -m weights`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from cells import mini_cells
+from cells import SCRIPT, mini_cells
 from click.testing import CliRunner
 
 from bench.commands.main import main
@@ -21,7 +22,7 @@ from bench.store import Store
 def test_a_cell_on_a_gpu_agrees_with_the_cpu(method: str) -> None:
     """Both draw the same numbers in the same order, so the first steps differ only by rounding."""
     (cell,) = mini_cells(method, datasets=["mini-digits"], budgets=[20])
-    cpu, cuda = run_cell(cell, Settings()), run_cell(cell, Settings(device="cuda"))
+    cpu, cuda = run_cell(cell, SCRIPT), run_cell(cell, replace(SCRIPT, device="cuda"))
     assert cuda.ok, cuda.error
     assert cuda.queries == cpu.queries and cuda.run.peak_gpu_memory_mib
     for here, there in zip(cpu.trace, cuda.trace, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cells import conversation
 from torch import Tensor, nn
 from toy import D, S, ToyBackbone, ToyLab, toy_cell, toy_trial, trial_of
 
@@ -16,9 +17,11 @@ from bench.blackbox import Batch, BlackBox, BudgetSpent, cross_entropy
 from bench.errors import UserError
 from bench.loader import Sample
 from bench.method import Method
+from bench.outcome import accuracy
 from bench.params import make_params, parse_value
 from bench.plugins import METHODS as FOUND
 from bench.plugins import load_method, method_hash
+from bench.run import pack, unpack
 from bench.trial import Trial
 
 # Parameter values under which every method runs in the toy world: 16 pixels, text width 12.
@@ -26,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "blackvip": {"encoder": "toy", "grid": 4, "cube": 4, "channels": (8,)},
     "bar": {"inner": 12},
     "vp": {"border": 2},
+    "llm": {"start": 5},
     "bptvlm": {"text_dim": 20, "visual_dim": 20},
     "bbt": {"intrinsic": 16, "population": 6},
     "craft": {"intrinsic": 16, "population": 6, "hidden": 8},
@@ -35,7 +39,7 @@ METHODS = sorted(FOUND.files())
 
 
 def build(name: str, box: BlackBox, **params: Any) -> Method:
-    return load_method(name)(box, make_params(name, params), seed=11)
+    return load_method(name)(box, make_params(name, params), seed=11, chat=conversation().chat)
 
 
 def small(name: str, **changes: Any) -> tuple[Method, Trial]:
@@ -83,21 +87,22 @@ def test_every_method_gives_the_same_result_twice(name: str) -> None:
     torch.manual_seed(1)  # no number may come from the global generator
     _, two = run(name)
     assert one.trace.points == two.trace.points
-    assert one.deployed.state is None or torch.equal(one.deployed.state, two.deployed.state)
+    assert pack(one.deployed) == pack(two.deployed)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_prompt_is_rebuilt_from_its_state(name: str) -> None:
+def test_a_prompt_is_rebuilt_from_what_a_record_keeps(name: str) -> None:
     _, trial = run(name)
     again, fresh = small(name)
-    prompt = again.prompt(trial.deployed.state)
-    assert fresh.scorer.score(prompt) == trial.trace.points[-1].accuracy
+    prompt = unpack(pack(trial.deployed), again)
+    found = {name: accuracy(outcome) for name, outcome in fresh.scorer.score(prompt).items()}
+    assert found == trial.trace.points[-1].accuracy
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"manual"}))
 def test_the_prompt_moves(name: str) -> None:
     method, trial = run(name, budget=1000)
-    assert not torch.equal(trial.deployed.state, method.prompt(method.x0).state)
+    assert pack(trial.deployed) != pack(method.prompt(method.x0))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,6 +10,7 @@ import pytest
 from fabricate import grid, record, write
 
 from bench.errors import UserError
+from bench.record import ChatLog
 from bench.report.frame import load
 from bench.report.leaderboard import page
 
@@ -47,6 +48,17 @@ def test_tabs_views_and_rows(html: str) -> None:
     last = section(html, 0).split('data-budget="5000"')[1]
     kinds = re.findall(r'<tr class="(.*?)" data-row="(.*?)"', last)
     assert kinds == [("ranked", r) for r in ("zip", "mine", "blackvip", "manual")] + [("white-box", "coop")]
+
+
+def test_a_language_model_has_a_row_by_its_name_and_its_calls_are_said(tmp_path: Path) -> None:
+    chat = ChatLog("x.chat.jsonl", "0", 100, "", 4000, 1000, 0, 0.125, ("2026-01-01",), ("m1",), (), 90, 10)
+    asked = grid(("llm",), overrides={"model": "m1"}, title="LLM", chat=chat)
+    other = grid(("llm",), overrides={"model": "m1", "tries": 3}, title="LLM", chat=chat)
+    write(tmp_path / "results", *grid(), *asked, *other)
+    text = page(load(tmp_path / "results"), tmp_path)
+    assert 'data-row="llm (model=m1)"' in text and "tries=3" not in text
+    said = "LLM (model=m1) made 900 calls of a language model in 9 runs (45,000 tokens, $1.12)"
+    assert said in text and "They are no queries." in text
 
 
 def test_names_are_escaped(html: str) -> None:

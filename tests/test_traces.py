@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import mini_cells
+from cells import SCRIPT, mini_cells
 
-from bench.lab import Lab, Settings
+from bench.lab import Lab
 from bench.plugins import METHODS
 from bench.run import run_cell
 
@@ -23,13 +23,13 @@ LATE = {"bbt": 450, "craft": 450}
 
 @pytest.fixture(scope="module")
 def lab() -> Lab:
-    return Lab(Settings())
+    return Lab(SCRIPT)
 
 
 def trace(name: str, lab: Lab) -> dict[str, Any]:
     """The checkpoints and a checksum of the deployed state."""
     (cell,) = mini_cells(name, datasets=["mini-digits"], budgets=[LATE.get(name, BUDGET)])
-    record = run_cell(cell, Settings(), lab)
+    record = run_cell(cell, SCRIPT, lab)
     assert record.ok, record.error
     return {
         "spent": record.queries,
@@ -69,7 +69,7 @@ def test_a_method_beats_its_untuned_prompt(name: str, lab: Lab) -> None:
     dataset = MOVES.get(name, "mini-backgrounds")
     cells = mini_cells(name, datasets=[dataset], seeds=[1, 2, 3], budgets=[1000])
     for cell in cells:
-        record = run_cell(cell, Settings(), lab)
+        record = run_cell(cell, SCRIPT, lab)
         assert record.ok, record.error
         before, after = (record.trace[i].accuracy["test"] for i in (0, -1))
         assert after > before + 8, (cell.cell.seed, before, after)

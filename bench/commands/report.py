@@ -444,12 +444,14 @@ def results() -> None:
 
 @results.command("verify")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--root", help="Folder of the papers' data sets. Default: $BENCH_DATA, else ./data.")
 @click.pass_context
-def results_verify(context: click.Context, path: Path) -> None:
+def results_verify(context: click.Context, path: Path, root: str | None) -> None:
     """Check the records at PATH before you submit them.
 
     PATH is a record or a folder of records. Each fault is one line: the file, and what is wrong with it. Exit
-    code 1 if there is a fault.
+    code 1 if there is a fault. A record whose method asked a language model is run again from its transcript;
+    nothing is sent.
 
     \b
     Example:
@@ -458,7 +460,7 @@ def results_verify(context: click.Context, path: Path) -> None:
     from bench.report.faults import verify
     from bench.report.frame import record_files
 
-    faults = verify(path)
+    faults = verify(path, root=root)
     for fault in faults:
         click.echo(fault)
     n = len(record_files(path))

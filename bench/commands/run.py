@@ -11,6 +11,7 @@ import click
 from bench.answered import DEFAULT, FORMS
 from bench.cell import PROTOCOLS, REFERENCE, SCORES, Cell
 from bench.commands import options
+from bench.commands.language_model import chat_settings, echo_chats, llm
 from bench.commands.options import NAMES, QUERIES, WHOLE_NUMBERS
 from bench.errors import UserError
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     type=NAMES,
     default="zip,blackvip",
     show_default=True,
-    help="Names of files in methods/, or all. `manual`, the hand template (0 queries), is always added.",
+    help="Names of files in methods/, or all: those that ask no language model. `manual`, the hand template "
+    "(0 queries), is always added.",
 )
 @click.option(
     "--suite",
@@ -111,6 +113,7 @@ if TYPE_CHECKING:
 @click.option(
     "--offline", is_flag=True, help="Do not use the network; what is not on this machine is an error."
 )
+@llm
 @click.option(
     "--retry-stale",
     is_flag=True,
@@ -159,7 +162,7 @@ def run_cells(
     Raises UserError for wrong input, before any query is spent.
     """
     from bench.lab import Settings
-    from bench.plan import check_inputs, check_without_fetching, make_cells, make_plan, refuse
+    from bench.plan import check_chats, check_inputs, check_without_fetching, make_cells, make_plan, refuse
     from bench.resolve import resolve
     from bench.store import Store
     from bench.suite import load_suite
@@ -171,24 +174,30 @@ def run_cells(
         )
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
+    chat = chat_settings(offline, **{name: what.pop(name) for name in list(what) if name.startswith("llm_")})
     chosen = load_suite(suite)
     if "all" in methods:
         methods = everything(chosen, what["answers"])
     cells = resolve(make_cells(chosen, methods, **what), chosen, precision)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
-    settings = Settings(device, str(Path(root).resolve()) if root else None, offline)
+    settings = Settings(device, str(Path(root).resolve()) if root else None, offline, chat)
     store = Store(results)
     if dry_run:
         lab, absent, faults = check_without_fetching(cells, settings)
-        echo_plan(make_plan(cells, store, lab), retry_stale)
+        plan = make_plan(cells, store, lab)
+        echo_plan(plan, retry_stale)
+        echo_chats(plan.todo(retry_stale), chat)
         for name in absent:
             click.echo(f"not on this machine: {name} (the run downloads it first).")
         refuse(faults)
+        check_chats(plan.todo(retry_stale), settings, ask=False)
         return 0
     lab = check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store, lab)
         echo_plan(plan, retry_stale)
+        echo_chats(plan.todo(retry_stale), chat)
+        check_chats(plan.todo(retry_stale), settings, ask=True)
         where = Where(workers, ray_address, gpus_per_cell, local)
         return carry_out(plan, plan.todo(retry_stale), settings, store, where)
 

@@ -1,31 +1,50 @@
 """Verifies a folder of records for the leaderboard. Every fault is a sentence that names its file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from bench.cell import ELSEWHERE
 from bench.errors import UserError
-from bench.record import Hashes, Record
+from bench.record import ChatLog, Hashes, Record
 from bench.report.frame import CONDITIONS, Results, load, missing_cells, read_all, record_files
 from bench.resolve import known_hashes
 
 ROUNDING = 0.006  # points by which rounding to two decimals can change an accuracy, with a small margin
 
 
-def verify(path: Path, known: Callable[[Record], Hashes] = known_hashes) -> list[str]:
+def verify(
+    path: Path, known: Callable[[Record], Hashes] = known_hashes, root: str | None = None
+) -> list[str]:
     """Every fault of the records at or under `path`, one line each; an empty list if there is none.
 
-    known: gives the hashes that a record should have; by default those of this installation.
+    known: gives the hashes that a record should have; by default those of this installation. root: the folder
+    of the papers' data sets, for records that are run again from their transcripts.
     Raises UserError if there is no record.
     """
     if not path.exists() or not record_files(path):
         raise UserError(f"no records at {path}: give the path of a record or of a folder of records")
     records, damaged = read_all(path)
     faults = [f"{file}: {why}" for file, why in damaged]
+    asked = []
     for file, record in records:
-        faults += [f"{file}: {fault}" for fault in faults_of(record, known(record))]
-    return faults + incomplete(path)
+        found = faults_of(record, known(record))
+        faults += [f"{file}: {fault}" for fault in found]
+        if record.chat is not None and not found:
+            asked.append((file, record, record.chat))
+    return faults + _replays(asked, root) + incomplete(path)
+
+
+def _replays(asked: Sequence[tuple[Path, Record, ChatLog]], root: str | None) -> list[str]:
+    """What is wrong with sound records whose methods asked a language model."""
+    if not asked:
+        return []
+    from bench.replay import fresh_lab, replay_faults  # imports torch; other records do without
+
+    lab = fresh_lab(root)
+    return [
+        f"{file}: {fault}" for file, record, chat in asked for fault in replay_faults(record, chat, file, lab)
+    ]
 
 
 def faults_of(record: Record, known: Hashes) -> list[str]:

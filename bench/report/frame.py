@@ -13,7 +13,7 @@ import pandas as pd
 from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
-from bench.record import Record, read
+from bench.record import ChatLog, Record, read
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False}
@@ -25,7 +25,8 @@ ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
 COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
-FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *RUN, *HASHES)
+CHAT = ("llm_calls", "llm_tokens", "llm_dollars")  # None where no language model was asked
+FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *CHAT, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -115,6 +116,7 @@ def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
         "started": made.started,
         "precision": made.precision,
         "versions": ", ".join(f"{name} {number}" for name, number in sorted(made.versions.items())),
+        **_chat(record.chat),
         **{f"hash_{name}": getattr(record.hashes, name) for name in ("method", "card", "split", "weights")},
     }
     row = _row(record)
@@ -122,6 +124,14 @@ def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
         row | facts | {"test": test, "accuracy": accuracy, "n_test": record.n_test.get(test)}
         for test, accuracy in record.accuracy.items()
     ]
+
+
+def _chat(chat: ChatLog | None) -> dict[str, Any]:
+    if chat is None:
+        return dict.fromkeys(CHAT)
+    return dict(
+        zip(CHAT, (chat.calls, chat.prompt_tokens + chat.completion_tokens, chat.dollars), strict=True)
+    )
 
 
 def _trace_rows(record: Record) -> list[dict[str, Any]]:

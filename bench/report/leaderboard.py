@@ -102,9 +102,16 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
 
 
 def without_variants(results: Results) -> Results:
-    """The records of the methods with the parameters of their files and suites, without overrides."""
+    """The records of the methods with the parameters of their files and suites, without overrides.
+
+    A method that asks a language model has no default model, so its rows name one and nothing else.
+    """
+    asking = results.cells[results.cells["llm_calls"].notna()]
+    named = {o.row for o in asking.itertuples() if set(o.overrides) == {"model"}}
     kept = {name: getattr(results, name) for name in ("cells", "trace", "failed")}
-    return replace(results, **{name: frame[frame["variant"] == ""] for name, frame in kept.items()})
+    return replace(
+        results, **{name: f[(f["variant"] == "") | f["row"].isin(named)] for name, f in kept.items()}
+    )
 
 
 def _tabs(results: Results, home: Path) -> Iterator[Tab]:
@@ -154,6 +161,21 @@ def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
                 f"These ran only with a budget of {budget:,} queries and are not compared here: "
                 f"{', '.join(only)}."
             )
+    return said + _asked(longest.cells)
+
+
+def _asked(cells: pd.DataFrame) -> list[str]:
+    """What each row asked of a language model; this is counted apart from queries."""
+    asking = cells[cells["llm_calls"].notna()].drop_duplicates("path")
+    said = []
+    for label, runs in asking.groupby("label"):
+        cost = "" if runs["llm_dollars"].isna().any() else f", ${runs['llm_dollars'].sum():,.2f}"
+        calls, tokens = int(runs["llm_calls"].sum()), int(runs["llm_tokens"].sum())
+        said.append(
+            f"{label} made {calls:,} calls of a language model in {len(runs)} runs ({tokens:,} tokens{cost}) "
+            f"from {min(runs['started'])[:10]} to {max(runs['started'])[:10]}. They are no queries. "
+            "The model may have seen the data sets when it was trained."
+        )
     return said
 
 

@@ -75,6 +75,8 @@ class Progress:
             self._say(f"[{self.done}/{self._total}] {self._last}; {self.pace()}")
         elif not record.ok:
             self._say(self._last, style="red")
+        for warning in record.chat.warnings if record.chat else ():
+            self._say(f"{_name(cell)}: {warning}", style="yellow")
 
     def event(self, event: Event) -> None:
         """Show an event of the pool, if the user has to know it."""

@@ -1,0 +1,308 @@
+"""An OpenAI-compatible chat endpoint as a source of answers: hosted, or a server of your own.
+
+Two routes are used, GET /models and POST /chat/completions, and of the second only what every server knows:
+model, messages, temperature, seed, max_tokens. The key comes from BENCH_LLM_KEY alone and goes into the
+request's header and nowhere else.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from bench.cell import Cell
+from bench.chat import (
+    SCRIPTED,
+    Answer,
+    Call,
+    ChatFailed,
+    ChatSettings,
+    Conversation,
+    Price,
+    Replay,
+    Request,
+    Scripted,
+    transcript_of,
+)
+from bench.errors import UserError, did_you_mean
+
+KEY = "BENCH_LLM_KEY"  # the variable that holds the key
+TIMEOUT = httpx2.Timeout(120.0, connect=5.0)  # seconds without a byte
+DEADLINE = 600.0  # seconds for one whole answer
+MOST = 1 << 20  # bytes of one answer
+RETRIES = 6
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; of a back-off
+PATIENCE = 300.0  # seconds; a server that asks for a longer wait has said no
+AGAIN = {408, 409, 429}  # and every 5xx
+SAID = 200  # characters of a server's own words in a message
+
+Sleep = Callable[[float], None]
+
+
+class Unusable(Exception):
+    """An answer that another try may better. wait: the seconds that the server asks for."""
+
+    def __init__(self, why: str, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+class Endpoint:
+    """Calls of one model at one place. Counts them, and refuses a call before it would pass a budget."""
+
+    def __init__(
+        self,
+        settings: ChatSettings,
+        model: str,
+        key: str = "",
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        self.settings, self.model, self._key = settings, model, checked_key(key)
+        self.url = checked_url(settings.url)
+        self.price = price_of(model, settings)
+        self._transport, self._sleep = transport, sleep
+        # a generator of its own: Python's global one belongs to the cell, which must not move it
+        self._jitter = random.Random()
+        self.calls, self.dollars = 0, 0.0
+
+    def ask(self, index: int, request: Request) -> Call:
+        """See Source.ask. Raises ChatFailed when the server refuses or no try brings an answer."""
+        why = self._refused(request)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        if why:
+            return Call(index, request, request.sha256, refused=why, price=self.price, time=now)
+        self.calls += 1
+        clock = time.perf_counter()
+        body = {**asdict(request), "stream": False}
+        answer, tries = self._tried("POST", "/chat/completions", self._read, body)
+        seconds = round(time.perf_counter() - clock, 3)
+        call = Call(index, request, request.sha256, answer, "", self.price, seconds, tries, now)
+        self.dollars += call.cost or 0.0
+        return call
+
+    def _refused(self, request: Request) -> str:
+        """Why a call may not be made; "" where it may."""
+        s = self.settings
+        if self.calls >= s.calls:
+            return f"{self.calls} of {s.calls} calls are made"
+        if s.dollars is None or self.price is None:
+            return ""
+        most = request.most_tokens * self.price.prompt + request.max_tokens * self.price.completion
+        if self.dollars + most / 1e6 > s.dollars:
+            return (
+                f"{self.dollars:.4f} of {s.dollars:g} dollars are spent, and a call may cost {most / 1e6:.4f}"
+            )
+        return ""
+
+    def check_model(self) -> None:
+        """Ask once which models are served. Raises UserError if this one is not, or nothing answers there.
+
+        A server without that route is believed.
+        """
+        try:
+            served, _ = self._tried("GET", "/models", _model_names, retries=1)
+        except ChatFailed as error:
+            raise UserError(f"{error}.") from None
+        # ollama lists "name:latest" for what everybody calls "name"
+        if served and not {self.model, f"{self.model}:latest"} & set(served):
+            hint = did_you_mean(self.model, served)
+            raise UserError(f"{self.host} serves no model {self.model!r}. {hint}")
+
+    @property
+    def host(self) -> str:
+        """With the port where the URL names one."""
+        return self.url.netloc.decode()
+
+    # One request
+
+    def _tried(
+        self,
+        method: str,
+        route: str,
+        read: Callable[[Any], Any],
+        body: Any = None,
+        retries: int = RETRIES,
+    ) -> tuple[Any, int]:
+        """What `read` makes of the answer, and the number of tries: back-off with full jitter between them.
+
+        As in Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+        """
+        why = ""
+        for count in range(1, retries + 2):
+            try:
+                return read(self._sent(method, route, body)), count
+            except httpx2.TransportError as error:
+                why, wait = self._clean(f"{type(error).__name__}: {error}"), 0.0
+            except Unusable as error:
+                why, wait = str(error), error.wait
+            if count <= retries:
+                longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1))
+                self._sleep(max(wait, self._jitter.uniform(0, longest)))
+        raise ChatFailed(f"no answer from {self.host} in {retries + 1} tries; the last one: {why}")
+
+    def _sent(self, method: str, route: str, body: Any) -> Any:
+        """The JSON of a good answer. Raises Unusable for what may pass, ChatFailed for what will not."""
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        with (
+            httpx2.Client(timeout=TIMEOUT, transport=self._transport, follow_redirects=False) as client,
+            client.stream(method, f"{self.url}{route}", json=body, headers=headers) as response,
+        ):
+            data = _bounded(response)
+        status = response.status_code
+        if status in AGAIN or status >= 500:
+            raise Unusable(f"status {status}{self._words(data)}", self._asked_wait(response))
+        if method == "GET" and status in (404, 405):
+            return {}
+        if status != 200:
+            redirect = " (a redirect: give the address that it leads to)" if response.is_redirect else ""
+            raise ChatFailed(f"{self.host} refuses the request: status {status}{redirect}{self._words(data)}")
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Unusable("its answer is no JSON") from error
+
+    def _asked_wait(self, response: httpx2.Response) -> float:
+        """Seconds, from Retry-After: a number or a date. Raises ChatFailed for more than PATIENCE."""
+        text = response.headers.get("Retry-After", "")
+        try:
+            wait = float(text)
+        except ValueError:
+            try:
+                wait = (parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds()
+            except (ValueError, TypeError):
+                wait = 0.0
+        if not wait <= PATIENCE:
+            raise ChatFailed(f"{self.host} asks to wait {text} s before the next try: run again later")
+        return max(wait, 0.0)
+
+    def _words(self, data: bytes) -> str:
+        """What the server says about an error, short, on one line, without the key."""
+        try:
+            error = json.loads(data)["error"]
+            text = error if isinstance(error, str) else error["message"]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            return ""
+        return f": {self._clean(' '.join(str(text).split()))[:SAID]}"
+
+    def _clean(self, text: str) -> str:
+        """Without the key, should a server repeat it, and such that it can be written as UTF-8."""
+        text = text.replace(self._key, "[key]") if self._key else text
+        return text.encode("utf-8", "replace").decode()
+
+    def _read(self, data: Any) -> Answer:
+        """The answer in a response. Raises Unusable for another shape."""
+        try:
+            choice = data["choices"][0]
+            text = choice["message"].get("content")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise Unusable("its answer holds no message") from None
+        usage = data.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        return Answer(
+            self._clean(text) if isinstance(text, str) else "",
+            self._word(choice.get("finish_reason")),
+            self._word(data.get("model")),
+            self._word(data.get("system_fingerprint")),
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+        )
+
+    def _word(self, value: Any) -> str | None:
+        return self._clean(value)[:SAID] if isinstance(value, str) else None
+
+
+def _bounded(response: httpx2.Response) -> bytes:
+    """The body as it was sent. Raises ChatFailed for one that is too long, Unusable for one too slow."""
+    data, begun = bytearray(), time.monotonic()
+    for chunk in response.iter_raw():
+        data += chunk
+        if len(data) > MOST:
+            raise ChatFailed(f"the answer of {response.url.host} is longer than {MOST:,} bytes")
+        if time.monotonic() - begun > DEADLINE:
+            raise Unusable(f"its answer takes longer than {DEADLINE:.0f} s")
+    return bytes(data)
+
+
+def _model_names(data: Any) -> list[str]:
+    """The names in the answer of GET /models; none where it has another shape."""
+    models = data.get("data") if isinstance(data, dict) else None
+    entries = models if isinstance(models, list) else []
+    return [one["id"] for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+# What the user gives
+
+
+def checked_url(text: str) -> httpx2.URL:
+    """The address of an endpoint. Raises UserError for one that holds more than an address."""
+    shown = text.split("?")[0].rpartition("@")[2]  # neither a password nor a key
+    try:
+        url = httpx2.URL(text.rstrip("/"))
+    except (httpx2.InvalidURL, ValueError):
+        raise UserError(f"--llm-url {shown!r} is no address: e.g. http://localhost:11434/v1.") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UserError(f"--llm-url {shown!r} is no address: e.g. http://localhost:11434/v1.")
+    if url.userinfo or url.query or url.fragment:
+        raise UserError(f"--llm-url takes an address alone: a key belongs into {KEY}.")
+    return url
+
+
+def checked_key(key: str) -> str:
+    """The key without blanks around it. Raises UserError, which does not show it, if it can be none."""
+    key = key.strip()
+    if not all("!" <= one <= "~" for one in key):
+        raise UserError(f"{KEY} holds characters that no key has: set it again.")
+    return key
+
+
+def price_of(model: str, settings: ChatSettings) -> Price | None:
+    """The model's price. Raises UserError if dollars are limited and there is none."""
+    price = next((one for one in settings.prices if one.model == model), None)
+    if settings.dollars is not None and price is None:
+        raise UserError(f"--llm-cost needs the price of {model!r}: give --llm-prices FILE (see docs/llm.md).")
+    return price
+
+
+def converse(cell: Cell, model: str, settings: ChatSettings) -> Conversation:
+    """The conversation of a cell. model: the value of its method's parameter of that name.
+
+    Raises UserError if none can be had.
+    """
+    if settings.scripted:
+        return Conversation(Scripted(), SCRIPTED)
+    if not model:
+        raise UserError(f"{cell.method} names no language model: add --set {cell.method}.model=NAME.")
+    if settings.replay:
+        return Conversation(Replay(_transcript(Path(settings.replay), cell)), model)
+    if not settings.url:
+        raise UserError(
+            f"{cell.method} asks a language model: give --llm-url URL, or --llm-replay FOLDER to ask none."
+        )
+    return Conversation(Endpoint(settings, model, os.environ.get(KEY, "")), model)
+
+
+def _transcript(place: Path, cell: Cell) -> Path:
+    """`place` itself, or the transcript of that cell below it."""
+    return place / transcript_of(cell.path) if place.is_dir() else place
+
+
+def check_model(cell: Cell, model: str, settings: ChatSettings) -> None:
+    """Ask the endpoint, if there is one, about the model of a cell. Raises UserError."""
+    source = converse(cell, model, settings).source
+    if isinstance(source, Endpoint):
+        source.check_model()

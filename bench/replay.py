@@ -1,0 +1,41 @@
+"""A record whose method asked a language model is run again from its transcript; nothing is sent."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from bench.chat import ChatSettings
+from bench.errors import UserError
+from bench.isolation import Spoiled
+from bench.lab import Lab, Settings
+from bench.record import ChatLog, Record, lasting
+from bench.resolve import resolve_record
+from bench.run import run_cell
+
+
+def replay_faults(record: Record, chat: ChatLog, file: Path, lab: Lab) -> list[str]:
+    """Why the transcript beside a record's file does not give the same record again; empty if it does."""
+    transcript = file.with_name(Path(chat.file).name)
+    try:
+        digest = hashlib.sha256(transcript.read_bytes()).hexdigest()
+    except OSError:
+        return [f"its transcript {transcript.name} is missing: keep it beside the record"]
+    if digest != chat.sha256:
+        return [f"its transcript {transcript.name} is another than the one it was made with"]
+    settings = replace(lab.settings, chat=ChatSettings(replay=str(transcript)))
+    try:
+        again = run_cell(resolve_record(record), settings, lab)
+    except Spoiled as error:
+        again = error.record
+    except UserError as error:
+        return [f"cannot be replayed here: {error}"]
+    if not again.ok:
+        return [f"its replay fails: {again.reason}"]
+    mine, other = lasting(record), lasting(again)
+    differing = [name for name in mine if mine[name] != other.get(name)]
+    return [f"its replay gives another record: {', '.join(differing)} differ"] if differing else []
+
+
+def fresh_lab(root: str | None) -> Lab:
+    """A lab that never touches the network. root: the folder of the papers' data sets."""
+    return Lab(Settings(data_root=root, offline=True))
