@@ -25,6 +25,7 @@ ACCESS = {
 WHITE_BOX = "white box"
 FEATURES = ACCESS["adapter"]
 REFERENCES = frozenset({WHITE_BOX, FEATURES})  # with more than predictions: rows shown apart, never ranked
+LEAST_ANSWER = "top"  # some probabilities: whatever follows a loss needs them
 
 # What goes to the API, by access level. A head, an adapter and an own model work on the caller's side.
 SENT = {
@@ -61,6 +62,11 @@ def sent(access: Collection[str]) -> str:
     """'words', 'soft context, pixels' ..: what a method sends beside images."""
     found = [words for level, words in SENT.items() if level in access]
     return ", ".join(found) or CLASS_NAMES
+
+
+def needed(access: Collection[str], least: str = LEAST_ANSWER) -> str:
+    """The least kind of answer that serves a method. What reads features or gradients needs "logits"."""
+    return "logits" if REFERENCES & set(access) else least
 
 
 def answered(access: Collection[str], needs: str) -> str:

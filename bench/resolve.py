@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bench.access import answered
+from bench.access import answered, needed
 from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
@@ -90,6 +90,17 @@ def misfit(
         return None
     read = answered(cls.access, needed)
     return f"{method} reads {read}, and --answers {level} does not grant that: leave the method out."
+
+
+def needs_of(method: str, params: Mapping[str, Value], access: Iterable[str]) -> str:
+    """The least kind of answer that a record's method reads, with the record's parameters.
+
+    Where this installation does not have the method, or not with these parameters, its access decides.
+    """
+    try:
+        return load_method(method).needs(make_params(method, params))
+    except UserError:
+        return needed(tuple(access))
 
 
 def resolve_record(record: Record) -> Resolved:
