@@ -447,7 +447,7 @@ def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial:
 
     \b
     Example:
-      bench run --methods zip --answers label,top:3,logits
+      bench run --methods zip --answers top:3,probs:2,logits
       bench plot answers
     """
     from bench.report.answers import by_answers
