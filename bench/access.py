@@ -27,6 +27,7 @@ LANGUAGE_MODEL = "language model"  # asked beside the black box, at a cost of it
 FEATURES = ACCESS["adapter"]
 # These levels grant more than predictions. Methods with them are references: shown separately, never ranked.
 REFERENCES = frozenset({WHITE_BOX, FEATURES})
+LEAST_ANSWER = "top"  # some probabilities: a method that follows a loss needs them
 
 # What is sent to the API, by access level. A head, an adapter and an own model run on the caller's side.
 SENT = {
@@ -63,6 +64,11 @@ def sent(access: Collection[str]) -> str:
     """What a method sends besides images, e.g. 'words' or 'soft context, pixels'."""
     found = [words for level, words in SENT.items() if level in access]
     return ", ".join(found) or CLASS_NAMES
+
+
+def needed(access: Collection[str], least: str = LEAST_ANSWER) -> str:
+    """The least kind of answer that serves a method. What reads features or gradients needs "logits"."""
+    return "logits" if REFERENCES & set(access) else least
 
 
 def answered(access: Collection[str], needs: str) -> str:

@@ -32,6 +32,11 @@ class Level:
     def __str__(self) -> str:
         return self.kind if self.number is None else f"{self.kind}:{self.number}"
 
+    @property
+    def fineness(self) -> tuple[int, int]:
+        """A sort key: from the coarsest answers to the finest, e.g. label, top:3, probs:2, probs, logits."""
+        return KINDS.index(self.kind), 10**9 if self.number is None else self.number
+
     def grants(self, needed: str) -> bool:
         """Whether a method that needs this kind of answer can work with this level."""
         return KINDS.index(self.kind) >= KINDS.index(needed)

@@ -60,6 +60,12 @@ class Cell:
         return f"{self.method} ({self.variant})" if self.overrides else self.method
 
     @property
+    def wire(self) -> str:
+        """What is unusual about the box's answers and inputs, e.g. 'answers probs:2, 8-bit pixels', or ''."""
+        said = [] if self.answers == DEFAULT else [f"answers {self.answers}"]
+        return ", ".join(said + ["8-bit pixels"] * self.pixels_8bit)
+
+    @property
     def path(self) -> PurePosixPath:
         """The path of the record below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
         row = f"{self.method}[{self.variant}]" if self.overrides else self.method

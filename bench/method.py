@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench import exact
-from bench.access import REFERENCES, WHITE_BOX
+from bench.access import LEAST_ANSWER, WHITE_BOX, needed
 from bench.blackbox import BlackBox
 from bench.chat import Chat
 from bench.prompt import Prompt
@@ -50,7 +50,7 @@ class Method(ABC):
     access: ClassVar[tuple[str, ...]]
     Params: ClassVar[type] = NoParams
     schedule: ClassVar[Literal["free", "budget"]] = "free"
-    least_answer: ClassVar[str] = "top"
+    least_answer: ClassVar[str] = LEAST_ANSWER
 
     chat: Chat
 
@@ -100,7 +100,7 @@ class Method(ABC):
 
         A method that reads features or gradients needs "logits".
         """
-        return "logits" if REFERENCES & set(cls.access) else cls.least_answer
+        return needed(cls.access, cls.least_answer)
 
     @property
     def white_box(self) -> bool:

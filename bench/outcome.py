@@ -2,20 +2,24 @@
 
 import base64
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.record import Confusion, Outcome
+
+if TYPE_CHECKING:  # reports read outcomes without torch
+    from torch import Tensor
 
 MOST = 50  # number of confusions in a record: the most frequent ones
 BINS = 15  # of the calibration error (Guo et al., ICML 2017)
 DECIMALS = 6  # of the calibration error and the log-loss: further decimals depend on the processor
 
 
-def outcome(answers: Tensor, labels: Tensor, probable: bool) -> Outcome:
+def outcome(answers: "Tensor", labels: "Tensor", probable: bool) -> Outcome:
     """Answers [N, C] and labels [N] -> the outcome. probable: whether the answers are probabilities."""
+    import torch
+
     answered = answers.argmax(1)
     correct = (answered == labels).numpy()
     sizes = torch.bincount(labels, minlength=answers.shape[1]).tolist()
@@ -44,8 +48,10 @@ def bits(found: Outcome) -> np.ndarray:
     return np.unpackbits(packed, count=sum(found.images)).astype(bool)
 
 
-def calibration_error(probs: Tensor, labels: Tensor) -> float:
+def calibration_error(probs: "Tensor", labels: "Tensor") -> float:
     """Expected calibration error in %: |accuracy - confidence| per bin of confidence, weighted by images."""
+    import torch
+
     confidence, answered = probs.max(1)
     correct = (answered == labels).double()
     # Kernels differ in the last digits of a confidence. It is rounded, so that it always gets the same bin.

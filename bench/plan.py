@@ -36,10 +36,11 @@ class Plan:
         return [one for one in self.cells if self.status[one.cell] not in kept]
 
     def rows(self) -> list[tuple[str, int, int, Counter[Status]]]:
-        """(method with its variant, cells, queries, cells by status) for each row of the plan."""
+        """(method with its variant and answers, cells, queries, cells by status) for each row of the plan."""
         rows: dict[str, list[Resolved]] = {}
         for one in self.cells:
-            rows.setdefault(one.cell.row, []).append(one)
+            name = ", ".join(filter(None, (one.cell.row, one.cell.wire)))
+            rows.setdefault(name, []).append(one)
         return [
             (name, len(cells), queries(cells), Counter(self.status[one.cell] for one in cells))
             for name, cells in rows.items()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.access import REFERENCES
+from bench.answered import FORMS, parse
 from bench.cell import PROTOCOLS, Cell, Value
 from bench.errors import UserError
 
@@ -191,6 +192,8 @@ class Record:
         if self.cell.protocol not in PROTOCOLS:
             known = ", ".join(PROTOCOLS)
             raise Malformed(f"cell.protocol is {self.cell.protocol!r}, expected one of {known}")
+        if not _is_level(self.cell.answers):
+            raise Malformed(f"cell.answers is {self.cell.answers!r}, expected {FORMS}")
         if self.status == "failed" and not self.error:
             raise Malformed("status is 'failed', but field 'error' is empty")
         if self.ok and not self.accuracy:
@@ -232,6 +235,14 @@ def _required(data: dict[str, Any]) -> set[str]:
     if data.get("status") == "ok":
         return {one.name for one in fields(Record)} - LATER
     return {"status"}
+
+
+def _is_level(answers: str) -> bool:
+    """Whether it is a level of answers, written in the one way that a cell has it."""
+    try:
+        return str(parse(answers)) == answers
+    except UserError:
+        return False
 
 
 def _pairs(cell: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bench.access import LANGUAGE_MODEL, answered
+from bench.access import LANGUAGE_MODEL, answered, needed
 from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
@@ -90,11 +90,22 @@ def misfit(
 ) -> str | None:
     """Why a method cannot work with such answers, in one line; None if it can. Raises UserError."""
     cls, level = load_method(method), parse(answers)
-    needed = cls.needs(params_in_force(suite, method, dataset, overrides))
-    if level.grants(needed):
+    least = cls.needs(params_in_force(suite, method, dataset, overrides))
+    if level.grants(least):
         return None
-    read = answered(cls.access, needed)
+    read = answered(cls.access, least)
     return f"{method} reads {read}, but --answers {level} does not grant that: leave the method out."
+
+
+def needs_of(method: str, params: Mapping[str, Value], access: Iterable[str]) -> str:
+    """The least kind of answer that a record's method reads, with the record's parameters.
+
+    Where this installation does not have the method, or not with these parameters, its access decides.
+    """
+    try:
+        return load_method(method).needs(make_params(method, params))
+    except UserError:
+        return needed(tuple(access))
 
 
 def resolve_record(record: Record) -> Resolved:

@@ -100,7 +100,7 @@ def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
 
 
 def converse(resolved: Resolved, settings: Settings) -> Conversation | None:
-    """The conversation of a cell whose method asks a language model. Raises UserError if there can be none."""
+    """The conversation of a cell whose method asks a language model. Raises UserError if it cannot be had."""
     if resolved.model is None:
         return None
     from bench import endpoint  # it loads an HTTP client, which other cells do not need

@@ -1,21 +1,24 @@
 """Records that are made up for tests, in the form that `bench run` writes. A formula gives their numbers."""
 
+import base64
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.cell import Cell, Value
-from bench.record import Deployed, Hashes, Made, Point, Record
+from bench.record import Confusion, Deployed, Hashes, Made, Outcome, Point, Record
 from bench.store import Store
 
 MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
-METHODS = {  # title, access, parameters, gain over zero-shot in points, white box
-    "manual": ("Manual Prompt", (), 0, 0.0, False),
-    "blackvip": ("BlackVIP", ("pixels",), 9920, 4.0, False),
-    "zip": ("ZIP", ("text context",), 417, 12.0, False),
-    "coop": ("CoOp", ("white box",), 2048, 20.0, True),
+METHODS = {  # title, access, parameters, gain over zero-shot in points
+    "manual": ("Manual Prompt", (), 0, 0.0),
+    "blackvip": ("BlackVIP", ("pixels",), 9920, 4.0),
+    "zip": ("ZIP", ("text context",), 417, 12.0),
+    "coop": ("CoOp", ("white box",), 2048, 20.0),
+    "adapter": ("Adapter", ("features",), 512, 16.0),
 }
 SETS = ("toy-colors", "toy-digits", "toy-clocks")
 TESTS = {"few-shot": ("test",), "base-to-new": ("base", "new")}
@@ -31,10 +34,12 @@ def record(
     overrides: dict[str, Value] | None = None,
     suite: str = "toy",
     backbone: str = "tiny",
+    answers: str = "logits",
+    pixels_8bit: bool = False,
     **changes: Any,
 ) -> Record:
     """One finished record; `changes` replace fields."""
-    title, access, n_params, gain, white = METHODS.get(method, (method, ("text context",), 100, 6.0, False))
+    title, access, n_params, gain = METHODS.get(method, (method, ("text context",), 100, 6.0))
     given = tuple(sorted((overrides or {}).items()))
     gain -= 2.0 * len(given)
     tests = tests or TESTS[protocol]
@@ -47,13 +52,14 @@ def record(
             t: round(start + 2.0 * i + share * gain * (1 + 0.1 * (seed - 2)), 1) for i, t in enumerate(tests)
         }
         trace.append(Point(at, at, at * 32, None, accuracy))
-    cell = Cell(suite, protocol, method, dataset, backbone, seed, 16, budget, 32, overrides=given)
+    box: dict[str, Any] = {"answers": answers, "pixels_8bit": pixels_8bit}
+    cell = Cell(suite, protocol, method, dataset, backbone, seed, 16, budget, 32, **box, overrides=given)
     whole = Record(
         cell,
         "ok",
         title=title,
         access=access,
-        white_box=white,
+        white_box="white box" in access,
         n_params=n_params,
         params=dict(given),
         queries=queries,
@@ -74,6 +80,31 @@ def record(
         ),
     )
     return replace(whole, **changes)
+
+
+def outcome(correct: Sequence[bool], classes: int = 4) -> Outcome:
+    """Image i is of class i % classes; a wrong one is taken for the next class."""
+    n = len(correct)
+    right = tuple(sum(correct[label::classes]) for label in range(classes))
+    images = tuple(len(correct[label::classes]) for label in range(classes))
+    taken = [
+        Confusion(label, (label + 1) % classes, images[label] - right[label])
+        for label in range(classes)
+        if right[label] < images[label]
+    ]
+    taken.sort(key=lambda one: (-one.images, one.label))
+    bits = "".join("1" if one else "0" for one in correct).ljust(-(-n // 8) * 8, "0")
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return Outcome(base64.b64encode(packed).decode(), right, images, tuple(taken))
+
+
+def with_outcomes(made: Record) -> Record:
+    """The record with outcomes that fit its accuracies: its first images are the right ones."""
+    found = {}
+    for test, accuracy in made.accuracy.items():
+        n = made.n_test[test]
+        found[test] = outcome([i < round(accuracy * n / 100) for i in range(n)])
+    return replace(made, outcomes=found)
 
 
 def failed(**kwargs: Any) -> Record:

@@ -80,3 +80,12 @@ def test_a_plan_counts_what_is_missing(tmp_path: Path) -> None:
         ("zip (rank=1)", 2, 10_000), ("zip", 2, 10_000), ("manual", 2, 0),
     ]  # fmt: skip
     assert len(plan.todo(retry_stale=False)) == 6
+
+
+def test_a_plan_names_answers_and_pixels_that_are_unusual(tmp_path: Path) -> None:
+    cells = make_cells(SUITE, ["zip"], answers=("logits", "probs:2")) + make_cells(
+        SUITE, ["zip"], answers=("label",), pixels_8bit=True
+    )
+    plan = make_plan([Resolved(cell, {}, (), Hashes()) for cell in cells], Store(tmp_path))
+    names = [name for name, *_ in plan.rows()]
+    assert names == ["zip", "zip, answers probs:2", "zip, answers label, 8-bit pixels"]

@@ -73,7 +73,7 @@ def test_a_terminal_shows_a_bar_and_the_best_row_so_far_and_failures(clock):
     with Progress(cells, console, clock) as progress:
         clock.now = 1.0
         progress.record(finished(cells[0], 1.0, 60.0))
-        progress.record(finished(cells[1], 1.0, 90.0, white_box=True))  # a reference row is never the best
+        progress.record(finished(cells[1], 1.0, 90.0, access=("features",)))  # never the best
         progress.record(failure(cells[2], "Traceback\nValueError: no"))
     text = console.file.getvalue()
     assert "spsa, digits, seed 1: failed: ValueError: no" in text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fabricate import grid, write
+from fabricate import grid, with_outcomes, write
 
 from bench.commands import report as commands
 from bench.commands.main import main
@@ -73,6 +73,38 @@ def test_ranks_and_efficiency(folder: Path) -> None:
         in call("table", "ranks", "--at", 500, folder=folder).stdout
     )
     assert "queries to 50%" in call("table", "efficiency", "--format", "markdown", folder=folder).stdout
+
+
+def test_answers_are_a_condition_a_table_and_a_picture(tmp_path: Path) -> None:
+    coarse = [with_outcomes(one) for one in grid(("manual", "zip"), answers="probs:2", pixels_8bit=True)]
+    folder = write(
+        tmp_path / "r", *grid(("manual", "zip")), *coarse, *grid(("zip", "manual"), answers="label")
+    )
+    text = call("table", "few-shot", "--answers", "probs:2", "--pixels-8bit", folder=folder).stdout
+    assert "answered with probs:2" in text and "rounded to 8 bits" in text
+    assert "answered with" not in call("table", "few-shot", folder=folder).stdout
+    with pytest.raises(UserError, match="--answers 'some': write logits"):
+        call("table", "few-shot", "--answers", "some", folder=folder)
+    head = call("table", "answers", "--format", "csv", folder=folder).stdout.splitlines()[0]
+    assert head == "block,group,Method,label,label ±,logits,logits ±"
+    assert call("plot", "answers", "-o", tmp_path / "a.png", folder=folder).exit_code == 0
+    next(folder.glob("toy/few-shot/toy-clocks/zip/*seed2-label.json")).unlink()
+    with pytest.raises(UserError, match="1 cells are missing: zip / toy-clocks / seed 2, answers label"):
+        call("plot", "answers", "-o", tmp_path / "a.png", folder=folder)
+    assert call("plot", "answers", "--partial", "-o", tmp_path / "a.png", folder=folder).exit_code == 0
+
+
+def test_two_methods_and_one_record_image_by_image(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", *map(with_outcomes, grid()))
+    assert "Only BlackVIP" in call("table", "pairs", "--methods", "zip,blackvip", folder=folder).stdout
+    path = next(folder.glob("toy/few-shot/toy-clocks/zip/*.json"))
+    shown = call("results", "show", path).stdout
+    assert "Accuracy by class, lowest first: ZIP on toy-clocks" in shown and "class 3" in shown
+    with pytest.raises(UserError, match="there is no such file"):
+        call("results", "show", tmp_path / "none.json")
+    (folder / "torn.json").write_text("{")
+    with pytest.raises(UserError, match=r"torn\.json: "):
+        call("results", "show", folder / "torn.json")
 
 
 def test_an_empty_folder_gives_one_line(tmp_path: Path) -> None:

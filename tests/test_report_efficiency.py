@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricate import grid, record, write
+from fabricate import SETS, grid, record, write
 
 from bench.errors import UserError
 from bench.report import efficiency
@@ -16,7 +16,7 @@ from bench.report.summary import efficiency_table, ranks_table
 def curve(
     row: str, values: dict[int, float], dataset: str = "d", seed: int = 1, white: bool = False
 ) -> pd.DataFrame:
-    base = {"row": row, "label": row.upper(), "method": row, "variant": "", "white_box": white}
+    base = {"row": row, "label": row.upper(), "method": row, "variant": "", "reference": white}
     base |= {"n_params": 0 if row == "manual" else 10, "dataset": dataset, "seed": seed}
     return pd.DataFrame([base | {"at": at, "accuracy": a} for at, a in values.items()])
 
@@ -158,11 +158,35 @@ def test_saving_needs_shared_runs() -> None:
 def test_the_tables_of_ranks_and_efficiency(tmp_path: Path) -> None:
     results = select(load(write(tmp_path, *grid(("manual", "blackvip", "zip", "coop")))))
     ranks = ranks_table(results, 500)
-    assert ranks.blocks[0].rows[0].lead == ("ZIP", "–")  # three data sets are too few for a test
+    assert ranks.blocks[0].rows[0].lead[:2] == ("ZIP", "–")  # three data sets are too few for a test
     assert ranks.blocks[0].rows[0].entries[1].mean == "1.00"
     table = efficiency_table(results)
     assert [row.lead[0] for row in table.blocks[0].rows] == ["Manual Prompt", "BlackVIP", "ZIP", "CoOp"]
     assert any(note.startswith("ZIP reaches BlackVIP's final accuracy with") for note in table.notes)
+
+
+def test_both_tables_say_what_a_method_needs_of_the_model(tmp_path: Path) -> None:
+    """What is known of ZIP comes from its class; the others are not installed, so their access decides."""
+    records = grid(("manual", "zip", "coop", "adapter"))
+    records += [record("many", d, s, access=("template",), deploy_queries=s) for d in SETS for s in (1, 2, 3)]
+    results = select(load(write(tmp_path, *records)))
+    words = "zero-shot endpoint, rank service, encode service"
+    needs = {
+        "ZIP": ("soft context", "top", "a provider's consent", "5,000", "1"),
+        "many": ("words", "top", words, "5,000", "3 (from 1)"),
+        "Manual Prompt": ("class names", "label", f"{words}, vision chat, custom labels", "0", "1"),
+        "Adapter": ("class names", "features", "encode service", "5,000", "1"),
+        "CoOp": ("class names", "gradients", "a provider's consent", "5,000", "1"),
+    }
+    for table in (ranks_table(results), efficiency_table(results)):
+        found = {
+            row.lead[0]: (*row.lead[-3:], *(entry.text for entry in row.entries[-2:]))
+            for row in table.blocks[0].rows
+        }
+        assert found == {name: needs[name] for name in found}
+        assert {"ZIP", "many", "Manual Prompt"} <= set(found)
+    assert {"Adapter", "CoOp"} <= set(found) and found.keys() == needs.keys()
+    assert ranks_table(results, 500).blocks[0].rows[0].entries[-2].text == "500"
 
 
 def test_missing_cells_are_an_error_in_these_tables_too(tmp_path: Path) -> None:

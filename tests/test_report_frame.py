@@ -13,6 +13,7 @@ from fabricate import SETS, failed, grid, raw, record, write
 from bench.errors import UserError
 from bench.record import Malformed, Record, read
 from bench.report.frame import harmonic, load, missing_cells, points, select
+from bench.report.scores import seedless
 
 
 def test_a_record_gives_one_row_per_test_set_and_one_per_checkpoint(tmp_path: Path) -> None:
@@ -49,6 +50,8 @@ def test_a_damaged_record_is_skipped_with_a_warning_that_names_it(tmp_path: Path
         ({"queries": "many"}, "field 'queries': expected int, got str"),
         ({"n_params": True}, "field 'n_params': expected int, got bool"),
         ({"cell": record().cell.as_dict() | {"protocol": "few"}}, "cell.protocol is 'few'"),
+        ({"cell": record().cell.as_dict() | {"answers": "all"}}, "cell.answers is 'all', expected logits"),
+        ({"cell": record().cell.as_dict() | {"answers": "probs:02"}}, "cell.answers is 'probs:02'"),
         ({"cell": {}}, "'cell.suite' is missing"),
     ],
 )
@@ -89,6 +92,20 @@ def test_missing_cells_are_found_but_the_hand_template_needs_one_seed(tmp_path: 
     assert missing_cells(results) == [f"zip / {d} / seed 3" for d in sorted(SETS)]
     none = replace(results, cells=results.cells[results.cells["row"] != "zip"])
     assert missing_cells(none) == []
+
+
+def test_a_row_that_draws_by_chance_needs_every_seed_and_has_a_spread(tmp_path: Path) -> None:
+    """Neither the hand template nor the ensemble asks a query, but the ensemble's templates are drawn."""
+    drawn = [record("many", d, s, n_params=0, queries=0) for d in SETS for s in (1, 2, 3)]
+    fixed = [record("manual", d, s) for d in SETS for s in (1, 2, 3)]
+    results = load(write(tmp_path, *drawn, *fixed))
+    assert seedless(results.cells) == {"manual"}
+    one = replace(
+        results, cells=results.cells[(results.cells["row"] != "many") | (results.cells["seed"] == 1)]
+    )
+    assert missing_cells(one) == [f"many / {d} / seed {s}" for d in sorted(SETS) for s in (2, 3)]
+    same = load(write(tmp_path / "same", *(replace(r, accuracy={"test": 50.0}) for r in drawn)))
+    assert seedless(same.cells) == {"many"}
 
 
 @pytest.mark.parametrize(

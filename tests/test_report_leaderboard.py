@@ -71,6 +71,33 @@ def test_the_page_is_small_and_loads_nothing_from_the_network(html: str) -> None
     assert not re.search(r'(src|href)="(https?:)?//', html) and "@import" not in html and "url(" not in html
 
 
+def test_the_page_says_what_a_method_needs_and_which_rows_are_references(tmp_path: Path) -> None:
+    records = grid(("zip", "manual", "coop", "adapter"), deploy_queries=7)
+    made = page(load(write(tmp_path, *records)), tmp_path).split('data-budget="5000"')[1]
+    rows = {
+        row: [re.sub("<.*?>", "", cell) for cell in re.findall("<t[dh].*?</t[dh]>", text)]
+        for row, text in re.findall(r'data-row="(.*?)"(.*?)</tr>', made, re.S)
+    }
+    assert rows["zip"][5:7] == ["5,000", "7"] and rows["manual"][5] == "0"
+    assert rows["zip"][9:12] == ["soft context", "top", "a provider's consent".replace("'", "&#39;")]
+    assert rows["adapter"][1] == "Adapter with features" and rows["adapter"][0] == "–"
+    assert rows["coop"][1] == "CoOp with gradients (white box)" and rows["coop"][0] == "–"
+
+
+def test_each_level_of_answers_has_its_own_tab(tmp_path: Path) -> None:
+    write(tmp_path, *grid(answers="label"), *grid(answers="probs:2"), *grid(pixels_8bit=True), *grid())
+    made = page(load(tmp_path), tmp_path)
+    tabs = re.findall(r'role="tab" .*?>(.*?)</a>', made)
+    assert tabs == [
+        "toy · few-shot (answers logits)",
+        "toy · few-shot (answers logits, 8-bit pixels)",
+        "toy · few-shot (answers label)",
+        "toy · few-shot (answers probs:2)",
+        "Published",
+    ]
+    assert made.count("The black box answered with label, not with logits.") == 1
+
+
 def test_links_lead_to_the_records(html: str, tmp_path: Path) -> None:
     assert 'href="results/toy/few-shot"' in html
     one = page(load(write(tmp_path / "results", record())), tmp_path)

@@ -18,6 +18,8 @@ def test_the_readme_gets_sentences_tables_pictures_and_a_link_to_the_page(
     write(
         tmp_path / "results",
         *grid(("manual", "blackvip", "zip", "coop"), tuple(f"toy-{i}" for i in range(5))),
+        # what is published is about logits; other answers have a tab of the page
+        *grid(("zip",), ("toy-0",), answers="label", budget=9000),
     )
     readme = tmp_path / "README.md"
     readme.write_text(FRAME)

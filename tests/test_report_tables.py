@@ -8,10 +8,12 @@ import pytest
 from fabricate import SETS, failed, grid, record, write
 
 from bench.errors import UserError
+from bench.record import Record
 from bench.report import published
 from bench.report.frame import load, select
 from bench.report.order import arrange, shown
 from bench.report.render import FORMS, render
+from bench.report.summary import efficiency_table, ranks_table
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.report.tables import Form, measured, tables
 from bench.suite import load_suite
@@ -107,6 +109,41 @@ def test_ties_share_a_mark_and_white_box_is_not_ranked() -> None:
     rows.append(Row(("p",), (Entry(98.0),), "published"))
     (block,) = marked(Table("t", ("Method",), (Column("x"),), (Block("", tuple(rows)),))).blocks
     assert [row.entries[0].mark for row in block.rows] == ["best", "best", "second", "", "", ""]
+
+
+def test_rows_with_features_are_references_like_those_with_gradients(tmp_path: Path) -> None:
+    table = measured(select(load(write(tmp_path, *grid(("coop", "adapter", "zip", "manual"))))))
+    assert [(row.lead[0], row.group) for row in table.blocks[0].rows] == [
+        ("Manual Prompt", "measured"), ("ZIP", "measured"), ("Adapter", "features"), ("CoOp", "white box"),
+    ]  # fmt: skip
+    assert [row.entries[-1].mark for row in table.blocks[0].rows] == ["second", "best", "", ""]
+    text = render(table, "markdown")
+    assert "| Adapter ¶ |" in text and "reads features of the model" in text and "| CoOp ‡ |" in text
+    assert r"\P{}" in render(table, "latex")
+
+
+def test_the_caption_says_what_a_batch_costs_to_deploy(tmp_path: Path) -> None:
+    def notes(*records: Record) -> str:
+        folder = write(tmp_path / str(len(list(tmp_path.iterdir()))), *grid(("zip", "manual")), *records)
+        return " ".join(measured(select(load(folder))).notes)
+
+    assert "deploy" not in notes()
+    assert "deploy a batch of images: Ensemble 7. All other methods need one query." in notes(
+        *grid(("many",), title="Ensemble", deploy_queries=7)
+    )
+    varied = [record("many", d, s, title="Ensemble", deploy_queries=s - 1) for d in SETS for s in (1, 2, 3)]
+    assert "Ensemble 0 to 2." in notes(*varied)
+
+
+def test_the_caption_says_what_is_unusual_about_the_black_box(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip",)), *grid(("zip",), answers="probs:2", pixels_8bit=True))
+    usual = select(load(tmp_path))
+    coarse = select(load(tmp_path), answers="probs:2", pixels_8bit=True)
+    said = ["The black box answered with probs:2, not with logits.", "Pixel prompts were rounded to 8 bits."]
+    for table in (measured, ranks_table, efficiency_table):
+        options = {"absolute": [50.0]} if table is efficiency_table else {}
+        assert set(said) <= set(table(coarse, **options).notes)
+        assert not set(said) & set(table(usual, **options).notes)
 
 
 def test_in_a_column_where_lower_is_better_the_lowest_is_marked() -> None:

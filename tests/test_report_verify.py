@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fabricate import failed, grid, record, write
+from fabricate import failed, grid, outcome, record, with_outcomes, write
 
 from bench.errors import UserError
-from bench.record import Hashes, Point, Record
+from bench.record import LATER, Confusion, Hashes, Outcome, Point, Record
 from bench.report.export import export, tidy
 from bench.report.faults import faults_of, verify
 from bench.report.frame import load
@@ -56,6 +56,72 @@ def test_each_fault_is_described(changes: dict[str, Any], said: str) -> None:
     assert any(said in fault for fault in faults_of(record(**changes), KNOWN)), faults_of(
         record(**changes), KNOWN
     )
+
+
+def outcome_with(**changes: Any) -> dict[str, Outcome]:
+    """The outcome of a record of 60 % on 10 images, with changes."""
+    return {"test": replace(outcome([True] * 6 + [False] * 4), **changes)}
+
+
+def small(**changes: Any) -> Record:
+    """A record on 10 images. Classes 0 to 3 have 3, 3, 2 and 2 images, of which 1, 1, 1 and 1 are wrong."""
+    scores = {"test": 60.0}
+    trace = tuple(replace(point, accuracy=scores) for point in record().trace)
+    return record(**{"accuracy": scores, "n_test": {"test": 10}, "trace": trace} | changes)
+
+
+PAIRS = outcome_with()["test"].confusions
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"deploy_queries": -1}, "deploy_queries is -1"),
+        (
+            {"cell": replace(record().cell, answers="label")},
+            "answered with label, but method 'zip' reads top",
+        ),
+        ({"outcomes": {"other": outcome_with()["test"]}}, "outcomes has other test sets than accuracy"),
+        ({"outcomes": outcome_with(right=(2, 2, 1))}, "right has 3 classes, but images has 4"),
+        ({"outcomes": outcome_with(right=(4, 2, 0, 0))}, "more images answered correctly than images"),
+        ({"outcomes": outcome_with(correct="//")}, "correct is not base64"),
+        ({"outcomes": outcome_with(correct="/w==")}, "correct has 1 bytes, but 10 images need 2"),
+        (
+            {"outcomes": outcome_with(correct="/wA=")},
+            "8 images are marked correct, but the classes sum up to 6",
+        ),
+        (
+            {"outcomes": outcome_with(correct="/wA=")},
+            "8 of 10 images are marked correct, but the accuracy is",
+        ),
+        ({"n_test": {"test": 5}}, "the classes have 10 images, but n_test says 5"),
+        ({"outcomes": outcome_with(confusions=(Confusion(0, 0, 1),))}, "not between two of the classes"),
+        ({"outcomes": outcome_with(confusions=(Confusion(0, 4, 1),))}, "not between two of the classes"),
+        ({"outcomes": outcome_with(confusions=(*PAIRS, PAIRS[0]))}, "the confusions are not different"),
+        ({"outcomes": outcome_with(confusions=(Confusion(0, 1, 2),))}, "class 0 has more confusions than"),
+        ({"outcomes": outcome_with(confusions=PAIRS[:2])}, "have 2 images, but 4 were answered wrongly"),
+        ({"outcomes": outcome_with(calibration_error=101.0)}, "must be between 0 and 100 %"),
+        ({"outcomes": outcome_with(log_loss=-1.0)}, "log_loss is -1.0"),
+        (
+            {
+                "outcomes": outcome_with(calibration_error=1.0),
+                "cell": replace(record().cell, answers="top:3"),
+            },
+            "top:3 answers have no calibration error",
+        ),
+    ],
+)
+def test_each_fault_of_single_images_is_described(changes: dict[str, Any], said: str) -> None:
+    assert faults_of(small(outcomes=outcome_with()), KNOWN) == []
+    faults = faults_of(small(**{"outcomes": outcome_with()} | changes), KNOWN)
+    assert any(said in fault for fault in faults), faults
+
+
+def test_records_without_outcomes_are_valid(tmp_path: Path) -> None:
+    old = {name: value for name, value in small().to_json().items() if name not in LATER}
+    assert faults_of(Record.from_json(old), KNOWN) == []
+    coarse = [with_outcomes(one) for one in grid(("zip", "manual"), answers="probs:2")]
+    assert verify(write(tmp_path, *coarse), known) == []
 
 
 def test_the_check_asks_for_unknown_methods_and_cards() -> None:

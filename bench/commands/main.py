@@ -27,11 +27,11 @@ class Commands(click.Group):
     LAZY: ClassVar = {
         "run": ("run", "run", "Run every cell that has no record yet, and print the table."),
         "data": ("data", "data", "List, download and verify data sets."),
-        "table": ("report", "table", "Print a table: accuracies, ranks or query efficiency."),
+        "table": ("report", "table", "Print a table: accuracies, ranks, query efficiency and others."),
         "plot": ("report", "plot", "Draw a picture: accuracy against queries, and others."),
         "audit": ("report", "audit", "Recompute every average that the papers print."),
         "leaderboard": ("report", "leaderboard", "Write one web page with all results."),
-        "results": ("report", "results", "Verify, export or publish records."),
+        "results": ("report", "results", "Verify, show, export or publish records."),
         "check": ("method", "check", "Check that a method keeps the contract (about a minute)."),
         "new-method": ("method", "new_method", "Write a starting file for a method of your own."),
     }

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.answered import FORMS as FORMS_OF_ANSWERS
+from bench.answered import parse
 from bench.cell import PROTOCOLS, SCORES
 from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
@@ -15,7 +17,9 @@ from bench.errors import UserError
 from bench.plugins import METHODS, method_hash
 from bench.report.frame import Results, load, missing_cells, select
 from bench.report.render import FORMS, render
+from bench.report.table import Table
 
+OTHERS = ("ranks", "efficiency", "answers", "pairs")  # tables that are not of one protocol alone
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
 
 FORMAT = click.option(
@@ -60,7 +64,15 @@ def conditions(command: Command) -> Command:
                 help="Images that the records were scored on.",
             ),
             click.option(
-                "--answers", help=f"What the box answered with: {FORMS_OF_ANSWERS}. Default: logits, if any."
+                "--answers",
+                callback=lambda context, option, text: text and str(parse(text)),
+                help=f"What the box answered with: {FORMS_OF_ANSWERS}. Default: logits.",
+            ),
+            click.option(
+                "--pixels-8bit",
+                is_flag=True,
+                default=None,
+                help="Records whose pixel prompts were rounded to bytes. Default: the others.",
             ),
             click.option("--methods", type=NAMES, help="Methods, e.g. zip,blackvip. Default: all."),
             click.option("--datasets", type=NAMES, help="Data sets, e.g. dtd,eurosat. Default: all."),
@@ -108,14 +120,21 @@ def write(text: str, output: Path | None) -> None:
     click.echo(f"wrote {output}", err=True)
 
 
+def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
+    """Write tables in one format; on a terminal in its width and with styles."""
+    screen = output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if screen else None
+    write("\n".join(render(one, form, width, colour=screen) for one in tables), output)
+
+
 @click.command()
-@click.argument("kind", type=click.Choice([*PROTOCOLS, "ranks", "efficiency"]))
+@click.argument("kind", type=click.Choice([*PROTOCOLS, *OTHERS]))
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="few-shot",
     show_default=True,
-    help="ranks, efficiency: the protocol of the runs.",
+    help="ranks, efficiency, answers, pairs: the protocol of the runs.",
 )
 @conditions
 @click.option(
@@ -178,11 +197,12 @@ def table(
     output: Path | None,
     **wanted: Any,
 ) -> None:
-    """Print a table of accuracies, ranks or query efficiency.
+    """Print a table of accuracies, or of what follows from them.
 
     For a protocol such as few-shot, the table shows accuracies, as in the papers. `ranks` shows the average
     accuracy and rank of each method, and which differences are real. `efficiency` shows the accuracy at
-    several budgets, and the queries to each target. A table with missing cells is an error; the message lists
+    several budgets, and the queries to each target. `answers` shows the accuracy for each level of answers.
+    `pairs` compares two methods image by image. A table with missing cells is an error; the message lists
     them.
 
     \b
@@ -190,8 +210,8 @@ def table(
       bench table few-shot -o table.tex
       bench table few-shot --source both --suite zip
       bench table ranks --at 500
+      bench table pairs --methods zip,blackvip
     """
-    from bench.report import summary
     from bench.report.published import SOURCES
     from bench.report.tables import Form, tables
 
@@ -210,16 +230,32 @@ def table(
             source = "published"
         made = tables(found, kind, source, asked, **wanted)
     else:
-        chosen = select(records(results), protocol=protocol, **wanted)
-        ranks = kind == "ranks"
-        made = [
-            summary.ranks_table(chosen, at, partial)
-            if ranks
-            else summary.efficiency_table(chosen, absolute=targets, partial=partial)
-        ]
-    screen = output is None and sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if screen else None
-    write("\n".join(render(one, form, width, colour=screen) for one in made), output)
+        wanted["protocol"] = protocol
+        made = [other_table(kind, records(results), wanted, partial, at, targets)]
+    show(made, form, output)
+
+
+def other_table(
+    kind: str,
+    found: Results,
+    wanted: dict[str, Any],
+    partial: bool,
+    at: int | None,
+    targets: tuple[float, ...],
+) -> Table:
+    """The table of one of OTHERS, from the records that are `wanted`."""
+    from bench.report import summary
+    from bench.report.answers import answers_table, by_answers
+    from bench.report.pairs import pairs_table
+
+    if kind == "answers":
+        return answers_table(by_answers(found, partial, **wanted))
+    chosen = select(found, **wanted)
+    if kind == "pairs":
+        return pairs_table(chosen, wanted["methods"], partial)
+    if kind == "ranks":
+        return summary.ranks_table(chosen, at, partial)
+    return summary.efficiency_table(chosen, absolute=targets, partial=partial)
 
 
 @click.group()
@@ -313,12 +349,7 @@ def audit(form: str | None, output: Path | None) -> None:
     from bench.report.audit import audit as checks
     from bench.report.audit import table as findings
 
-    form = form or form_of(output)
-    screen = output is None and sys.stdout.isatty()
-    write(
-        render(findings(checks()), form, shutil.get_terminal_size().columns if screen else None, screen),
-        output,
-    )
+    show([findings(checks())], form or form_of(output), output)
 
 
 @plot.command("efficiency")
@@ -405,6 +436,26 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
     save_all(params(select(records(results), **wanted), at, width), output, "params")
 
 
+@plot.command("answers")
+@picture
+@click.option("--partial", is_flag=True, help="Draw what there is although cells are missing.")
+def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial: bool, **wanted: Any) -> None:
+    """Draw accuracy against how much the black box answers.
+
+    One line shows each method, from the coarsest answers to all logits. Make the records with
+    `bench run --answers`.
+
+    \b
+    Example:
+      bench run --methods zip --answers top:3,probs:2,logits
+      bench plot answers
+    """
+    from bench.report.answers import by_answers
+    from bench.report.plots import answers
+
+    save_all(answers(by_answers(records(results), partial, **wanted), width), output, "answers")
+
+
 @click.command()
 @options.results()
 @click.option(
@@ -433,7 +484,7 @@ def leaderboard(results: Path, output: Path, variants: bool) -> None:
 
 @click.group()
 def results() -> None:
-    """Verify, export or publish records.
+    """Verify, show, export or publish records.
 
     \b
     Examples:
@@ -468,6 +519,31 @@ def results_verify(context: click.Context, path: Path, root: str | None) -> None
         f"{n} record{'s' * (n > 1)}: " + (f"{len(faults)} faults" if faults else "fit for the leaderboard")
     )
     context.exit(1 if faults else 0)
+
+
+@results.command("show")
+@click.argument("path", type=click.Path(path_type=Path))
+@FORMAT
+@TO_FILE
+def results_show(path: Path, form: str | None, output: Path | None) -> None:
+    """Print one record in detail.
+
+    PATH is a record. The tables show the accuracy for each class, the calibration if the record has it, and
+    which classes were most often taken for others.
+
+    \b
+    Example:
+      bench results show runs/mini/few-shot/mini-digits/zip/NAME.json
+    """
+    from bench.record import read
+    from bench.report.single import record_tables
+
+    try:
+        made = record_tables(read(path))
+    except (UserError, FileNotFoundError) as error:
+        why = error if isinstance(error, UserError) else "there is no such file"
+        raise UserError(f"{path}: {why}") from error
+    show(made, form or form_of(output), output)
 
 
 @results.command("export")

@@ -320,6 +320,7 @@ def echo_table(cells: Sequence[Cell], results: Path) -> None:
     """Print the table of these cells, with their methods, data sets and seeds, at the largest budget."""
     from rich.console import Console
 
+    from bench.report.answers import answers_table, by_answers
     from bench.report.frame import load
     from bench.report.render import render
     from bench.report.tables import Form, tables
@@ -332,6 +333,9 @@ def echo_table(cells: Sequence[Cell], results: Path) -> None:
     found = load(results, lambda message: click.echo(f"warning: {message}", err=True))
     try:
         made = tables(found, largest.protocol, "measured", Form(partial=True), **wanted)
+        if len({cell.answers for cell in cells}) > 1:
+            several = {**wanted, "answers": None, "protocol": largest.protocol}
+            made.append(answers_table(by_answers(found, partial=True, **several)))
     except UserError as error:
         click.echo(f"no table: {error}", err=True)
         return

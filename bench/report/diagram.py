@@ -23,7 +23,7 @@ def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figu
 
     A dot on a bar marks a method of the group. A method without a dot can lie between two methods of the
     group and yet be told apart from both, because spreads differ. budget: read runs after this many queries;
-    None: at their end. width: in inches. Raises UserError for fewer than two black-box methods.
+    None: at their end. width: in inches. Raises UserError for fewer than two ranked methods.
     """
     from matplotlib.figure import Figure
 

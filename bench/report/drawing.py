@@ -78,12 +78,12 @@ def grid(
 
 
 def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Row -> its look, in the order of the tables; white-box rows come last."""
+    """Row -> its look, in the order of the tables; reference rows come last."""
     first = frame.drop_duplicates("row").set_index("row")
     order = sorted(
         first.index,
         key=lambda r: (
-            bool(first.loc[r, "white_box"]),
+            bool(first.loc[r, "reference"]),
             rank_of(first.loc[r, "method"], first.loc[r, "variant"]),
         ),
     )

@@ -46,7 +46,7 @@ def goals(
     if absolute:
         found = {(d, f"{value:g} %"): value for d in datasets for value in absolute}
     else:
-        black = points[~points["white_box"].astype(bool)]
+        black = points[~points["reference"].astype(bool)]
         best = black.groupby(["row", "dataset", "at"])["accuracy"].mean().groupby("dataset").max()
         missing = [d for d in datasets if d not in start]
         if missing:

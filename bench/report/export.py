@@ -13,6 +13,7 @@ def tidy(results: Results) -> pd.DataFrame:
     cells = results.cells.assign(kind="cell", at=results.cells["budget"])
     for name in ("params", "overrides"):  # Parquet has no column type for these dictionaries
         cells[name] = [", ".join(f"{k}={v}" for k, v in given.items()) for given in cells[name]]
+    cells["access"] = cells["access"].map(" + ".join)
     trace = results.trace.assign(kind="trace")
     first = ["kind", *ROW, "test", "at", "accuracy"]
     both = pd.concat([cells, trace], ignore_index=True)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from bench.access import answered
+from bench.answered import parse
 from bench.cell import ELSEWHERE
 from bench.errors import UserError
 from bench.record import ChatLog, Hashes, Record
 from bench.report.frame import CONDITIONS, Results, load, missing_cells, read_all, record_files
-from bench.resolve import known_hashes
-
-ROUNDING = 0.006  # points by which rounding to two decimals can change an accuracy, with a small margin
+from bench.report.outcomes import ROUNDING, outcome_faults
+from bench.resolve import known_hashes, needs_of
 
 
 def verify(
@@ -51,7 +52,14 @@ def faults_of(record: Record, known: Hashes) -> list[str]:
     """Everything that is wrong with one record that could be read."""
     if not record.ok:
         return [f"the cell failed: {record.reason}"]
-    return [*_budget(record), *_trace(record), *_accuracy(record), *_hashes(record, known)]
+    return [
+        *_budget(record),
+        *_trace(record),
+        *_accuracy(record),
+        *_box(record),
+        *outcome_faults(record),
+        *_hashes(record, known),
+    ]
 
 
 def _budget(record: Record) -> list[str]:
@@ -107,6 +115,19 @@ def _accuracy(record: Record) -> list[str]:
             )
         if name in end and end[name] != accuracy:
             faults.append(f"accuracy on {name} is {accuracy}, but the trace ends at {end[name]}")
+    return faults
+
+
+def _box(record: Record) -> list[str]:
+    """Faults of what the black box answered with, and of what the deployed prompt costs."""
+    faults = []
+    if record.deploy_queries < 0:
+        faults.append(f"deploy_queries is {record.deploy_queries}, but must be at least 0")
+    level = parse(record.cell.answers)
+    needs = needs_of(record.cell.method, record.params, record.access)
+    if not level.grants(needs):
+        reads = answered(record.access, needs)
+        faults.append(f"the box answered with {level}, but method {record.cell.method!r} reads {reads}")
     return faults
 
 

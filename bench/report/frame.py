@@ -14,6 +14,7 @@ from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
 from bench.record import ChatLog, Record, read
+from bench.report.scores import seedless
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False}
@@ -28,7 +29,7 @@ COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_quer
 CHAT = ("llm_calls", "llm_tokens", "llm_dollars")  # None where no language model was asked
 FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *CHAT, *RUN, *HASHES)
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
-TRACE = (*ROW, "white_box", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
+TRACE = (*ROW, "reference", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
 
 
@@ -109,7 +110,7 @@ def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
     facts = {name: getattr(record, name) for name in COUNTS} | {
         "overrides": dict(record.cell.overrides),
         "path": path,
-        "access": " + ".join(record.access),
+        "access": record.access,
         "schedule": record.schedule,
         "seconds": made.seconds,
         "hardware": made.hardware or made.device,
@@ -135,7 +136,7 @@ def _chat(chat: ChatLog | None) -> dict[str, Any]:
 
 
 def _trace_rows(record: Record) -> list[dict[str, Any]]:
-    row = _row(record) | {"white_box": record.white_box, "n_params": record.n_params}
+    row = _row(record) | {"reference": record.reference, "n_params": record.n_params}
     return [
         row
         | {
@@ -155,26 +156,30 @@ def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def select(results: Results, **wanted: Any) -> Results:
+def select(results: Results, free: str = "", **wanted: Any) -> Results:
     """The records of one table.
 
-    wanted: conditions (suite=, protocol=, score=, backbone=, shots=, budget=, batch_size=) and lists
-    (methods=, datasets=, seeds=); None or an empty list means any. score is "test" unless it is given. Raises
-    UserError if no record is left, if a condition still has two values, or if the records were not made with
-    the same weights and splits.
+    free: a condition that may have several values in it. wanted: conditions (suite=, protocol=, score=,
+    backbone=, shots=, budget=, batch_size=, ...) and lists (methods=, datasets=, seeds=); None or an empty
+    list means any. score is "test" unless it is given. Raises UserError if no record is left, if a condition
+    still has two values, or if the records were not made with the same weights and splits.
     """
     asked = {name: value for name, value in wanted.items() if value is not None and not _empty(value)}
-    usual = {name: value for name, value in WIRE.items() if results.cells[name].nunique() > 1}
+    usual = {
+        name: value for name, value in WIRE.items() if name != free and results.cells[name].nunique() > 1
+    }
     wanted = {"score": "test"} | usual | asked
     kept = results
     for name, value in wanted.items():
         column = LISTS.get(name, name)
         values = list(value) if name in LISTS else [value]
         _known(kept, column, values)
-        kept = _where(kept, column, values)
+        kept = where(kept, column, values)
     if kept.cells.empty:
         raise UserError(f"no finished records{_asked(wanted)}: make them with `bench run`, or choose others")
     for name in CONDITIONS:
+        if name == free:
+            continue
         values = sorted(kept.cells[name].unique())
         if len(values) > 1:
             listed = ", ".join(str(v) for v in values)
@@ -205,7 +210,8 @@ def _known(results: Results, column: str, values: Iterable[Any]) -> None:
             )
 
 
-def _where(results: Results, column: str, values: Sequence[Any]) -> Results:
+def where(results: Results, column: str, values: Sequence[Any]) -> Results:
+    """The records with one of these values in a column."""
     cells, trace, failed = (f[f[column].isin(values)] for f in (results.cells, results.trace, results.failed))
     return replace(results, cells=cells, trace=trace, failed=failed)
 
@@ -253,24 +259,26 @@ def within_images(results: Results, images: int) -> Results:
     return replace(results, cells=cells[list(results.cells.columns)], trace=trace)
 
 
-def missing_cells(results: Results) -> list[str]:
+def missing_cells(results: Results, among: Results | None = None) -> list[str]:
     """The cells that are missing from the full grid of these records' rows, data sets and seeds.
 
-    A row that has no parameters and asks no query (the hand template) is the same for every seed, so it needs
-    only one record per data set.
+    among: records that may have more data sets and seeds, which then belong to the grid, too.
+
+    A row that is the same for every seed (the hand template) needs only one record per data set.
     """
     done, failed = results.cells, results.failed
     rows = list(dict.fromkeys([*done["row"], *failed["row"]]))
-    datasets = list(dict.fromkeys([*done["dataset"], *failed["dataset"]]))
-    seeds = sorted({*done["seed"], *failed["seed"]})
+    whole = among or results
+    datasets = list(dict.fromkeys([*whole.cells["dataset"], *whole.failed["dataset"]]))
+    seeds = sorted({*whole.cells["seed"], *whole.failed["seed"]})
     have = set(zip(done["row"], done["dataset"], done["seed"], strict=True))
     why = {(f.row, f.dataset, f.seed): f" (failed: {f.error})" for f in failed.itertuples()}
-    seedless = set(done.loc[(done["n_params"] == 0) & (done["queries"] == 0), "row"])
+    same = seedless(done)
     missing = []
     for row in rows:
         for dataset in datasets:
             lacks = [s for s in seeds if (row, dataset, s) not in have]
-            if row in seedless and len(lacks) < len(seeds):
+            if row in same and len(lacks) < len(seeds):
                 lacks = [s for s in lacks if (row, dataset, s) in why]
             missing += [f"{row} / {dataset} / seed {s}{why.get((row, dataset, s), '')}" for s in lacks]
     return missing
@@ -283,7 +291,11 @@ def refuse_missing(
 
     remedy: what the message advises besides running the missing cells.
     """
-    missing = missing_cells(results)
+    return refuse(missing_cells(results), remedy, partial)
+
+
+def refuse(missing: list[str], remedy: str = "print with --partial", partial: bool = False) -> list[str]:
+    """`missing`. Raises UserError with the list of them if there are any, unless `partial`."""
     if missing and not partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
         raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or {remedy}")
@@ -297,7 +309,7 @@ def points(results: Results) -> pd.DataFrame:
     ood: each target counts as a data set, and the data set that was tuned on is left out.
     """
     trace = results.trace
-    keys = ["row", "label", "method", "variant", "white_box", "n_params", "dataset", "seed", "at"]
+    keys = ["row", "label", "method", "variant", "reference", "n_params", "dataset", "seed", "at"]
     if trace.empty:
         return trace[[*keys, "accuracy"]]
     protocol = trace["protocol"].iloc[0]

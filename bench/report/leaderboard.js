@@ -80,7 +80,7 @@
     const detail = document.createElement("tr"), cell = detail.insertCell();
     detail.className = "detail"; cell.colSpan = row.cells.length;
     const facts = document.createElement("dl");
-    [5, 6, 7, 8, 9, 10].forEach((i) => {
+    all("th.wide", board.tHead).map((head) => head.cellIndex).forEach((i) => {
       const dt = document.createElement("dt"), dd = document.createElement("dd");
       dt.textContent = board.tHead.rows[0].cells[i].textContent; dd.append(...[...row.cells[i].cloneNode(true).childNodes]);
       facts.append(dt, dd);

@@ -8,16 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from bench.answered import DEFAULT, parse
 from bench.errors import UserError
 from bench.report import efficiency, published
+from bench.report.access import SAID, access_of, group_of, wire_said
 from bench.report.drawing import rows_of
-from bench.report.frame import Results, missing_cells, points, select
+from bench.report.frame import WIRE, Results, missing_cells, points, select
 from bench.report.order import arrange, shown
 from bench.report.render import html
 from bench.report.style import params_text
 from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
+from bench.report.table import Entry
 
-GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment"]
+GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
 MARKS = (100, 500, 1000, 5000)  # numbers of queries that get a table
 # What frame.points() gives for each protocol.
 METRIC = {
@@ -26,12 +29,13 @@ METRIC = {
     "cross-dataset": "Accuracy is the mean over the target data sets, without the one that was tuned on.",
     "ood": "Accuracy is the mean over the shifted test sets, without the data set that was tuned on.",
 }
+BADGES = {"features": "with features", "white box": "with gradients (white box)", "published": "published"}
 HEADLINE = 500  # queries; the headlines are about this number and the whole budget
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table, as the template prints it. kind: ranked, white box or published."""
+    """One row of a table, as the template prints it. kind: ranked, features, white box or published."""
 
     row: str
     label: str
@@ -39,9 +43,13 @@ class Line:
     rank: int | None
     ties: str
     access: str
+    sent: str
+    answered: str
+    runs_on: str
     params: int | None
     params_text: str
-    queries: int | None
+    queries: Entry
+    deploy: Entry
     accuracy: float
     spread: float | None
     average_rank: float | None
@@ -95,7 +103,8 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
     return environment.get_template("leaderboard.html.j2").render(
         tabs=tabs,
         published=[html(published.example(s)) for s in published.SOURCES],
-        explained=f"{PLUS_MINUS} {TEST}",
+        badges=BADGES,
+        explained=f"{PLUS_MINUS} {TEST} {SAID}",
         damaged=len(results.damaged),
         failed=len(results.failed),
     )
@@ -118,7 +127,14 @@ def _tabs(results: Results, home: Path) -> Iterator[Tab]:
     tested = results.cells[results.cells["score"] == "test"]
     groups = [dict(zip(GROUP, key, strict=True)) for key, _ in tested.groupby(GROUP)]
     order = {name: i for i, name in enumerate(published.TITLES)}
-    for group in sorted(groups, key=lambda g: (g["suite"] != "mini", g["suite"], order[str(g["protocol"])])):
+
+    def place(group: dict[str, Any]) -> tuple[Any, ...]:
+        """The mini suite and the usual answers come first."""
+        level = group["answers"]
+        first = (group["suite"] != "mini", group["suite"], order[group["protocol"]])
+        return (*first, level != DEFAULT, parse(level).fineness)
+
+    for group in sorted(groups, key=place):
         yield _tab(results, group, groups, home)
 
 
@@ -135,11 +151,14 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
     budgets = tuple(_at_budget(runs, mark, datasets, home) for mark in marks)
     said = {v.budget: v.verdict for v in budgets}
     several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in GROUP[2:]}
-    extra = ", ".join(f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:] if several[name])
+    words = {name: f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:]}
+    words["pixels_8bit"] = "8-bit pixels" if group["pixels_8bit"] else ""
+    extra = ", ".join(text for name, text in words.items() if several[name] and text)
     return Tab(
         f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
         f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at "
-        f"most {group['batch_size']} images. {METRIC[group['protocol']]}",
+        f"most {group['batch_size']} images. "
+        + " ".join([METRIC[group["protocol"]], *wire_said(longest.cells)]),
         tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(longest, 1)),
         tuple(_notes(longest, runs)),
         tuple(shown(group["suite"], d) for d in datasets),
@@ -191,7 +210,7 @@ def _at_budget(runs: dict[int, Results], mark: int, datasets: list[str], home: P
     budget = int(chosen.cells["budget"].iloc[0])
     origin = "the runs' end" if budget == mark else f"Read at {mark:,} queries from runs of {budget:,}"
     s = standing(chosen, mark)
-    lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.white.index)]
+    lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.references.index)]
     suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]
     where = f"the {suite} suite" + ("" if protocol == "few-shot" else f" ({protocol})")
     lines += _published(chosen, datasets)
@@ -200,20 +219,25 @@ def _at_budget(runs: dict[int, Results], mark: int, datasets: list[str], home: P
 
 def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str], home: Path) -> Line:
     cells = results.cells[results.cells["row"] == row]
-    spent = results.trace[(results.trace["row"] == row) & (results.trace["at"] <= mark)]["spent"]
     ranked = row in s.order
-    values = (s.matrix if ranked else s.white).loc[row]
+    values = (s.matrix if ranked else s.references).loc[row]
+    needs = access_of(results, row, mark)
+    queries, deploy = needs.entries
     records = cells["path"].nunique()
     return Line(
         row=row,
         label=s.label(row),
-        kind="ranked" if ranked else "white box",
+        kind="ranked" if ranked else group_of(cells),
         rank=1 + sum(s.average[other] > s.average[row] for other in s.order) if ranked else None,
         ties=s.comparison.letters.get(row, ""),
-        access=str(cells["access"].iloc[0]) or "none",
+        access=" + ".join(cells["access"].iloc[0]) or "none",
+        sent=needs.sent,
+        answered=needs.answered,
+        runs_on=needs.runs_on,
         params=int(cells["n_params"].max()),
         params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
-        queries=int(spent.max()),
+        queries=queries,
+        deploy=deploy,
         accuracy=s.average[row],
         spread=s.spread[row],
         average_rank=s.ranks.get(row),
@@ -256,9 +280,13 @@ def _published(results: Results, datasets: list[str]) -> list[Line]:
                     rank=None,
                     ties="",
                     access="",
+                    sent="",
+                    answered="",
+                    runs_on="",
                     params=None,
                     params_text=row.lead[1],
-                    queries=None,
+                    queries=Entry(),
+                    deploy=Entry(),
                     accuracy=average,
                     spread=None,
                     average_rank=None,

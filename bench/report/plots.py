@@ -1,4 +1,4 @@
-"""The plots: curves, efficiency, ablation, parameters. Each function returns a matplotlib figure."""
+"""The plots: curves, efficiency, ablation, parameters, answers. Each function returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ import pandas as pd
 from bench.cell import REFERENCE
 from bench.errors import UserError, did_you_mean
 from bench.report import efficiency, stats
+from bench.report.answers import ByAnswers
 from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
 from bench.report.frame import Results, points, refuse_missing
 from bench.report.order import arrange, shown
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+DASHED = (0, (5, 2))
 # Averages over different data sets do not compare, so a plot of averages refuses missing cells.
 SAME = "choose what all rows have with --methods, --datasets and --seeds"
 
@@ -44,7 +46,7 @@ def curves(results: Results, log: bool = True, width: float = 7.0, marks: Sequen
             part = _panel(frame, dataset)
             zero = start.get(dataset) if dataset else _mean_start(start, datasets)
             if zero is not None:
-                handles["zero-shot"] = axis.axhline(zero, color="#777777", lw=0.9, ls=(0, (5, 2)))
+                handles["zero-shot"] = axis.axhline(zero, color="#777777", lw=0.9, ls=DASHED)
             for row, style in looks.items():
                 if row != REFERENCE:
                     handles[style.title] = _curve(axis, part[part["row"] == row], style, log)
@@ -188,7 +190,7 @@ def params(results: Results, budget: int | None = None, width: float = 5.0) -> "
         for row, style in rows_of(frame).items():
             mean, colour = by_seed[row].mean(), style.colour
             if sizes[row] == 0:
-                handles[style.title] = axis.axhline(mean, color=colour, lw=0.9, ls=(0, (5, 2)))
+                handles[style.title] = axis.axhline(mean, color=colour, lw=0.9, ls=DASHED)
                 continue
             bar = stats.sd(by_seed[row]) or 0.0
             point: dict[str, Any] = {"color": colour, "marker": style.marker, "capsize": 2, "ls": "none"}
@@ -197,4 +199,31 @@ def params(results: Results, budget: int | None = None, width: float = 5.0) -> "
         figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
         count_axis(axis)
         axis.set(xlabel="tuned parameters", ylabel="average accuracy (%)")
+    return figure
+
+
+def answers(found: ByAnswers, width: float = 5.0) -> "Figure":
+    """Average accuracy against how much the black box answers, from the coarsest answers to the finest.
+
+    Bars: ± one standard deviation over seeds (n - 1). Dashed line: the hand template. width: in inches.
+    """
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.4, 1)
+        handles: dict[str, Any] = {}
+        for row, style in rows_of(found.results.cells).items():
+            have = {x: found.scores[at][row] for x, at in enumerate(found.levels) if row in found.scores[at]}
+            mean = [one.average for one in have.values()]
+            if row == REFERENCE and len(have) == 1:
+                handles[style.title] = axis.axhline(mean[0], color=style.colour, lw=0.9, ls=DASHED)
+            elif row == REFERENCE and have:
+                (line,) = axis.plot(list(have), mean, color=style.colour, lw=0.9, ls=DASHED)
+                handles[style.title] = line
+            elif have:
+                bars = [stats.sd(one.average_by_seed) or 0.0 for one in have.values()]
+                drawn: dict[str, Any] = {"color": style.colour, "marker": style.marker, "ls": style.line}
+                handles[style.title] = axis.errorbar(list(have), mean, bars, capsize=2, **drawn)
+        axis.set_xticks(range(len(found.levels)), found.levels)
+        axis.margins(x=0.06)
+        axis.set(xlabel="what the black box answers with", ylabel="average accuracy (%)")
+        figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
     return figure

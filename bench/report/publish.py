@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from bench.cell import PROTOCOLS
 from bench.errors import UserError
 from bench.report import plots
 from bench.report.diagram import cd
 from bench.report.drawing import save
-from bench.report.frame import Results, select
+from bench.report.frame import WIRE, Results, select
 from bench.report.leaderboard import HEADLINE, page, without_variants
 from bench.report.published import TITLES
 from bench.report.render import markdown
@@ -33,11 +35,12 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
         )
     home = folder / suite
     tested = without_variants(results).cells
-    tested = tested[(tested["suite"] == suite) & (tested["score"] == "test")]
+    usual = (tested[list(WIRE)] == pd.Series(WIRE)).all(axis=1)
+    tested = tested[(tested["suite"] == suite) & (tested["score"] == "test") & usual]
     written, shown = [], []
     for protocol in (p for p in PROTOCOLS if p in set(tested["protocol"])):
         budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
-        chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget)
+        chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget, **WIRE)
         written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
         table, whole = measured(chosen), _from(readme, home / f"{protocol}.md")
         picture = _from(readme, home / f"{protocol}-curves.png")

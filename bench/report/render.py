@@ -9,9 +9,17 @@ from collections.abc import Callable, Sequence
 from bench.errors import UserError, did_you_mean
 from bench.report.table import Entry, Row, Table
 
-SIGN = {"measured": "", "published": " †", "white box": " ‡", "published white box": " †‡"}
+SIGN = {
+    "measured": "",
+    "published": " †",
+    "features": " ¶",
+    "white box": " ‡",
+    "published white box": " †‡",
+}
 SAID = {
     "published": "† a published number, copied from the paper; it is ranked only among published rows.",
+    "features": "¶ a method with features: it reads features of the model, not its predictions alone. It is "
+    "a reference and never ranked.",
     "white box": "‡ a white-box method: it uses gradients of the model. It is a reference and never ranked.",
 }
 
@@ -128,7 +136,7 @@ TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "–": "--", "∞": r"$\infty$",
-    "≤": r"$\leq$", "\n": " ",
+    "≤": r"$\leq$", "¶": r"\P{}", "\n": " ",
 }  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.cell import REFERENCE
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -36,6 +38,14 @@ def scores_of(by_seed: pd.DataFrame, averaged: Collection[str] | None = None) ->
 
 
 def seedless(cells: pd.DataFrame) -> frozenset[str]:
-    """The rows that have no parameters and ask no query. They are the same for every seed."""
-    most = cells.groupby("row")[["n_params", "queries"]].max().sum(axis=1)
-    return frozenset(most.index[most == 0])
+    """The rows that are the same for every seed: they tune nothing, ask no query, and draw nothing.
+
+    The hand template is such a row. Of another one, at least two seeds have to show it, because a method can
+    draw its prompt by chance without a query.
+    """
+    rows = cells.groupby("row")
+    idle = rows[["n_params", "queries"]].max().sum(axis=1) == 0
+    known = (rows["seed"].nunique() > 1) | (rows["method"].first() == REFERENCE)
+    differ = cells.groupby(["row", "dataset", "test"])["accuracy"].nunique().groupby("row").max() > 1
+    same = idle & known & ~differ
+    return frozenset(same.index[same])

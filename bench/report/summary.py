@@ -8,9 +8,9 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report import efficiency, schedule, stats
+from bench.report.access import COLUMNS, HEADS, SAID, access_of, group_of, place_of, wire_said
 from bench.report.frame import Results, points, refuse_missing
 from bench.report.scores import scores, seedless
-from bench.report.style import rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 
 MARKS = (100, 500, 1000, 5000)
@@ -21,9 +21,9 @@ HARMONIC = "the mean, over seeds and data sets, of the harmonic mean of base and
 class Standing:
     """The methods of one table after one number of queries. Sentences, ranks, pictures and the page show it.
 
-    order: the black-box rows, best average first. matrix: their accuracies [rows, data sets], averaged over
-    seeds. white: the same for white-box rows. seeds: row -> its smallest number of seeds on any data set;
-    rows that are the same for every seed are not in it.
+    order: the ranked rows, best average first. matrix: their accuracies [rows, data sets], averaged over
+    seeds. references: the same for the rows that are not ranked. seeds: row -> its smallest number of seeds
+    on any data set; rows that are the same for every seed are not in it.
     """
 
     budget: int  # the number of queries
@@ -31,7 +31,7 @@ class Standing:
     order: tuple[str, ...]
     labels: dict[str, str]
     matrix: pd.DataFrame
-    white: pd.DataFrame
+    references: pd.DataFrame
     average: dict[str, float]
     spread: dict[str, float | None]  # standard deviation over seeds (n - 1) of the average
     ranks: dict[str, float]
@@ -65,7 +65,7 @@ def standing(results: Results, budget: int | None = None) -> Standing:
     """The standing after `budget` queries (None: at the end of the runs), from the records of one table.
 
     Only rows that have every data set are ranked, and only rows with enough seeds on enough data sets are
-    tested. Raises UserError if no black-box row is left.
+    tested. Raises UserError if no ranked row is left.
     """
     run_budget = int(results.cells["budget"].max())
     budget = budget or run_budget
@@ -75,8 +75,8 @@ def standing(results: Results, budget: int | None = None) -> Standing:
     first = finals.drop_duplicates("row").set_index("row")
     everything = pd.DataFrame({row: one.values for row, one in found.items()}).T.round(stats.DECIMALS)
     average = {row: round(one.average, stats.DECIMALS) for row, one in found.items()}
-    white = [row for row in found if first.loc[row, "white_box"]]
-    order = sorted(set(found) - set(white), key=lambda row: (-average[row], row))
+    references = [row for row in found if first.loc[row, "reference"]]
+    order = sorted(set(found) - set(references), key=lambda row: (-average[row], row))
     if not order:
         raise UserError("no black-box method has a record for every data set: run the missing ones")
     # A row that is the same for every seed (the hand template) has no spread; a spread of 0 would mislead.
@@ -90,7 +90,7 @@ def standing(results: Results, budget: int | None = None) -> Standing:
         tuple(order),
         first["label"].to_dict(),
         matrix,
-        everything.loc[white],
+        everything.loc[references],
         average,
         spread,
         stats.average_ranks(matrix).to_dict(),
@@ -220,6 +220,8 @@ PLUS_MINUS = "±: standard deviation over seeds (n - 1). Averages are over seeds
 def ranks_table(results: Results, budget: int | None = None, partial: bool = False) -> Table:
     """The table of ranks: average accuracy and spread, average rank, tie letters, difference to the best.
 
+    It also says what each method needs of the model (see access.py).
+
     budget: read runs after this many queries; None: at their end. partial: allow missing cells.
     Raises UserError for missing cells unless `partial`.
     """
@@ -233,19 +235,22 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
             Entry(s.ranks[row], digits=2),
             Entry(s.average[s.order[0]] - s.average[row], note=_gap_note(s, row)),
         )
-        rows.append(Row((s.label(row), letters.get(row, "–")), entries))
-    columns = (Column("Average"), Column("Average rank", "low"), Column("Behind the best", ""))
+        needs = access_of(results, row, s.budget)
+        lead = (s.label(row), letters.get(row, "–"), *needs.lead)
+        rows.append(Row(lead, (*entries, *needs.entries)))
+    columns = (Column("Average"), Column("Average rank", "low"), Column("Behind the best", ""), *COLUMNS)
     suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
     title = f"Ranks after {s.budget:,} queries, {protocol}, {suite} suite"
     notes = (
         verdict(s, f"the {suite} suite"),
         *([f"{TEST} The interval is in brackets."] if letters else []),
         *([PLUS_MINUS] if any(s.spread.values()) else []),
-        _conditions(results),
+        SAID,
+        *conditions_said(results),
         *s.footnotes,
         *missing_said,
     )
-    return marked(Table(title, ("Method", "Ties"), columns, (Block("", tuple(rows)),), notes))
+    return marked(Table(title, ("Method", "Ties", *HEADS), columns, (Block("", tuple(rows)),), notes))
 
 
 def _gap_note(s: Standing, row: str) -> str:
@@ -271,39 +276,38 @@ def efficiency_table(
     curve = efficiency.average_curves(frame)
     names = list(dict.fromkeys(name for _, name in goals))
     marks = [m for m in marks if m <= limit] or [limit]
-    looks = frame.drop_duplicates("row").set_index("row")
-    order = sorted(
-        looks.index,
-        key=lambda r: (looks.loc[r, "white_box"], rank_of(looks.loc[r, "method"], looks.loc[r, "variant"])),
-    )
+    facts = {str(row): part for row, part in results.cells.groupby("row")}
     rows = []
-    for row in order:
+    for row in sorted(facts, key=lambda row: place_of(facts[row])):
         line = curve[row].ffill()
         solved = np.isfinite(reached.loc[reached["row"] == row, "queries"]).mean() if len(reached) else np.nan
         entries = [Entry(float(line[line.index <= m].iloc[-1])) for m in marks]
         entries.append(Entry(efficiency.area(*_cut(line, limit))))
         entries.append(Entry(100 * solved) if names else Entry())
         entries += [Entry(float(expected.loc[row, name]), digits=0) for name in names]
-        group = "white box" if looks.loc[row, "white_box"] else "measured"
-        label = str(looks.loc[row, "label"]) + (schedule.SIGN if row in bound else "")
-        rows.append(Row((label,), tuple(entries), group))  # type: ignore[arg-type]
+        needs = access_of(results, row, limit)
+        entries += needs.entries
+        label = str(facts[row]["label"].iloc[0]) + (schedule.SIGN if row in bound else "")
+        rows.append(Row((label, *needs.lead), tuple(entries), group_of(facts[row])))
     columns = (
         *(Column(f"at {m:,}") for m in marks),
         Column("area"),
         Column("% solved"),
         *(Column(f"queries to {name}", "low") for name in names),
+        *COLUMNS,
     )
     suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
     return marked(
         Table(
             f"Query efficiency, {protocol}, {suite} suite",
-            ("Method",),
+            ("Method", *HEADS),
             columns,
             (Block("", tuple(rows)),),
             (
                 *_targets_said(frame, goals, absolute, limit),
                 *savings(results),
-                _conditions(results),
+                SAID,
+                *conditions_said(results),
                 *([schedule.said(int(results.cells["budget"].max()))] if bound else []),
                 *missing_said,
             ),
@@ -314,10 +318,10 @@ def efficiency_table(
 def savings(results: Results, others: int | None = None) -> list[str]:
     """Sentences: with what share of another method's queries the best method reaches its final accuracy.
 
-    others: how many other methods, best first; None: all. White-box methods are left out.
+    others: how many other methods, best first; None: all. References are left out.
     """
     frame = points(results)
-    if frame["white_box"].all():
+    if frame["reference"].all():
         return []
     s = standing(results, efficiency.fair_budget(frame))
     tuned = [row for row in s.order if row in s.seeds]
@@ -397,12 +401,14 @@ def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     return replace(results, cells=cells, trace=trace, failed=failed), said
 
 
-def _conditions(results: Results) -> str:
-    """A sentence about the conditions of a table's records."""
+def conditions_said(results: Results) -> list[str]:
+    """Sentences about the conditions of a table's records."""
     first = results.cells.iloc[0]
     seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
     harmonic = first["protocol"] == "base-to-new"
-    return (f"Accuracy: {HARMONIC} " if harmonic else "") + (
+    said = f"Accuracy: {HARMONIC} " if harmonic else ""
+    said += (
         f"{first['shots']} shots, backbone {first['backbone']}, batches of at most {first['batch_size']} "
         f"images, seeds {', '.join(map(str, seeds))}."
     )
+    return [said, *wire_said(results.cells)]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Mark = Literal["", "best", "second"]
+Group = Literal["measured", "published", "features", "white box", "published white box"]
+RANKED = frozenset({"measured", "published"})  # the other groups had more than predictions
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Entry:
     spread: float | None = None
     n: int | None = None  # for an incomplete mean, the number of values that it has
     digits: int = 1
+    form: Literal["f", "g"] = "f"  # f: `digits` decimals; g: `digits` significant digits, as for a p
     mark: Mark = ""
     note: str = ""  # printed after the number
 
@@ -28,7 +31,7 @@ class Entry:
         """The number as text, without its spread."""
         if self.value is None:
             return "–"
-        return "∞" if self.value == float("inf") else f"{self.value:,.{self.digits}f}"
+        return "∞" if self.value == float("inf") else f"{self.value:,.{self.digits}{self.form}}"
 
     @property
     def text(self) -> str:
@@ -48,11 +51,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. A row is ranked only among the rows of its group; a white-box row is never ranked."""
+    """One method. A row is ranked only among the rows of its group, and a reference is never ranked."""
 
     lead: tuple[str, ...]  # the method's name, and texts such as its number of parameters
     entries: tuple[Entry, ...]
-    group: Literal["measured", "published", "white box", "published white box"] = "measured"
+    group: Group = "measured"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def marked(table: Table) -> Table:
 
 def _mark(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     marks: dict[tuple[int, int], Mark] = {}
-    for group in {row.group for row in rows if "white box" not in row.group}:
+    for group in {row.group for row in rows} & RANKED:
         members = [i for i, row in enumerate(rows) if row.group == group]
         for j, column in enumerate(columns):
             shown = {i: _as_printed(rows[i].entries[j]) for i in members if rows[i].entries[j].whole}

@@ -1,17 +1,18 @@
 """Tables as in the papers, from records: few-shot, base-to-new, cross-dataset, out of distribution."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from bench.cell import ELSEWHERE
 from bench.errors import UserError
 from bench.report import published, schedule, stats
+from bench.report.access import deployment_said, group_of, place_of, wire_said
 from bench.report.frame import Results, harmonic, refuse_missing, select, within_images
 from bench.report.order import arrange, plain, shown, suite_datasets
 from bench.report.scores import Scores, scores, scores_of, seedless
-from bench.report.style import params_text, rank_of
+from bench.report.style import params_text
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 
 
@@ -27,7 +28,7 @@ class Form:
 
 
 def tables(
-    results: Results | None, protocol: str, source: str, form: Form = Form(), **wanted: object
+    results: Results | None, protocol: str, source: str, form: Form = Form(), **wanted: Any
 ) -> list[Table]:
     """The tables of a protocol.
 
@@ -37,7 +38,7 @@ def tables(
     """
     suite, backbone, shots = (wanted.get(name) for name in ("suite", "backbone", "shots"))
     if source == "published":
-        return [published.table(published.find(suite, protocol), backbone, shots)]  # type: ignore[arg-type]
+        return [published.table(published.find(suite, protocol), backbone, shots)]
     if results is None:
         raise UserError("a table of measured numbers needs a folder of records: give it with --results")
     chosen = select(results, protocol=protocol, **wanted)
@@ -75,7 +76,7 @@ def measured(results: Results, form: Form = Form()) -> Table:
     seeds = int(cells.groupby("row")["seed"].nunique().max())
     facts = {row: part for row, part in cells.groupby("row")}
     same = seedless(cells)
-    order = sorted(facts, key=lambda row: (facts[row]["white_box"].any(), rank_of(*_method(facts[row]))))
+    order = sorted(facts, key=lambda row: place_of(facts[row]))
     table = Table(
         f"{published.TITLES[protocol]}, {suite} suite",
         ("Method", "#Params"),
@@ -132,10 +133,6 @@ def side_by_side(own: Table, theirs: Table) -> Table:
     return marked(Table(f"{own.title}: measured and published", own.heads, columns, blocks, notes))
 
 
-def _method(part: pd.DataFrame) -> tuple[str, str]:
-    return part["method"].iloc[0], part["variant"].iloc[0]
-
-
 def _blocks(cells: pd.DataFrame, protocol: str, form: Form) -> dict[str, dict[str, Scores]]:
     """Block title -> row -> its scores."""
     if protocol == "few-shot":
@@ -170,7 +167,6 @@ def _row(
     part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form: Form, bound: bool = False
 ) -> Row:
     """A row of the table. seeds: how many a complete row has; 0 if it is the same for every seed."""
-    white = bool(part["white_box"].any())
 
     def entry(value: float, by_seed: pd.Series, note: str = "") -> Entry:
         spread = None if not seeds or form.spread == "none" else stats.spread(by_seed, form.spread)
@@ -187,7 +183,7 @@ def _row(
     entries.append(entry(scores.average, scores.average_by_seed, note))
     params = params_text(int(part["n_params"].min()), int(part["n_params"].max()))
     label = part["label"].iloc[0] + (schedule.SIGN if bound else "")
-    return Row((label, params), tuple(entries), "white box" if white else "measured")
+    return Row((label, params), tuple(entries), group_of(part))
 
 
 def _head(suite: str, protocol: str, name: str, cells: pd.DataFrame) -> str:
@@ -205,7 +201,7 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     seeds = sorted(int(s) for s in cells["seed"].unique())
     listed = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
     made = f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
-    said = [f"{_budget(cells, form.images)}, {made}"]
+    said = [f"{_budget(cells, form.images)}, {made}", *wire_said(cells), *deployment_said(cells)]
     if first["score"] != "test":
         said.append(f"Scored on the {first['score']} split, not on the test split.")
     if len(seeds) > 1 and form.spread != "none":

@@ -110,7 +110,7 @@ class Progress:
 
     def _outcome(self, cell: Cell, record: Record) -> str:
         accuracy = fmean(record.accuracy.values())
-        if not record.white_box and accuracy > self._best.get(cell.dataset, (-1.0, ""))[0]:
+        if not record.reference and accuracy > self._best.get(cell.dataset, (-1.0, ""))[0]:
             self._best[cell.dataset] = (accuracy, cell.method)
         start = fmean(record.trace[0].accuracy.values())
         return f"{start:.1f} -> {accuracy:.1f} % in {record.queries:,} queries"
@@ -137,8 +137,8 @@ class Progress:
 
 
 def _name(cell: Cell) -> str:
-    """A cell's name for the user, e.g. 'zip (rank=1), mini-digits, seed 1'."""
-    return f"{cell.row}, {cell.dataset}, seed {cell.seed}"
+    """A cell's name for the user, e.g. 'zip (rank=1), mini-digits, seed 1, answers label'."""
+    return ", ".join(filter(None, (cell.row, cell.dataset, f"seed {cell.seed}", cell.wire)))
 
 
 def _clock_words(seconds: float) -> str:

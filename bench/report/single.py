@@ -1,0 +1,108 @@
+"""One record in detail: what it needed, its accuracy for each class, and which classes it confuses."""
+
+from bench.access import answered, runs_on, sent
+from bench.cell import ELSEWHERE
+from bench.data.card import load_card
+from bench.data.split import base_and_new
+from bench.errors import UserError
+from bench.outcome import BINS
+from bench.record import Outcome, Record
+from bench.report.table import Block, Column, Entry, Row, Table
+from bench.resolve import needs_of
+
+MOST = 15  # confusions that are shown
+
+
+def record_tables(record: Record) -> list[Table]:
+    """Two tables for each test set: accuracy by class, and the most frequent confusions.
+
+    Raises UserError if the cell failed, or if the record holds no outcomes.
+    """
+    cell = record.cell
+    if not record.ok:
+        raise UserError(f"this cell failed: {record.reason}")
+    if not record.outcomes:
+        raise UserError(
+            "this record does not say how single classes were answered; it was made before records did. "
+            "Make it again: `bench run --retry-stale`"
+        )
+    where = f"{record.label} on {cell.dataset}, {cell.protocol}, seed {cell.seed}"
+    tables = []
+    for test, found in record.outcomes.items():
+        title = where if test == "test" else f"{where}, {test}"
+        names = class_names(record, test)
+        notes = (_accuracy(record, test), *_calibration(found), *_facts(record))
+        tables += [_classes(title, found, names, notes), _confusions(title, found, names)]
+    return tables
+
+
+def class_names(record: Record, test: str) -> list[str]:
+    """The names of a test set's classes, or numbers where the data set's card does not list them."""
+    cell, n = record.cell, len(record.outcomes[test].images)
+    numbers = [f"class {label}" for label in range(n)]
+    try:
+        card = load_card(test if cell.protocol in ELSEWHERE else cell.dataset)
+    except UserError:
+        return numbers
+    if isinstance(card.classes, int):
+        return numbers
+    halves = dict(zip(("base", "new"), base_and_new(card.n_classes), strict=True))
+    names = [card.classes[label] for label in halves.get(test, range(card.n_classes))]
+    return names if len(names) == n else numbers
+
+
+def _classes(title: str, found: Outcome, names: list[str], notes: tuple[str, ...]) -> Table:
+    facts = zip(names, found.right, found.images, strict=True)
+    rows = [
+        (100 * right / images if images else None, Row((name,), _class_entries(right, images)))
+        for name, right, images in facts
+    ]
+    rows.sort(key=lambda pair: 101.0 if pair[0] is None else pair[0])
+    columns = (Column("Accuracy (%)", ""), Column("Right", ""), Column("Images", ""))
+    block = Block("", tuple(row for _, row in rows))
+    return Table(f"Accuracy by class, lowest first: {title}", ("Class",), columns, (block,), notes)
+
+
+def _class_entries(right: int, images: int) -> tuple[Entry, ...]:
+    accuracy = Entry(100 * right / images) if images else Entry()
+    return accuracy, Entry(right, digits=0), Entry(images, digits=0)
+
+
+def _confusions(title: str, found: Outcome, names: list[str]) -> Table:
+    rows = [
+        Row(
+            (names[one.label], names[one.answered]),
+            (Entry(one.images, digits=0), Entry(100 * one.images / found.images[one.label])),
+        )
+        for one in found.confusions[:MOST]
+    ]
+    columns = (Column("Images", ""), Column("% of the class", ""))
+    notes = () if rows else ("No image was answered wrongly.",)
+    heads = ("Class", "Answered")
+    return Table(f"Most frequent confusions: {title}", heads, columns, (Block("", tuple(rows)),), notes)
+
+
+def _accuracy(record: Record, test: str) -> str:
+    return f"Accuracy: {record.accuracy[test]:.2f} % of {record.n_test[test]:,} images."
+
+
+def _calibration(found: Outcome) -> list[str]:
+    if found.calibration_error is None or found.log_loss is None:
+        return []
+    return [
+        f"Expected calibration error: {found.calibration_error:.2f} % ({BINS} bins of confidence). "
+        f"Mean log loss: {found.log_loss:.3f}."
+    ]
+
+
+def _facts(record: Record) -> list[str]:
+    """Sentences about the conditions of the record and what its method needs."""
+    cell, access = record.cell, record.access
+    needs = needs_of(cell.method, record.params, access)
+    said = [
+        f"{cell.shots} shots, backbone {cell.backbone}, suite {cell.suite}, {record.queries:,} of "
+        f"{cell.budget:,} queries spent, {record.deploy_queries:,} to deploy a batch.",
+        f"Sent: {sent(access)}. Answered: {answered(access, needs)}. Runs on: "
+        f"{', '.join(runs_on(access, needs))}.",
+    ]
+    return said + ([f"The black box: {cell.wire}."] if cell.wire else [])
