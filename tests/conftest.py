@@ -1,4 +1,4 @@
-"""What all tests share: the signals as a terminal sets them, the option --renew, and one fixture.
+"""What all tests share: the signals as a terminal sets them, the option --renew, and the benchmark scripts.
 
 A shell starts background jobs with SIGINT ignored (nohup: SIGHUP). Child processes inherit that, and a run
 ignores a signal that it was told to ignore. The tests of interruption need a run that reacts.
@@ -6,6 +6,7 @@ ignores a signal that it was told to ignore. The tests of interruption need a ru
 
 import importlib.util
 import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -24,12 +25,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew", action="store_true", help="write tests/golden/traces.json again")
 
 
+def script(name: str) -> ModuleType:
+    """benchmarks/NAME.py as a module."""
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look up their module while the file runs
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def same_bytes() -> ModuleType:
     """benchmarks/same_bytes.py as a module."""
-    path = Path(__file__).parents[1] / "benchmarks" / "same_bytes.py"
-    spec = importlib.util.spec_from_file_location("same_bytes", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("same_bytes")
+
+
+@pytest.fixture(scope="session")
+def simulation() -> ModuleType:
+    """benchmarks/statistics.py as a module."""
+    return script("statistics")
+
+
+@pytest.fixture(scope="session")
+def tuning() -> ModuleType:
+    """benchmarks/tune_mini.py as a module."""
+    return script("tune_mini")

@@ -1,9 +1,6 @@
 """The statistics agree with scipy and with cases that were computed by hand."""
 
-import importlib.util
-import sys
 from itertools import combinations
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -131,20 +128,6 @@ def test_two_methods_share_a_letter_unless_they_are_separated() -> None:
             assert ((a, b) in apart) == (not set(letters[a]) & set(letters[b])) == (not found.tied(a, b))
         shuffled = [apart[i] for i in rng.permutation(len(apart))]
         assert stats.tie_groups(names, shuffled) == found.groups
-
-
-@pytest.fixture(scope="module")
-def simulation() -> ModuleType:
-    """benchmarks/statistics.py as a module."""
-    path = Path(__file__).parent.parent / "benchmarks" / "statistics.py"
-    if not path.exists():
-        pytest.skip("not a checkout")
-    spec = importlib.util.spec_from_file_location("benchmark_statistics", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look up their module while the file runs
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("methods", [7, 12, 25])

@@ -1,28 +1,16 @@
 """benchmarks/tune_mini.py: which trials it makes, and what it reads out of their records."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import fabricate
-import pytest
 
 from bench.plan import make_cells
 from bench.plugins import METHODS
 from bench.resolve import resolve
 from bench.store import Store
 from bench.suite import load_suite
-
-
-@pytest.fixture(scope="module")
-def tuning() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "tune_mini.py"
-    spec = importlib.util.spec_from_file_location("tune_mini", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_grid_is_five_values_that_the_method_takes(tuning: ModuleType) -> None:
