@@ -77,7 +77,7 @@ class BlackBox(Protocol):
 
     @property
     def template(self) -> str:
-        """The data set's hand prompt, with one {} for the class name."""
+        """The data set's hand template, with one {} for the class name."""
         ...
 
     @property

@@ -95,11 +95,11 @@ class Door:
         return prompt
 
 
-# The parts
+# The parts of a prompt
 
 
 def _numbers(name: str, value: object) -> Tensor:
-    """A plain tensor of floating-point numbers. Raises TypeError."""
+    """The value, if it is a plain tensor of floating-point numbers. Raises TypeError otherwise."""
     if not isinstance(value, Tensor) or type(value) not in TENSORS:
         raise TypeError(f"{name} has to be a Tensor, not {type(value).__name__}")
     if not value.is_floating_point():
@@ -121,7 +121,7 @@ def _table(name: str, value: object, width: int | None, live: bool) -> Tensor | 
 
 
 def _words(value: object) -> str | None:
-    """A template. Raises TypeError or ValueError."""
+    """The value, if it is a template or None. Raises TypeError or ValueError otherwise."""
     if value is None:
         return None
     if type(value) is not str:

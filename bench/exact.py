@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 ANSWER = 2.0**-16  # step of a logit: about the precision of float32 at 100
-FEATURE = 2.0**-20  # step of a kept feature
+FEATURE = 2.0**-20  # step of a feature that is kept
 
 
 def answer(logits: Tensor) -> Tensor:
-    """Logits in float64, rounded to multiples of ANSWER. A gradient passes as if there were no rounding."""
+    """Logits in float64, rounded to multiples of ANSWER. The gradient is that without rounding."""
     wide = logits.double()
     rounded = (wide.detach() / ANSWER).round() * ANSWER
     return rounded + (wide - wide.detach()) if wide.requires_grad else rounded

@@ -83,7 +83,7 @@ def _numpy_state() -> tuple[Any, ...]:
 
 
 def _flag(owner: Any, words: str, name: str) -> Switch:
-    """One on-off switch of a backend."""
+    """The switch for one flag of a backend."""
     return Switch(f"{words}.{name}", lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
@@ -338,13 +338,13 @@ def restore_imported(before: Mapping[str, ModuleType]) -> list[str]:
 
 
 def threads() -> set[threading.Thread]:
-    """Those that Python has started; a library's own show up as dummies."""
+    """The threads that Python has started. Threads of libraries appear as dummies and do not count."""
     return {one for one in threading.enumerate() if not isinstance(one, threading._DummyThread)}
 
 
 # Data
 
-# they hold no data of their own: what counts is which one stands there
+# They hold no data, so only their identity is compared.
 FUNCTIONS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
@@ -415,7 +415,7 @@ def _checksum(flat: np.ndarray) -> int:
     return sum_
 
 
-# All three
+# Switches, code and data together
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Sample:
 
 
 class Loader:
-    """Gives out the batches of one cell."""
+    """Gives out the batches of one cell, and finds the sample of a batch."""
 
     def __init__(self, train: Images, cell: Cell, device: str, dtype: torch.dtype = torch.float32) -> None:
         self.train, self.cell, self.device, self.dtype = train, cell, device, dtype

@@ -71,13 +71,13 @@ class SPSA:
         return torch.cat([self.x + self._ck * self._z, self.x - self._ck * self._z])
 
     def gradient(self, losses: Tensor) -> Tensor:
-        """The estimate g_k [n] from the losses [2 * directions] of the candidates asked last."""
+        """The estimate g_k [n] from the losses [2 * directions] of the last candidates."""
         plus, minus = losses.to(self.x).chunk(2)
         gradient: Tensor = ((plus - minus)[:, None] / (2 * self._ck * self._z)).mean(0)
         return gradient
 
     def tell(self, losses: Tensor) -> None:
-        """Move x."""
+        """Move x by one step. losses: of the last candidates."""
         s, g = self.settings, self.gradient(losses)
         self._m = s.momentum * self._m + g
         step = g + s.momentum * self._m
@@ -124,13 +124,13 @@ class RGF:
         return torch.cat([self.x[None], self.x + self.beta * self._u])
 
     def gradient(self, losses: Tensor) -> Tensor:
-        """The estimate [n] from the losses [1 + directions] of the candidates asked last."""
+        """The estimate [n] from the losses [1 + directions] of the last candidates."""
         slopes = (losses[1:] - losses[0]).to(self.x) / self.beta
         gradient: Tensor = self.drawn * (self._u * slopes[:, None]).mean(0)
         return gradient
 
     def tell(self, losses: Tensor, step: float) -> None:
-        """Move x."""
+        """Move x by one step. losses: of the last candidates."""
         self.x = exact.stored(self.x - step * self.gradient(losses))
 
 
@@ -150,12 +150,12 @@ class OpenES:
         return torch.cat([self.x + self.sigma * self._e, self.x - self.sigma * self._e])
 
     def gradient(self, losses: Tensor) -> Tensor:
-        """The estimate [n] from the losses [2 * directions] of the candidates asked last."""
+        """The estimate [n] from the losses [2 * directions] of the last candidates."""
         plus, minus = losses.to(self.x).chunk(2)
         return ((plus - minus)[:, None] * self._e).mean(0) / (2 * self.sigma)
 
     def tell(self, losses: Tensor) -> None:
-        """Move x."""
+        """Move x by one step. losses: of the last candidates."""
         self.x = exact.stored(self.x - self.lr * self.gradient(losses))
 
 
@@ -221,7 +221,7 @@ class CMAES:
         return self._tensor(self._es.result.xfavorite)
 
     def ask(self) -> Tensor:
-        """[population, n]"""
+        """[population, n]: new candidates."""
         self._asked = self._es.ask()
         return torch.stack([self._tensor(one) for one in self._asked])
 

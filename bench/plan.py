@@ -199,8 +199,8 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
     for one in places.values():
         if backbones[one.cell.backbone]:
             if attempt(partial(lab.task, one)):
-                lab.split_hash(one)  # while the task is there: the plan asks for it
-        else:  # what image size it wants is not known; whether the data is there can be said all the same
+                lab.split_hash(one)  # now, while the task is loaded, because the plan needs this hash
+        else:  # the model's image size is not known, but the data can be checked with any size
             attempt(partial(open_task, one, lab.settings, View(224)))
     if not faults:
         variants = {(one.cell.method, one.cell.overrides): one for one in cells if one.cell.overrides}

@@ -36,7 +36,7 @@ class Predictor(Protocol):
 
     @property
     def model(self) -> ModelSpec:
-        """The sizes its provider publishes."""
+        """The sizes and statistics that the model's provider publishes."""
         ...
 
     def embed_words(self, words: str) -> Tensor:

@@ -98,7 +98,7 @@ class Features(Protocol):
         ...
 
     def encoder(self, name: str) -> Frozen:
-        """The caller's own image encoder of that name, which is not the black box (BlackVIP's)."""
+        """The caller's own image encoder of that name, e.g. BlackVIP's. It is not the black box."""
         ...
 
 

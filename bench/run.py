@@ -166,7 +166,7 @@ def expected(resolved: Resolved, lab: Lab | None = None) -> Expected:
 
 
 def pack(prompt: Prompt | None) -> Deployed:
-    """A deployed prompt as data."""
+    """A deployed prompt as data for a record."""
     if prompt is None:
         return Deployed()
     state = None

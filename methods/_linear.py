@@ -141,14 +141,14 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Data:
-    """base [N, C], X [N, F], labels [N]."""
+    """The data of a fit: base [N, C], X [N, F] and labels [N]."""
 
     base: np.ndarray
     X: np.ndarray
     labels: np.ndarray
 
     def part(self, rows: np.ndarray) -> "Data":
-        """Some of the images."""
+        """The data of some images. rows: which ones."""
         return Data(self.base[rows], self.X[rows], self.labels[rows])
 
 
