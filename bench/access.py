@@ -23,11 +23,11 @@ ACCESS = {
     "local": "own model",
 }
 WHITE_BOX = "white box"
-LANGUAGE_MODEL = "language model"  # asked beside the black box, at a cost of its own: see bench/chat.py
+LANGUAGE_MODEL = "language model"  # a second model, which has its own costs: see bench/chat.py
 FEATURES = ACCESS["adapter"]
 # These levels grant more than predictions. Methods with them are references: shown separately, never ranked.
 REFERENCES = frozenset({WHITE_BOX, FEATURES})
-LEAST_ANSWER = "top"  # some probabilities: a method that follows a loss needs them
+LEAST_ANSWER = "top"  # some probabilities, as a method that follows a loss needs
 
 # What is sent to the API, by access level. A head, an adapter and an own model run on the caller's side.
 SENT = {
@@ -67,7 +67,7 @@ def sent(access: Collection[str]) -> str:
 
 
 def needed(access: Collection[str], least: str = LEAST_ANSWER) -> str:
-    """The least kind of answer that serves a method. What reads features or gradients needs "logits"."""
+    """The least kind of answer that a method needs: "logits" for features and gradients, else `least`."""
     return "logits" if REFERENCES & set(access) else least
 
 

@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def wire(self) -> str:
-        """What is unusual about the box's answers and inputs, e.g. 'answers probs:2, 8-bit pixels', or ''."""
+        """How the box's answers and inputs differ from the default, e.g. 'answers probs:2, 8-bit pixels'."""
         said = [] if self.answers == DEFAULT else [f"answers {self.answers}"]
         return ", ".join(said + ["8-bit pixels"] * self.pixels_8bit)
 

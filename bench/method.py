@@ -42,7 +42,7 @@ class Method(ABC):
 
     self.box: the black box. self.params: the parameters in force. self.rng: the cell's own random stream, on
     the CPU. self.seed: the seed of this stream, for generators of another kind. self.x0: the first state.
-    self.chat: the language model, for a method whose access names one; its parameter `model` says which one.
+    self.chat: the language model, for a method with the access "language model"; params.model names it.
     """
 
     title: ClassVar[str]

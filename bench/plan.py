@@ -106,7 +106,7 @@ def make_cells(
 
 
 def named(methods: Sequence[str]) -> list[str]:
-    """The methods asked for. all: every one but those that ask a language model; these have to be named."""
+    """The names of the methods. "all" stands for all methods, except those that ask a language model."""
     if "all" not in methods:
         return list(methods)
     every = [name for name in METHODS.files() if LANGUAGE_MODEL not in load_method(name).access]
@@ -210,16 +210,16 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
 
 
 def check_chats(cells: Sequence[Resolved], settings: Settings, ask: bool) -> None:
-    """Raise one UserError with all that keeps these cells from asking their language models.
+    """Raise one UserError with all faults that prevent these cells from asking their language models.
 
-    ask: ask the endpoint whether it serves them, each once. Otherwise nothing is sent.
+    ask: ask the endpoint once per model whether it serves the model. Otherwise nothing is sent.
     """
     from bench import endpoint
 
     check = endpoint.check_model if ask else endpoint.converse
     faults: dict[str, UserError] = {}
     asking = [one for one in cells if one.model is not None]
-    # an endpoint answers for a model, a folder of transcripts for a cell
+    # An endpoint is checked once per model. A folder of transcripts is checked for every cell.
     if not settings.chat.replay:
         asking = list({(one.cell.method, one.model): one for one in asking}.values())
     for one in asking:

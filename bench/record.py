@@ -87,21 +87,21 @@ class Made:
 
 @dataclass(frozen=True)
 class ChatLog:
-    """What a method asked of a language model. The transcript beside the record holds every call."""
+    """A method's calls of a language model, in sum. The transcript beside the record holds every call."""
 
-    file: str  # the transcript's name
+    file: str  # the name of the transcript
     sha256: str  # of the transcript
-    calls: int  # that were answered
-    refused: str  # the budget that ended them; "" where none did
+    calls: int  # number of answered calls
+    refused: str  # the budget that ended the calls; "" if none did
     prompt_tokens: int
     completion_tokens: int
-    uncounted: int  # calls whose answer does not say its tokens
-    dollars: float | None  # at the user's prices; None without
+    uncounted: int  # calls whose answer does not state its tokens
+    dollars: float | None  # with the user's prices; None without prices
     prices: tuple[str, ...]  # dates of these prices
-    models: tuple[str, ...]  # as the server named them
-    fingerprints: tuple[str, ...]  # of the server's configuration, as it gave them
+    models: tuple[str, ...]  # names of the models, from the server
+    fingerprints: tuple[str, ...]  # of the server's configuration, from the server
     used: int  # proposals that come from an answer
-    fallbacks: int  # proposals that were made without one
+    fallbacks: int  # proposals that were made without an answer
     warnings: tuple[str, ...] = ()
 
 
@@ -133,7 +133,7 @@ class Record:
     run: Made = field(default_factory=Made)
     targets: tuple[str, ...] = ()  # data sets on which it was scored, if not on its own test set
     chat: ChatLog | None = None  # of a method that asks a language model
-    # The transcript's text, until it is written beside the record; no part of the record.
+    # The text of the transcript, until it is written beside the record. It is not a part of the record.
     transcript: str = field(default="", compare=False, repr=False)
 
     @property
@@ -238,7 +238,7 @@ def _required(data: dict[str, Any]) -> set[str]:
 
 
 def _is_level(answers: str) -> bool:
-    """Whether it is a level of answers, written in the one way that a cell has it."""
+    """Whether the text is a level of answers, in the form in which a cell holds it."""
     try:
         return str(parse(answers)) == answers
     except UserError:
@@ -280,7 +280,7 @@ def as_read(record: Record) -> Record:
 
 
 def lasting(record: Record) -> dict[str, str]:
-    """A record without what may differ between two equal runs, each entry as JSON."""
+    """The entries of a record as JSON, without those that may differ between two equal runs."""
     entries = record.to_json()
     return {key: json.dumps(value, sort_keys=True) for key, value in entries.items() if key != "run"}
 

@@ -39,7 +39,7 @@ class Resolved:
 
     @property
     def model(self) -> str | None:
-        """The language model that its method asks; "" where none is named, None where it asks none."""
+        """The language model that its method asks; "" if none is named, None if the method asks none."""
         return str(self.params["model"]) if LANGUAGE_MODEL in self.access else None
 
     @property
@@ -98,9 +98,9 @@ def misfit(
 
 
 def needs_of(method: str, params: Mapping[str, Value], access: Iterable[str]) -> str:
-    """The least kind of answer that a record's method reads, with the record's parameters.
+    """The least kind of answer that a record's method needs, with the record's parameters.
 
-    Where this installation does not have the method, or not with these parameters, its access decides.
+    If this installation does not have the method, or not with these parameters, the access decides.
     """
     try:
         return load_method(method).needs(make_params(method, params))

@@ -91,7 +91,7 @@ def _attempt(resolved: Resolved, settings: Settings, lab: Lab, watch: Watch) -> 
 
 
 def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
-    """The record of a run that failed, with what it spent."""
+    """The record of a failed run, with the queries that it spent."""
     record = replace(failure(resolved.cell, error), params=dict(resolved.params))
     if trial is None:
         return record
@@ -100,10 +100,13 @@ def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
 
 
 def converse(resolved: Resolved, settings: Settings) -> Conversation | None:
-    """The conversation of a cell whose method asks a language model. Raises UserError if it cannot be had."""
+    """The conversation of a cell whose method asks a language model, else None.
+
+    Raises UserError if the language model cannot be asked.
+    """
     if resolved.model is None:
         return None
-    from bench import endpoint  # it loads an HTTP client, which other cells do not need
+    from bench import endpoint  # imports an HTTP client, which other cells do not need
 
     return endpoint.converse(resolved.cell, resolved.model, settings.chat)
 
@@ -176,7 +179,7 @@ def pack(prompt: Prompt | None) -> Deployed:
 
 
 def unpack(stored: Deployed, method: Method) -> Prompt:
-    """The prompt that `pack` described, built again by its method."""
+    """The prompt from the data of `pack`, built again by its method."""
     if stored.state is None:
         return replace(method.prompt(None), template=stored.template)
     state = np.frombuffer(base64.b64decode(stored.state), dtype="<f4").copy()

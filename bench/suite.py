@@ -26,7 +26,7 @@ class Suite:
     methods: for each method, the parameter values that replace its defaults in this suite ([methods.craft]).
     Below it, `datasets` holds values for single data sets, which replace those in turn
     ([methods.craft.datasets.dtd]).
-    methods_of: another suite. Its values for all data sets hold for every method without a table here.
+    methods_of: another suite. Its values for all data sets also apply here, to each method without a table.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Suite:
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     methods_of: str = ""
     notes: str = ""
-    hash: str = ""  # sha256 of the file, and of that of `methods_of`
+    hash: str = ""  # sha256 of the file, and of the file of `methods_of`
 
     def __post_init__(self) -> None:
         if min(self.shots, self.batch_size, self.budget) < 1:
@@ -103,7 +103,7 @@ def load_suite(name: str) -> Suite:
     other = _read(suite.methods_of)
     if other.methods_of:
         raise UserError(
-            f"suite {suite.name!r}: methods_of is {other.name!r}, which itself takes its values from "
+            f"suite {suite.name!r}: methods_of is {other.name!r}, but that suite has methods_of = "
             f"{other.methods_of!r}: name a suite without methods_of."
         )
     theirs = {

@@ -1,4 +1,4 @@
-"""Lists of templates and of words that were published with a model. They are not a part of the model."""
+"""Lists of templates and of words that were published with a model, but are not a part of the model."""
 
 import re
 from functools import cache
@@ -7,7 +7,7 @@ from itertools import product
 from bench.errors import UserError, did_you_mean
 
 ARTICLES = ("a", "the")
-# The words that only the templates in the cards of the papers' data sets have.
+# The words that are in the templates of the papers' data-set cards and not in CLIP's 80 templates.
 CARDS = "aircraft centered doing flower food is objects person pet satellite texture this type"
 
 
@@ -51,10 +51,10 @@ LISTS = {"clip": _clip, "clip-simple": _clip_simple, "mini": _mini}
 
 @cache
 def words(name: str) -> tuple[str, ...]:
-    """The words that new templates can be made of, sorted.
+    """The words for new templates, sorted.
 
-    clip: those of CLIP's 80 templates and of the papers' data sets' own. mini: the vocabulary of the captions
-    that the mini model was trained on. Raises UserError for another name.
+    clip: the words of CLIP's 80 templates and of the templates of the papers' data sets. mini: the vocabulary
+    of the captions on which the mini model was trained. Raises UserError for another name.
     """
     if name not in WORDS:
         raise UserError(f"no list of words {name!r}. {did_you_mean(name, WORDS)}")

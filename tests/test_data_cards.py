@@ -205,7 +205,7 @@ def test_a_users_own_suite(tmp_path):
         (
             "rank = 3",
             "datasets.dtt.rank = 3",
-            r"mine\.toml: \[methods\.zip\.datasets\.dtt\] names no data set",
+            r"mine\.toml: \[methods\.zip\.datasets\.dtt\]: 'dtt' is not in `datasets`",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_suite_takes_the_values_of_another(tmp_path, monkeypatch):
     other.write_text(other.read_text().replace("3.0", "1.0"))
     assert load_suite("mine").hash != before.hash  # both files decide
     other.write_text(mine.read_text())
-    with pytest.raises(UserError, match="suite 'mine': methods_of is 'other', which itself takes"):
+    with pytest.raises(UserError, match="suite 'mine': methods_of is 'other', but that suite has methods_of"):
         load_suite("mine")
     mine.write_text(mine.read_text().replace('"other"', '"othe"'))
     with pytest.raises(UserError, match=r"no suite 'othe'.*Did you mean 'other'\?"):
