@@ -1,8 +1,8 @@
-"""A conversation with a language model: what a method with that access is handed, counted and written down.
+"""A conversation of a method with a language model. Its calls are counted and written to a transcript.
 
-A method sees `Chat` alone. Behind it stands a `Conversation`, which keeps every call as a line of a
-transcript, and behind that a source of answers: an endpoint (bench/endpoint.py), a transcript (`Replay`), or
-a script (`Scripted`, for tests). A call of the language model is no query; it has budgets of its own.
+A method gets only a `Chat`. Behind it is a `Conversation`, which keeps every call as a line of a transcript.
+The conversation gets the answers from a source: an endpoint (bench/endpoint.py), a transcript (`Replay`), or
+a script (`Scripted`, for tests). A call of the language model is not a query; calls have their own budgets.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from bench.blackbox import BudgetSpent
 from bench.errors import UserError
 from bench.record import ChatLog, Record
 
-SCRIPTED = "scripted"  # the name of the model that is none
-MOSTLY = 0.5  # share of proposals without the language model above which a record says so
-ENDING = ".chat.jsonl"  # of a transcript, which lies beside its record
+SCRIPTED = "scripted"  # the name that stands for `Scripted` in place of a model
+MOSTLY = 0.5  # a record has a warning if a larger share of proposals was made without the language model
+ENDING = ".chat.jsonl"  # the ending of a transcript, which is beside its record
 
 
 class Chat(Protocol):
@@ -30,24 +30,24 @@ class Chat(Protocol):
     def complete(
         self, messages: Sequence[Mapping[str, str]], temperature: float, seed: int, max_tokens: int
     ) -> str:
-        """The model's answer to messages of {"role", "content"}: one call. It may be empty.
+        """The model's answer to messages of {"role", "content"}. This is one call. The answer may be empty.
 
-        Raises BudgetSpent before a call that would pass the calls or the dollars of the run.
+        Raises BudgetSpent before a call that would exceed the run's budget of calls or of dollars.
         """
         ...
 
     def note(self, used: bool) -> None:
-        """Say of each proposal whether an answer was used, or the method went on without one."""
+        """Record for each proposal whether it used an answer. used: False if it was made without one."""
         ...
 
 
 class ChatFailed(Exception):
-    """No answer can be had. The cell fails; this is the line that its record gives as the reason."""
+    """No answer is available. The cell fails, and its record gives this message as the reason."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars for a million tokens of one model, on the day when the user looked them up."""
+    """The price of one model in dollars per million tokens. date: the day on which the user looked it up."""
 
     model: str
     prompt: float
@@ -63,17 +63,17 @@ class Price:
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """Where answers come from, and how much may be asked of each cell. None of it is part of a cell."""
+    """The source of the answers, and the budget of calls and dollars per cell. A cell does not hold these."""
 
     url: str = ""  # of an endpoint, up to /v1
-    replay: str = ""  # a transcript, or a folder of records with transcripts beside them: nothing is sent
-    scripted: bool = False  # answers of `Scripted`
-    calls: int = 200
-    dollars: float | None = None
+    replay: str = ""  # a transcript, or a folder of records with their transcripts; then nothing is sent
+    scripted: bool = False  # whether `Scripted` answers
+    calls: int = 200  # per cell
+    dollars: float | None = None  # per cell; None: no limit
     prices: tuple[Price, ...] = ()
 
 
-# What is written down
+# The entries of a transcript
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent, and nothing else: not every server knows more."""
+    """Everything that is sent. There are no further fields, because not every server knows them."""
 
     model: str
     messages: tuple[Message, ...]
@@ -98,13 +98,13 @@ class Request:
 
     @property
     def most_tokens(self) -> int:
-        """No tokeniser makes more tokens of the messages than they have bytes; some for their frame."""
+        """An upper bound of the messages' tokens: their bytes, and 16 for the frame of each message."""
         return sum(len(one.content.encode()) + 16 for one in self.messages)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says. None where it does not say."""
+    """The answer of a server. Fields that the server does not give are None."""
 
     text: str
     finish_reason: str | None = None
@@ -116,7 +116,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One line of a transcript: a request, and its answer or the budget that refused it."""
+    """One line of a transcript: a request with its answer, or with the reason why it was not sent."""
 
     index: int
     request: Request
@@ -130,7 +130,7 @@ class Call:
 
     @property
     def cost(self) -> float | None:
-        """Dollars, None without a price. What the server does not count is taken at its upper bound."""
+        """The cost in dollars; None without a price. Tokens that the server does not count get a bound."""
         if self.price is None or self.answer is None:
             return None
         sent, said = self.answer.prompt_tokens, self.answer.completion_tokens
@@ -140,15 +140,15 @@ class Call:
 
 
 class Source(Protocol):
-    """Where answers come from."""
+    """A source of answers."""
 
     def ask(self, index: int, request: Request) -> Call:
-        """The call of that number, made or refused. Raises ChatFailed."""
+        """The call with this number: with an answer, or refused by a budget. Raises ChatFailed."""
         ...
 
 
 class Conversation:
-    """All calls of one cell. Its `chat` is what the method is handed."""
+    """All calls of one cell. The method gets its `chat`."""
 
     def __init__(self, source: Source, model: str) -> None:
         self.source, self.model = source, model
@@ -174,7 +174,7 @@ class Conversation:
 
     @property
     def chat(self) -> Chat:
-        """The two names of `Chat` alone, by closures: nothing in it leads to the source and its key."""
+        """A `Chat` with only its two methods. They are closures: nothing leads to the source and its key."""
         conversation = self
 
         class Handed:
@@ -191,7 +191,7 @@ class Conversation:
         return Handed()
 
     def written_to(self, record: Record) -> Record:
-        """The record with what it says of the conversation, and with the transcript to be kept beside it."""
+        """The record with the fields of this conversation: its log, and the transcript's text."""
         text = "".join(f"{_line(asdict(call))}\n" for call in self.calls)
         name = transcript_of(record.cell.path).name
         return replace(record, chat=self._log(name, text), transcript=text)
@@ -239,12 +239,12 @@ def _line(data: object) -> str:
 
 
 def transcript_of(record: PurePath) -> PurePath:
-    """Where the transcript of the record at that path lies."""
+    """The path of a transcript, from the path of its record."""
     return record.with_suffix(ENDING)
 
 
 def read_transcript(path: Path) -> list[Call]:
-    """The calls of a transcript. Raises UserError for one that is missing or damaged."""
+    """The calls of a transcript. Raises UserError if it is missing or damaged."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -268,7 +268,7 @@ class Replay:
         self.path, self.calls = path, read_transcript(path)
 
     def ask(self, index: int, request: Request) -> Call:
-        """The call that was made then. Raises ChatFailed where this run asks for something else."""
+        """The call in the transcript. Raises ChatFailed if this run makes another request."""
         if index >= len(self.calls):
             raise ChatFailed(f"the transcript {self.path} ends after {index} calls, and this run makes more")
         call = self.calls[index]
@@ -279,7 +279,7 @@ class Replay:
 
 
 def difference(then: Request, now: Request) -> str:
-    """The first thing in which two requests differ, e.g. "seed: 1 then, 2 now"."""
+    """The first difference between two requests, e.g. "seed: 1 then, 2 now"."""
     for number, (old, new) in enumerate(zip(then.messages, now.messages, strict=False)):
         if old.role != new.role:
             return f"messages[{number}].role: {old.role!r} then, {new.role!r} now"
@@ -295,16 +295,19 @@ def difference(then: Request, now: Request) -> str:
 
 
 def first_difference(one: str, other: str) -> int:
-    """The place of the first character in which two texts differ."""
+    """The position of the first character in which two texts differ."""
     shorter = min(len(one), len(other))
     return next((i for i in range(shorter) if one[i] != other[i]), shorter)
 
 
 class Scripted:
-    """No language model: it joins the halves of two lines that it was shown. For `bench check` and tests."""
+    """A script in place of a language model, for `bench check` and tests.
+
+    It joins the first half of one line of the request with the second half of another.
+    """
 
     def ask(self, index: int, request: Request) -> Call:
-        """The same request gets the same answer."""
+        """See Source.ask. The same request always gets the same answer."""
         draw = random.Random(request.sha256)
         shown = [line[2:] for line in request.messages[-1].content.split("\n") if line.startswith("- ")]
         left, right = (draw.choice(shown or ["a photo of a {}."]).partition("{}") for _ in range(2))

@@ -1,8 +1,8 @@
-"""An OpenAI-compatible chat endpoint as a source of answers: hosted, or a server of your own.
+"""An OpenAI-compatible chat endpoint as a source of answers: a hosted one, or your own server.
 
-Two routes are used, GET /models and POST /chat/completions, and of the second only what every server knows:
-model, messages, temperature, seed, max_tokens. The key comes from BENCH_LLM_KEY alone and goes into the
-request's header and nowhere else.
+It uses two routes, GET /models and POST /chat/completions. The second gets only fields that every server
+knows: model, messages, temperature, seed, max_tokens. The key comes only from BENCH_LLM_KEY, and is written
+only to the header of the request.
 """
 
 import json
@@ -34,21 +34,21 @@ from bench.chat import (
 )
 from bench.errors import UserError, did_you_mean
 
-KEY = "BENCH_LLM_KEY"  # the variable that holds the key
+KEY = "BENCH_LLM_KEY"  # the environment variable that holds the key
 TIMEOUT = httpx2.Timeout(120.0, connect=5.0)  # seconds without a byte
 DEADLINE = 600.0  # seconds for one whole answer
 MOST = 1 << 20  # bytes of one answer
 RETRIES = 6
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; of a back-off
-PATIENCE = 300.0  # seconds; a server that asks for a longer wait has said no
-AGAIN = {408, 409, 429}  # and every 5xx
-SAID = 200  # characters of a server's own words in a message
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
+PATIENCE = 300.0  # seconds; if a server asks for a longer wait, the cell fails
+AGAIN = {408, 409, 429}  # a request with such a status, or with 5xx, is tried again
+SAID = 200  # the most characters of a server's text in a message
 
 Sleep = Callable[[float], None]
 
 
 class Unusable(Exception):
-    """An answer that another try may better. wait: the seconds that the server asks for."""
+    """An answer that cannot be used; another try may succeed. wait: the seconds that the server asks for."""
 
     def __init__(self, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
@@ -56,7 +56,7 @@ class Unusable(Exception):
 
 
 class Endpoint:
-    """Calls of one model at one place. Counts them, and refuses a call before it would pass a budget."""
+    """Calls one model at one endpoint. It counts the calls and refuses a call that would exceed a budget."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class Endpoint:
         self.url = checked_url(settings.url)
         self.price = price_of(model, settings)
         self._transport, self._sleep = transport, sleep
-        # a generator of its own: Python's global one belongs to the cell, which must not move it
+        # An own generator, because Python's global one must not change during a cell.
         self._jitter = random.Random()
         self.calls, self.dollars = 0, 0.0
 
     def ask(self, index: int, request: Request) -> Call:
-        """See Source.ask. Raises ChatFailed when the server refuses or no try brings an answer."""
+        """See Source.ask. Raises ChatFailed if the server refuses, or if no try gives an answer."""
         why = self._refused(request)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         if why:
@@ -90,7 +90,7 @@ class Endpoint:
         return call
 
     def _refused(self, request: Request) -> str:
-        """Why a call may not be made; "" where it may."""
+        """Why a call may not be made; "" if it may."""
         s = self.settings
         if self.calls >= s.calls:
             return f"{self.calls} of {s.calls} calls are made"
@@ -104,22 +104,22 @@ class Endpoint:
         return ""
 
     def check_model(self) -> None:
-        """Ask once which models are served. Raises UserError if this one is not, or nothing answers there.
+        """Ask the server which models it has. Raises UserError if this one is missing or nothing answers.
 
-        A server without that route is believed.
+        A server without this route passes the check.
         """
         try:
             served, _ = self._tried("GET", "/models", _model_names, retries=1)
         except ChatFailed as error:
             raise UserError(f"{error}.") from None
-        # ollama lists "name:latest" for what everybody calls "name"
+        # ollama lists a model "name" as "name:latest".
         if served and not {self.model, f"{self.model}:latest"} & set(served):
             hint = did_you_mean(self.model, served)
             raise UserError(f"{self.host} serves no model {self.model!r}. {hint}")
 
     @property
     def host(self) -> str:
-        """With the port where the URL names one."""
+        """The host of the endpoint, with the port if the URL has one."""
         return self.url.netloc.decode()
 
     # One request
@@ -132,9 +132,10 @@ class Endpoint:
         body: Any = None,
         retries: int = RETRIES,
     ) -> tuple[Any, int]:
-        """What `read` makes of the answer, and the number of tries: back-off with full jitter between them.
+        """The answer, converted by `read`, and the number of tries. Raises ChatFailed.
 
-        As in Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+        Between two tries it waits: exponential back-off with full jitter, as in Brooker, Exponential Backoff
+        And Jitter, AWS Architecture Blog, 2015.
         """
         why = ""
         for count in range(1, retries + 2):
@@ -150,7 +151,7 @@ class Endpoint:
         raise ChatFailed(f"no answer from {self.host} in {retries + 1} tries; the last one: {why}")
 
     def _sent(self, method: str, route: str, body: Any) -> Any:
-        """The JSON of a good answer. Raises Unusable for what may pass, ChatFailed for what will not."""
+        """The JSON of a good answer. Raises Unusable if another try may help, otherwise ChatFailed."""
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -173,7 +174,7 @@ class Endpoint:
             raise Unusable("its answer is no JSON") from error
 
     def _asked_wait(self, response: httpx2.Response) -> float:
-        """Seconds, from Retry-After: a number or a date. Raises ChatFailed for more than PATIENCE."""
+        """The seconds in Retry-After (a number or a date). Raises ChatFailed for more than PATIENCE."""
         text = response.headers.get("Retry-After", "")
         try:
             wait = float(text)
@@ -187,7 +188,7 @@ class Endpoint:
         return max(wait, 0.0)
 
     def _words(self, data: bytes) -> str:
-        """What the server says about an error, short, on one line, without the key."""
+        """The server's own error message, shortened, on one line and without the key."""
         try:
             error = json.loads(data)["error"]
             text = error if isinstance(error, str) else error["message"]
@@ -196,12 +197,12 @@ class Endpoint:
         return f": {self._clean(' '.join(str(text).split()))[:SAID]}"
 
     def _clean(self, text: str) -> str:
-        """Without the key, should a server repeat it, and such that it can be written as UTF-8."""
+        """The text without the key, which a server may repeat, and without characters that UTF-8 lacks."""
         text = text.replace(self._key, "[key]") if self._key else text
         return text.encode("utf-8", "replace").decode()
 
     def _read(self, data: Any) -> Answer:
-        """The answer in a response. Raises Unusable for another shape."""
+        """The answer in a response. Raises Unusable if the response has another shape."""
         try:
             choice = data["choices"][0]
             text = choice["message"].get("content")
@@ -223,7 +224,7 @@ class Endpoint:
 
 
 def _bounded(response: httpx2.Response) -> bytes:
-    """The body as it was sent. Raises ChatFailed for one that is too long, Unusable for one too slow."""
+    """The body of a response. Raises ChatFailed if it is too long, Unusable if it is too slow."""
     data, begun = bytearray(), time.monotonic()
     for chunk in response.iter_raw():
         data += chunk
@@ -235,7 +236,7 @@ def _bounded(response: httpx2.Response) -> bytes:
 
 
 def _model_names(data: Any) -> list[str]:
-    """The names in the answer of GET /models; none where it has another shape."""
+    """The names in the answer to GET /models; empty if the answer has another shape."""
     models = data.get("data") if isinstance(data, dict) else None
     entries = models if isinstance(models, list) else []
     return [one["id"] for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
@@ -245,12 +246,12 @@ def _count(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-# What the user gives
+# The user's settings
 
 
 def checked_url(text: str) -> httpx2.URL:
-    """The address of an endpoint. Raises UserError for one that holds more than an address."""
-    shown = text.split("?")[0].rpartition("@")[2]  # neither a password nor a key
+    """The address of an endpoint. Raises UserError if it is not an address, or holds a key or a password."""
+    shown = text.split("?")[0].rpartition("@")[2]  # without passwords and keys
     try:
         url = httpx2.URL(text.rstrip("/"))
     except (httpx2.InvalidURL, ValueError):
@@ -263,7 +264,7 @@ def checked_url(text: str) -> httpx2.URL:
 
 
 def checked_key(key: str) -> str:
-    """The key without blanks around it. Raises UserError, which does not show it, if it can be none."""
+    """The key without blanks around it. Raises UserError, without the key, if it has wrong characters."""
     key = key.strip()
     if not all("!" <= one <= "~" for one in key):
         raise UserError(f"{KEY} holds characters that no key has: set it again.")
@@ -271,7 +272,7 @@ def checked_key(key: str) -> str:
 
 
 def price_of(model: str, settings: ChatSettings) -> Price | None:
-    """The model's price. Raises UserError if dollars are limited and there is none."""
+    """The price of a model, or None. Raises UserError if dollars are limited and there is no price."""
     price = next((one for one in settings.prices if one.model == model), None)
     if settings.dollars is not None and price is None:
         raise UserError(f"--llm-cost needs the price of {model!r}: give --llm-prices FILE (see docs/llm.md).")
@@ -279,9 +280,9 @@ def price_of(model: str, settings: ChatSettings) -> Price | None:
 
 
 def converse(cell: Cell, model: str, settings: ChatSettings) -> Conversation:
-    """The conversation of a cell. model: the value of its method's parameter of that name.
+    """The conversation of a cell. model: the value of the method's parameter `model`.
 
-    Raises UserError if none can be had.
+    Raises UserError if the settings give no source of answers.
     """
     if settings.scripted:
         return Conversation(Scripted(), SCRIPTED)
@@ -297,7 +298,7 @@ def converse(cell: Cell, model: str, settings: ChatSettings) -> Conversation:
 
 
 def _transcript(place: Path, cell: Cell) -> Path:
-    """`place` itself, or the transcript of that cell below it."""
+    """The path of the cell's transcript: below `place` if that is a folder, else `place` itself."""
     return place / transcript_of(cell.path) if place.is_dir() else place
 
 

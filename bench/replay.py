@@ -1,4 +1,4 @@
-"""A record whose method asked a language model is run again from its transcript; nothing is sent."""
+"""Runs a record's cell again, with the language model's answers from its transcript. Nothing is sent."""
 
 import hashlib
 from dataclasses import replace
@@ -14,14 +14,14 @@ from bench.run import run_cell
 
 
 def replay_faults(record: Record, chat: ChatLog, file: Path, lab: Lab) -> list[str]:
-    """Why the transcript beside a record's file does not give the same record again; empty if it does."""
+    """Why the transcript beside a record does not give the same record again; empty if it does."""
     transcript = file.with_name(Path(chat.file).name)
     try:
         digest = hashlib.sha256(transcript.read_bytes()).hexdigest()
     except OSError:
         return [f"its transcript {transcript.name} is missing: keep it beside the record"]
     if digest != chat.sha256:
-        return [f"its transcript {transcript.name} is another than the one it was made with"]
+        return [f"its transcript {transcript.name} is not the one with which it was made: restore that one"]
     settings = replace(lab.settings, chat=ChatSettings(replay=str(transcript)))
     try:
         again = run_cell(resolve_record(record), settings, lab)
@@ -37,5 +37,5 @@ def replay_faults(record: Record, chat: ChatLog, file: Path, lab: Lab) -> list[s
 
 
 def fresh_lab(root: str | None) -> Lab:
-    """A lab that never touches the network. root: the folder of the papers' data sets."""
+    """A lab that does not use the network. root: the folder of the papers' data sets."""
     return Lab(Settings(data_root=root, offline=True))

@@ -349,7 +349,7 @@ def test_verification_replays_the_transcript(ran: tuple[Path, Result], tmp_path:
 
     copy.write_text(text)
     (tmp_path / transcript.name).write_bytes(transcript.read_bytes().replace(b"photo", b"phot0"))
-    assert "is another than the one it was made with" in bench("results", "verify", str(tmp_path)).output
+    assert "is not the one with which it was made" in bench("results", "verify", str(tmp_path)).output
     (tmp_path / transcript.name).unlink()
     assert "is missing: keep it beside the record" in bench("results", "verify", str(tmp_path)).output
 
