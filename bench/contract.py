@@ -320,6 +320,8 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
 def learns(record: Record, lab: Lab) -> Verdict:
     """On the train set the deployed prompt's loss is below the untuned prompt's: z > 0 over the images.
 
+    For a method that follows errors (see Method.follows) its errors are compared: its loss may rise.
+
     Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fail this check. Of
     28 runs whose losses were shuffled before the optimiser got them, 3 pass. A method that learns but fails
     passes with a larger budget. The numbers are the same on every processor, and so is the verdict.
@@ -328,21 +330,25 @@ def learns(record: Record, lab: Lab) -> Verdict:
     if record.n_params == 0:
         return Verdict(point, True, "the method has nothing to tune")
     prompt, method, trial = rebuild(record, lab)
-    gain = image_losses(trial, method.prompt(method.x0)) - image_losses(trial, prompt)
+    what = method.follows(method.params)
+    gain = on_train_set(trial, method.prompt(method.x0), what) - on_train_set(trial, prompt, what)
     z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
     first, last = (record.trace[i].accuracy["test"] for i in (0, -1))
-    fall = f"the train loss falls by {gain.mean():.3f} (z = {z:.1f}, must be above 0)"
+    fall = f"the train {what} falls by {gain.mean():.3f} (z = {z:.1f}, must be above 0)"
     detail = f"{fall}; test accuracy {first:.1f} -> {last:.1f} %"
     return Verdict(point, z > 0, detail)
 
 
-def image_losses(trial: Trial, prompt: Prompt) -> Tensor:
-    """[N] the cross-entropy of each training image, with the prompt's head. Costs no query."""
-    losses = []
+def on_train_set(trial: Trial, prompt: Prompt, what: str) -> Tensor:
+    """[N] of each training image the cross-entropy ("loss") or the mistake ("error": 0 or 1). No query."""
+    found = []
     for batch in trial.loader.train_pass:
         logits = answer(trial, prompt, batch)
-        losses.append(torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none"))
-    return torch.cat(losses)
+        if what == "error":
+            found.append((logits.argmax(1) != batch.labels).double())
+        else:
+            found.append(torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none"))
+    return torch.cat(found)
 
 
 @torch.no_grad()

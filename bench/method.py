@@ -102,6 +102,11 @@ class Method(ABC):
         """
         return needed(cls.access, cls.least_answer)
 
+    @classmethod
+    def follows(cls, params: Any) -> Literal["loss", "error"]:
+        """What its steps make smaller on the train set; `bench check` looks there whether it learns."""
+        return "loss"
+
     @property
     def white_box(self) -> bool:
         """Whether the method sees gradients. Its row is a reference, which is never ranked."""

@@ -7,7 +7,7 @@ instruction; here the words around the class name are edited, and new words come
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -63,6 +63,10 @@ class Edits(Method):
     def needs(cls, params: Params) -> str:
         """The loss needs probabilities."""
         return "top" if params.fitness == "loss" else cls.least_answer
+
+    @classmethod
+    def follows(cls, params: Params) -> Literal["loss", "error"]:
+        return "loss" if params.fitness == "loss" else "error"
 
     def setup(self) -> None:
         self.words = words(self.params.words)

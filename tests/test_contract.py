@@ -106,6 +106,20 @@ def test_blackvip_keeps_the_contract_except_learning_which_needs_more_queries() 
     assert set(broken("blackvip", budget=100)) <= {LEARNS}
 
 
+def test_edits_are_measured_by_the_errors_that_they_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors fall in an edit search; in one that keeps the worst template they rise, and that is noticed."""
+    assert broken("edits") == {}
+    text = (
+        "from bench.methods.edits import Edits\n\n\nclass Worst(Edits):\n"
+        "    def order(self, one):\n        return (-one.errors,)\n"
+    )
+    (tmp_path / "worst.py").write_text(text)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    assert set(broken("worst")) == {LEARNS} and "the train error falls by -" in broken("worst")[LEARNS]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(METHODS.files()) - set(QUICK)))
 def test_every_method_keeps_the_contract(name: str) -> None:
