@@ -67,6 +67,7 @@ class Tiny:
         self.name, self.device, self.weights_hash = "tiny", torch.device("cpu"), "tiny"
         self.text_width = run.K.shape[1] if run.has("K") else 1
         self.vision_width = run.Q.shape[0] if run.has("Q") else None
+        self.embed_dim = 1  # no method here reads features
         limits = (run.pixel_mean, run.pixel_std) if run.has("pixel_std") else (torch.zeros(3), torch.ones(3))
         self.pixel_mean, self.pixel_std = (values.view(3, 1, 1) for values in limits)
         self.token_std = self.patch_std = 0.02
