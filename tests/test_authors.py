@@ -325,6 +325,19 @@ def test_coop_takes_the_authors_steps() -> None:
     near([replay.method.rate(epoch) for epoch in (0, 0, 1, 1, 2, 2)], run.rates)
 
 
+def test_cbbt_takes_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three epochs of the authors' 150, with gradients that are clipped and others that are not."""
+    run = Recorded("cbbt")
+    steps, directions, _ = run.u.shape
+    assert run.norms.min() < 5 < run.norms.max()
+    replay = Replay("cbbt", run, {"q": directions}, budget=150 * 2 * (1 + directions))
+    feed(monkeypatch, "torch.randn", run.u)
+    replay.play()
+    near(torch.tensor(replay.losses).view(steps, -1), run.losses)
+    near(replay.states, run.iterates)
+    near([replay.method.rate(k) for k in range(steps)], run.rates)
+
+
 def test_cmaes_adapts_its_step_like_the_release_that_the_papers_used() -> None:
     """In 320 dimensions, because newer releases of the library have another rule there.
 

@@ -33,9 +33,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "bptvlm": {"text_dim": 20, "visual_dim": 20},
     "bbt": {"intrinsic": 16, "population": 6},
     "craft": {"intrinsic": 16, "population": 6, "hidden": 8},
+    **{name: {"q": 5} for name in ("cbbt", "cbbt_adapter")},
+    "lcs": {"shared": 4, "own": 2, "population": 6},
     **{name: {"intrinsic": 40, "rank": 2, "m": 4} for name in ("zip", "openes", "cmaes", "random_search")},
 }
 METHODS = sorted(FOUND.files())
+UNTUNED = {"manual", "ensemble"}
+ONE_PASS = {"head", "readout", "probe", "tip_adapter"}  # they end after it, whatever the budget
 
 
 def build(name: str, box: BlackBox, **params: Any) -> Method:
@@ -76,7 +80,7 @@ def test_every_method_keeps_its_budget_and_leaves_a_trace(name: str, budget: int
     spent, points = trial.meter.spent, trial.trace.points
     assert spent <= budget
     assert (points[0].queries, points[-1].queries) == (0, budget)
-    if budget == 300 and name != "manual":
+    if budget == 300 and name not in UNTUNED | ONE_PASS:
         assert spent > 0.5 * budget
 
 
@@ -99,7 +103,7 @@ def test_a_prompt_is_rebuilt_from_what_a_record_keeps(name: str) -> None:
     assert found == trial.trace.points[-1].accuracy
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"manual"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - UNTUNED))
 def test_the_prompt_moves(name: str) -> None:
     method, trial = run(name, budget=1000)
     assert pack(trial.deployed) != pack(method.prompt(method.x0))
@@ -108,9 +112,10 @@ def test_the_prompt_moves(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_long_run_begins_like_a_short_one(name: str) -> None:
     """The budget only stops a method. The reports rely on this where a class says so."""
-    (method, short), (_, long) = run(name, budget=100), run(name, budget=300)
+    if load_method(name).schedule == "budget":
+        pytest.skip("its steps depend on the budget, and its records say so")
+    (_, short), (_, long) = run(name, budget=100), run(name, budget=300)
     points, more = short.trace.points, long.trace.points
-    assert method.schedule == "free"
     assert points[:-1] == more[: len(points) - 1]
     assert points[-1].accuracy == next(p for p in more if p.queries == 100).accuracy
 
