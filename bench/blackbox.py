@@ -40,6 +40,7 @@ class ModelSpec:
     image_size: int  # pixels per side
     text_width: int  # d, the width of a context vector
     vision_width: int | None  # w, the width of a visual token
+    feature_width: int  # e, the width of an image's or a class's feature
     pixel_mean: tuple[float, ...]
     pixel_std: tuple[float, ...]
     token_std: float  # of the token embedding table

@@ -303,17 +303,12 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
     """A deployed prompt treats each image alone: it may not learn from the test set on which it is scored."""
     point = "images one by one"
     prompt, _, trial = rebuild(record, lab)
-    if prompt.pixels is None and prompt.head is None:
-        return Verdict(point, True, "the prompt changes no pixels and no logits")
+    if all(part is None for part in (prompt.pixels, prompt.head, prompt.adapter, prompt.local)):
+        return Verdict(point, True, "the prompt changes no pixels, logits or features")
     whole, loader = trial.loader.train_pass[0], trial.loader
-    gap = 0.0
-    if prompt.pixels is not None:
-        alone = [loader.give(loader.train, index[None], labelled=False) for index in whole.index]
-        gap = (prompt.pixels(whole) - torch.cat([prompt.pixels(one) for one in alone])).abs().max().item()
-    if prompt.head is not None:
-        logits = answer(trial, replace(prompt, head=None))
-        parts = torch.cat([prompt.head(one) for one in logits[:, None]])
-        gap = max(gap, (prompt.head(logits) - parts).abs().max().item())
+    alone = [loader.give(loader.train, index[None], labelled=False) for index in whole.index]
+    answers = torch.cat([answer(trial, prompt, one) for one in alone])
+    gap = (answer(trial, prompt, whole) - answers).abs().max().item()
     return Verdict(point, gap < 1e-4, f"largest difference {gap:.1e}")
 
 

@@ -77,6 +77,7 @@ class LocalPredictor:
             image_size=b.image_size,
             text_width=b.text_width,
             vision_width=b.vision_width,
+            feature_width=b.embed_dim,
             pixel_mean=tuple(b.pixel_mean.flatten().tolist()),
             pixel_std=tuple(b.pixel_std.flatten().tolist()),
             token_std=b.token_std,

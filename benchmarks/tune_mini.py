@@ -23,8 +23,9 @@ from bench.store import Store
 DATASETS = ("mini-digits", "mini-letters", "mini-textures")
 SEED, BUDGET = 0, 2_000
 
-# Not tuned: CoOp, the white-box reference, whose step in the paper works here; head and readout, which choose
-# their strength by cross-validation on the train set; edits and llm, which have no scale.
+# Not tuned: CoOp, the white-box reference, whose step in the paper works here; cbbt_adapter, a reference too;
+# head, readout and probe, which choose their strength by cross-validation on the train set, and tip_adapter,
+# which chooses its values there; edits and llm, which have no scale.
 GRIDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zip": ("a", ("0.01", "0.03", "0.1", "0.3", "1")),
     "spsa": ("a", ("0.001", "0.003", "0.01", "0.03", "0.1")),
@@ -36,6 +37,8 @@ GRIDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bptvlm": ("sigma", ("0.01", "0.03", "0.1", "0.3", "1")),
     "blackvip": ("a", ("0.003", "0.01", "0.03", "0.1", "0.3")),
     "vp": ("a", ("0.003", "0.01", "0.03", "0.1", "0.3")),
+    "cbbt": ("lr", ("0.002", "0.006", "0.02", "0.06", "0.2")),
+    "lcs": ("sigma", ("0.03", "0.1", "0.3", "1", "3")),
     "bar": ("step", ("0.1", "0.3", "1", "3", "10")),
 }
 

@@ -67,6 +67,7 @@ class Tiny:
         self.name, self.device, self.weights_hash = "tiny", torch.device("cpu"), "tiny"
         self.text_width = run.K.shape[1] if run.has("K") else 1
         self.vision_width = run.Q.shape[0] if run.has("Q") else None
+        self.embed_dim = 1  # no method here reads features
         limits = (run.pixel_mean, run.pixel_std) if run.has("pixel_std") else (torch.zeros(3), torch.ones(3))
         self.pixel_mean, self.pixel_std = (values.view(3, 1, 1) for values in limits)
         self.token_std = self.patch_std = 0.02
@@ -322,6 +323,19 @@ def test_coop_takes_the_authors_steps() -> None:
     near(replay.losses, run.losses)
     near(replay.states, run.iterates.flatten(1))
     near([replay.method.rate(epoch) for epoch in (0, 0, 1, 1, 2, 2)], run.rates)
+
+
+def test_cbbt_takes_the_authors_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three epochs of the authors' 150, with gradients that are clipped and others that are not."""
+    run = Recorded("cbbt")
+    steps, directions, _ = run.u.shape
+    assert run.norms.min() < 5 < run.norms.max()
+    replay = Replay("cbbt", run, {"q": directions}, budget=150 * 2 * (1 + directions))
+    feed(monkeypatch, "torch.randn", run.u)
+    replay.play()
+    near(torch.tensor(replay.losses).view(steps, -1), run.losses)
+    near(replay.states, run.iterates)
+    near([replay.method.rate(k) for k in range(steps)], run.rates)
 
 
 def test_cmaes_adapts_its_step_like_the_release_that_the_papers_used() -> None:

@@ -91,7 +91,7 @@ class ToyBackbone:
         return F.normalize(self.vectors(tuple(texts)), dim=-1)
 
     def embed_words(self, text: str) -> Tensor:
-        return 0.02 * torch.ones(len(text.split()), D)
+        return 0.02 * torch.ones(len(text.split()), self.text_width)
 
     def encode_images(self, images: Tensor) -> Tensor:
         return F.normalize((images.double() - 0.5).flatten(1) @ self.W, dim=-1)
