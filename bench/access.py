@@ -57,6 +57,7 @@ APIS = (
     API("vision chat", frozenset({"words", "pixels"}), "label"),
     API("custom labels", frozenset({"pixels"}), "top"),
 )
+BILLED = "X-Billed-Images"  # the header in which a server says how many images an answer was billed for
 CONSENT = "a provider's consent"  # for methods that no API of this list can serve
 
 
@@ -76,6 +77,12 @@ def answered(access: Collection[str], needs: str) -> str:
     if WHITE_BOX in access:
         return GRADIENTS
     return FEATURES if FEATURES in access else needs
+
+
+def takes(taken: Collection[str], access: Collection[str]) -> bool:
+    """Whether a method can send what it sends, and needs no more than answers. taken: as in API.takes."""
+    wanted = {words for level, words in SENT.items() if level in access}
+    return not REFERENCES & set(access) and wanted <= set(taken)
 
 
 def runs_on(access: Collection[str], needs: str) -> tuple[str, ...]:

@@ -41,6 +41,13 @@ class Level:
         """Whether a method that needs this kind of answer can work with this level."""
         return KINDS.index(self.kind) >= KINDS.index(needed)
 
+    def covers(self, other: "Level") -> bool:
+        """Whether answers of this level can be cut down to the other one, decimals and classes included."""
+        if self.kind == other.kind:
+            return self.number is None or (other.number is not None and other.number <= self.number)
+        # rounded probabilities may be equal where the best K of the model's own are not
+        return self.grants(other.kind) and (self.number is None or other.kind == "label")
+
 
 def parse(text: str) -> Level:
     """'probs:4' -> Level('probs', 4). Raises UserError if the text is not a level."""

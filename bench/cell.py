@@ -47,6 +47,7 @@ class Cell:
     score: str = "test"  # the split on which the checkpoints are scored; "val" to choose step sizes
     answers: str = DEFAULT  # how much of its logits the box returns: see bench/answered.py
     pixels_8bit: bool = False  # pixel prompts are rounded to bytes, as an API takes them
+    endpoint: str = ""  # dialect and address of a model that is not in this process: see bench/remote.py
     overrides: tuple[tuple[str, Value], ...] = ()  # sorted (name, value) pairs that differ from the suite's
 
     @property
@@ -73,6 +74,7 @@ class Cell:
         flags = "-augment" if self.augment else ""
         flags += "" if self.answers == DEFAULT else f"-{self.answers.replace(':', '')}"
         flags += "-8bit" if self.pixels_8bit else ""
+        flags += f"-{_short(self.endpoint)}" if self.endpoint else ""
         flags += "" if self.score == "test" else f"-{self.score}"
         parts = (self.suite, self.protocol, self.dataset, row, f"{leaf}{flags}.json")
         return PurePosixPath(*map(_file_name, parts))
@@ -118,6 +120,11 @@ def grid(
     for dataset, seed, budget, (method, overrides) in product(datasets, seeds, budgets, rows):
         where: dict[str, Any] = {"method": method, "dataset": dataset, "seed": seed, "budget": budget}
         yield Cell(**where, overrides=tuple(sorted(overrides)), **common)
+
+
+def _short(endpoint: str) -> str:
+    """'hf+http://host/path' -> 'hf-1a2b3c4d': its dialect, and a few digits of its sha256."""
+    return f"{endpoint.partition('+')[0]}-{hashlib.sha256(endpoint.encode()).hexdigest()[:8]}"
 
 
 def _file_name(part: str) -> str:

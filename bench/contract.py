@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.answered import Level
 from bench.blackbox import PUBLIC, ModelSpec
 from bench.chat import ChatSettings
 from bench.deploy import deployed
@@ -27,7 +28,7 @@ from bench.plan import make_cells
 from bench.plugins import METHODS, PACKAGE_OF_METHODS, closure, load_method
 from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
-from bench.record import Record, lasting
+from bench.record import Record, Wired, lasting
 from bench.resolve import Resolved, resolve
 from bench.run import rebuild, run_cell
 from bench.suite import load_suite
@@ -214,6 +215,14 @@ class Counting:
     @property
     def model(self) -> ModelSpec:
         return self._inner.model
+
+    @property
+    def level(self) -> Level:
+        return self._inner.level
+
+    @property
+    def cost(self) -> Wired | None:
+        return self._inner.cost
 
     def embed_words(self, words: str) -> Tensor:
         return self._inner.embed_words(words)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from bench.chat import (
     transcript_of,
 )
 from bench.errors import UserError, did_you_mean
+from bench.retry import NoAnswer, Rule, Sleep, Unusable, asked_wait, passing
 
 KEY = "BENCH_LLM_KEY"  # the environment variable that holds the key
 TIMEOUT = httpx2.Timeout(120.0, connect=5.0)  # seconds without a byte
@@ -40,19 +40,7 @@ DEADLINE = 600.0  # seconds for one whole answer
 MOST = 1 << 20  # bytes of one answer
 RETRIES = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
-PATIENCE = 300.0  # seconds; if a server asks for a longer wait, the cell fails
-AGAIN = {408, 409, 429}  # a request with such a status, or with 5xx, is tried again
 SAID = 200  # the most characters of a server's text in a message
-
-Sleep = Callable[[float], None]
-
-
-class Unusable(Exception):
-    """An answer that cannot be used; another try may succeed. wait: the seconds that the server asks for."""
-
-    def __init__(self, why: str, wait: float = 0.0) -> None:
-        super().__init__(why)
-        self.wait = wait
 
 
 class Endpoint:
@@ -132,37 +120,33 @@ class Endpoint:
         body: Any = None,
         retries: int = RETRIES,
     ) -> tuple[Any, int]:
-        """The answer, converted by `read`, and the number of tries. Raises ChatFailed.
-
-        Between two tries it waits: exponential back-off with full jitter, as in Brooker, Exponential Backoff
-        And Jitter, AWS Architecture Blog, 2015.
-        """
-        why = ""
-        for count in range(1, retries + 2):
-            try:
-                return read(self._sent(method, route, body)), count
-            except httpx2.TransportError as error:
-                why, wait = self._clean(f"{type(error).__name__}: {error}"), 0.0
-            except Unusable as error:
-                why, wait = str(error), error.wait
-            if count <= retries:
-                longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1))
-                self._sleep(max(wait, self._jitter.uniform(0, longest)))
-        raise ChatFailed(f"no answer from {self.host} in {retries + 1} tries; the last one: {why}")
+        """The answer, converted by `read`, and the number of tries. Raises ChatFailed."""
+        rule = Rule(retries, FIRST_WAIT, LONGEST_WAIT)
+        try:
+            found = rule.tried(
+                lambda: read(self._sent(method, route, body)), self.host, self._jitter, self._sleep
+            )
+        except NoAnswer as error:
+            raise ChatFailed(str(error)) from None
+        return found.value, found.tries
 
     def _sent(self, method: str, route: str, body: Any) -> Any:
         """The JSON of a good answer. Raises Unusable if another try may help, otherwise ChatFailed."""
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        with (
-            httpx2.Client(timeout=TIMEOUT, transport=self._transport, follow_redirects=False) as client,
-            client.stream(method, f"{self.url}{route}", json=body, headers=headers) as response,
-        ):
-            data = _bounded(response)
+        try:
+            with (
+                httpx2.Client(timeout=TIMEOUT, transport=self._transport, follow_redirects=False) as client,
+                client.stream(method, f"{self.url}{route}", json=body, headers=headers) as response,
+            ):
+                data = _bounded(response)
+        except httpx2.TransportError as error:
+            raise Unusable(self._clean(f"{type(error).__name__}: {error}")) from None
         status = response.status_code
-        if status in AGAIN or status >= 500:
-            raise Unusable(f"status {status}{self._words(data)}", self._asked_wait(response))
+        if passing(status):
+            wait = asked_wait(response.headers.get("Retry-After"))
+            raise Unusable(f"status {status}{self._words(data)}", wait)
         if method == "GET" and status in (404, 405):
             return {}
         if status != 200:
@@ -172,20 +156,6 @@ class Endpoint:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
             raise Unusable("its answer is no JSON") from error
-
-    def _asked_wait(self, response: httpx2.Response) -> float:
-        """The seconds in Retry-After (a number or a date). Raises ChatFailed for more than PATIENCE."""
-        text = response.headers.get("Retry-After", "")
-        try:
-            wait = float(text)
-        except ValueError:
-            try:
-                wait = (parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds()
-            except (ValueError, TypeError):
-                wait = 0.0
-        if not wait <= PATIENCE:
-            raise ChatFailed(f"{self.host} asks to wait {text} s before the next try: run again later")
-        return max(wait, 0.0)
 
     def _words(self, data: bytes) -> str:
         """The server's own error message, shortened, on one line and without the key."""

@@ -8,22 +8,29 @@ are kept. If a method needs features that are not kept, they are computed for it
 from collections.abc import Callable, Hashable
 from dataclasses import astuple, dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from bench.access import ACCESS
+from bench.answered import parse
 from bench.chat import ChatSettings
 from bench.data.images import View
 from bench.data.task import Task, load_task
+from bench.errors import UserError
 from bench.isolation import Seals
 from bench.models import Backbone, Encoder, load_backbone, load_encoder
 from bench.models.backbone import model_dtype
 from bench.models.features import features
 from bench.prompt import Images
 from bench.protocols import Frozen
+from bench.remote import Endpoint, Wiring
 from bench.resolve import Resolved
+
+if TYPE_CHECKING:
+    from bench.wire.asker import Asker
+    from bench.wire.probe import Probe
 
 V = TypeVar("V")
 
@@ -36,6 +43,7 @@ class Settings:
     data_root: str | None = None
     offline: bool = False
     chat: ChatSettings = field(default_factory=ChatSettings)
+    wiring: Wiring = field(default_factory=Wiring)
 
 
 class Kept(Generic[V]):
@@ -86,6 +94,10 @@ class Lab:
         self._tasks: Kept[Task] = Kept("the task", 4, grows=True)
         self._tables: Kept[Tensor] = Kept("the features", 32)
         self._splits: dict[tuple[str, ...], str] = {}
+        for asker in vars(self).get("_askers", {}).values():
+            asker.close()
+        self._askers: dict[Endpoint, Asker] = {}
+        self._probes: dict[Endpoint, Probe] = {}
 
     def load(self, resolved: Resolved) -> None:
         """Load and compute all that a cell needs and later cells share, before its method runs.
@@ -95,7 +107,9 @@ class Lab:
         """
         task, models = self.task(resolved), list[Frozen]()
         self.split_hash(resolved)
-        if not {ACCESS["pixels"], ACCESS["tokens"]} & set(resolved.access):
+        if resolved.endpoint is not None:
+            self.probe(resolved)
+        elif not {ACCESS["pixels"], ACCESS["tokens"]} & set(resolved.access):
             models.append(self.backbone(resolved))
         if resolved.encoder is not None:
             models.append(self.encoder(resolved.encoder, resolved.precision))
@@ -108,6 +122,38 @@ class Lab:
         """The paths to everything here that a cell has changed and must not change."""
         kinds = (self._backbones, self._encoders, self._tasks, self._tables)
         return [path for kept in kinds for path in kept.broken()]
+
+    # A model behind an address
+
+    def asker(self, resolved: Resolved) -> "Asker":
+        """What asks a cell's endpoint. It holds connections and no numbers. Raises UserError."""
+        from bench.wire.connect import connected  # it loads an HTTP client, which other cells do without
+
+        endpoint = endpoint_of(resolved)
+        if endpoint not in self._askers:
+            self._askers[endpoint] = connected(endpoint, self.settings.wiring)
+        return self._askers[endpoint]
+
+    def probe(self, resolved: Resolved) -> "Probe":
+        """What the endpoint was seen to grant, before any query. Raises UserError for too little."""
+        from bench.wire.failed import WireFailed
+        from bench.wire.predictor import texts_of
+        from bench.wire.probe import probe, refuse_above
+
+        endpoint, task = endpoint_of(resolved), self.task(resolved)
+        if endpoint not in self._probes:
+            try:
+                asker = self.asker(resolved)
+                self._probes[endpoint] = probe(asker, texts_of(task.template, task.classes))
+            except WireFailed as error:
+                raise UserError(f"{endpoint.url} cannot be used: {error}.") from None
+        refuse_above(self._probes[endpoint], parse(resolved.cell.answers), endpoint.url)
+        return self._probes[endpoint]
+
+    def weights_hash(self, resolved: Resolved) -> str:
+        """sha256 of the model's weights; "" where an endpoint does not say. Raises UserError."""
+        remote = resolved.cell.endpoint
+        return endpoint_of(resolved).weights if remote else self.backbone(resolved).weights_hash
 
     def backbone(self, resolved: Resolved) -> Backbone:
         """The backbone of a cell. Raises UserError."""
@@ -137,7 +183,7 @@ class Lab:
         Raises UserError.
         """
         cell = resolved.cell
-        model = self.backbone(resolved)
+        model = endpoint_of(resolved) if cell.endpoint else self.backbone(resolved)
         view = View(model.image_size, model.resize_mode, model.interpolation)
         key = (
             cell.dataset,
@@ -157,7 +203,7 @@ class Lab:
     def split_hash(self, resolved: Resolved) -> str:
         """sha256 of the images and labels of all data sets of a cell; the same for all seeds."""
         cell = resolved.cell
-        key = (cell.dataset, cell.protocol, cell.backbone, *resolved.targets)
+        key = (cell.dataset, cell.protocol, cell.backbone, cell.endpoint, *resolved.targets)
         if key not in self._splits:
             self._splits[key] = self.task(resolved).split_hash
         return self._splits[key]
@@ -185,6 +231,13 @@ class CellFeatures:
         if name not in self._encoders:
             self._encoders[name] = self.lab.kept_encoder(name, self.precision)
         return self._encoders[name]
+
+
+def endpoint_of(resolved: Resolved) -> Endpoint:
+    """The endpoint of a cell. Raises UserError for a record's, which says only where it was."""
+    if resolved.endpoint is None:
+        raise UserError(f"{resolved.cell.endpoint} is behind an address: what it answered is not here.")
+    return resolved.endpoint
 
 
 def open_task(resolved: Resolved, settings: Settings, view: View) -> Task:

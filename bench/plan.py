@@ -15,6 +15,7 @@ from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
 from bench.plugins import METHODS, load_method
+from bench.remote import Endpoint, Wiring
 from bench.resolve import Resolved, params_in_force
 from bench.run import expected, prepare
 from bench.store import Status, Store
@@ -70,6 +71,7 @@ def make_cells(
     score: str = "test",
     answers: Sequence[str] = (DEFAULT,),
     pixels_8bit: bool = False,
+    endpoint: Endpoint | None = None,
     overrides: Sequence[str] = (),
 ) -> list[Cell]:
     """The grid of cells, with the suite's values where none are given. Raises UserError for a wrong value."""
@@ -94,13 +96,15 @@ def make_cells(
             variants,
             suite=suite.name,
             protocol=protocol,
-            backbone=backbone or suite.backbone,
+            backbone=endpoint.name if endpoint else backbone or suite.backbone,
             shots=n,
             batch_size=suite.batch_size,
             augment=suite.augment,
             score=score,
             answers=level,
-            pixels_8bit=pixels_8bit,
+            # pixels over the wire are bytes
+            pixels_8bit=pixels_8bit or endpoint is not None,
+            endpoint=endpoint.place if endpoint else "",
         )
     ]
 
@@ -165,7 +169,8 @@ def check_without_fetching(
     Returns what was loaded (None if something could not be loaded), what the run itself will download first,
     and what is wrong.
     """
-    lab = Lab(replace(settings, device="cpu", offline=True))
+    # a store in memory: a dry run leaves nothing behind
+    lab = Lab(replace(settings, device="cpu", offline=True, wiring=Wiring()))
     found = find_faults(cells, lab)
     absent = [fault for fault in found if isinstance(fault, NotHere) and not settings.offline]
     faults = [fault for fault in found if fault not in absent]
@@ -190,14 +195,18 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
             return False
         return True
 
-    models = {one.cell.backbone: one for one in cells}
-    backbones = {name: attempt(partial(lab.backbone, one)) for name, one in models.items()}
+    models = {(one.cell.backbone, one.cell.endpoint): one for one in cells}
+    ready = {name: bool(one.endpoint) or attempt(partial(lab.backbone, one)) for name, one in models.items()}
     for name, precision in {(one.encoder, one.precision) for one in cells}:
         if name is not None:
             attempt(partial(lab.encoder, name, precision))
-    places = {(c.dataset, c.protocol, c.shots, c.score, c.backbone): one for one in cells for c in [one.cell]}
+    places = {
+        (c.dataset, c.protocol, c.shots, c.score, c.backbone, c.endpoint): one
+        for one in cells
+        for c in [one.cell]
+    }
     for one in places.values():
-        if backbones[one.cell.backbone]:
+        if ready[one.cell.backbone, one.cell.endpoint]:
             if attempt(partial(lab.task, one)):
                 lab.split_hash(one)  # now, while the task is loaded, because the plan needs this hash
         else:  # the model's image size is not known, but the data can be checked with any size
@@ -228,6 +237,15 @@ def check_chats(cells: Sequence[Resolved], settings: Settings, ask: bool) -> Non
         except UserError as error:
             faults[str(error)] = error
     refuse(list(faults.values()))
+
+
+def probe_endpoints(cells: Sequence[Resolved], lab: Lab) -> list[str]:
+    """Look at what each endpoint grants, before any query, in words. Raises UserError where it is too little.
+
+    This asks, and costs what two requests cost.
+    """
+    asked = {(one.endpoint.place, one.cell.answers): one for one in cells if one.endpoint is not None}
+    return list(dict.fromkeys(f"{place}: {lab.probe(one)}." for (place, _), one in asked.items()))
 
 
 def try_out(resolved: Resolved, lab: Lab) -> None:

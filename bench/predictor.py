@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from bench import exact
+from bench.answered import DEFAULT, Level, parse
 from bench.blackbox import ModelSpec
 from bench.loader import AT_ONCE, Sample
+from bench.pixels import from_bytes, to_bytes
 from bench.prompt import Prompt
 from bench.protocols import Backbone, Features, Frozen, TextTower
+from bench.record import Wired
 
 # The most float64 images that go through the image tower at once: more do not fit into a processor's cache,
 # and take longer.
@@ -39,6 +42,16 @@ class Predictor(Protocol):
         """The sizes and statistics that the model's provider publishes."""
         ...
 
+    @property
+    def level(self) -> Level:
+        """How much of its logits it answers with."""
+        ...
+
+    @property
+    def cost(self) -> Wired | None:
+        """What its requests cost so far; None for a model of this process."""
+        ...
+
     def embed_words(self, words: str) -> Tensor:
         """[m, d] token embeddings of `words`."""
         ...
@@ -64,7 +77,8 @@ class Predictor(Protocol):
 class LocalPredictor:
     """The predictor with a model in this process.
 
-    eight_bit: round pixel prompts to multiples of 1/255, as an API takes them.
+    eight_bit: send pixel prompts in bytes, as an API takes them. An API cannot tell such an image from a
+    plain one, so their features are rounded alike.
     """
 
     def __init__(self, backbone: Backbone, features: Features, eight_bit: bool = False) -> None:
@@ -72,7 +86,8 @@ class LocalPredictor:
         self._towers: dict[tuple[str, ...], TextTower] = {}
         self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
         b = backbone
-        self.device, self.dtype = str(b.device), b.dtype
+        self.device, self.dtype, self.level = str(b.device), b.dtype, parse(DEFAULT)
+        self.cost: Wired | None = None
         self.model = ModelSpec(
             image_size=b.image_size,
             text_width=b.text_width,
@@ -140,10 +155,11 @@ class LocalPredictor:
                 raise ValueError("one call mixes prompts that change pixels with prompts of another kind")
             sent = torch.cat([pixels(sample.batch) for pixels in moved])  # [K * B, 3, S, S]
             if self._eight_bit:
-                sent = (sent * 255).round() / 255
+                sent = from_bytes(to_bytes(sent), self.dtype)
             at_once = WIDE if self.dtype == torch.float64 else AT_ONCE
             parts = [self._backbone.encode_images(part) for part in torch.split(sent, at_once)]
-            return torch.cat(parts).view(len(prompts), len(sample), -1)
+            found = torch.cat(parts)
+            return (exact.kept(found) if self._eight_bit else found).view(len(prompts), len(sample), -1)
         if tokens:
             if len(tokens) != len(prompts):
                 raise ValueError("one call mixes prompts with visual tokens and prompts without")

@@ -71,6 +71,20 @@ class Hashes:
 
 
 @dataclass(frozen=True)
+class Wired:
+    """What a cell cost whose model is behind an address, beside its queries; a retry is no query."""
+
+    requests: int = 0  # sent, tries included
+    retries: int = 0
+    images: int = 0  # billed
+    hits: int = 0  # answers that were paid for before
+    checked: int = 0  # of these, asked for again
+    drifted: int = 0  # of these, answered otherwise
+    waited: float = 0.0  # seconds between tries
+    dollars: float = 0.0  # at the declared price
+
+
+@dataclass(frozen=True)
 class Made:
     """When, where and with what a record was made: everything that may differ between two equal runs."""
 
@@ -83,6 +97,7 @@ class Made:
     peak_memory_mib: float | None = None  # of the process since its start, including earlier cells
     peak_gpu_memory_mib: float | None = None  # reserved by PyTorch since the start of the process
     versions: dict[str, str] = field(default_factory=dict)  # package -> version
+    wire: Wired | None = None  # where the model is behind an address
 
 
 @dataclass(frozen=True)

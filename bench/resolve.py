@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bench.access import LANGUAGE_MODEL, answered, needed
+from bench.access import FEATURES, LANGUAGE_MODEL, WHITE_BOX, answered, needed, runs_on, sent, takes
 from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.params import as_values, make_params
 from bench.plugins import load_method, method_hash
 from bench.record import Hashes, Record
+from bench.remote import TAKES, Endpoint
 from bench.suite import Suite, load_suite
 
 
@@ -31,6 +32,7 @@ class Resolved:
     precision: str = "float32"  # of the model's arithmetic: see bench.models.backbone.PRECISIONS
     tunes: bool = True  # False: there is nothing to tune, so no query is spent
     access: tuple[str, ...] = ()  # what its method declares (see bench.access.ACCESS)
+    endpoint: Endpoint | None = None  # what is asked, where that is not a model of this process
 
     @property
     def queries(self) -> int:
@@ -49,8 +51,10 @@ class Resolved:
         return None if name is None else str(name)
 
 
-def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -> list[Resolved]:
-    """The resolved cells of one suite. precision: None means the suite's.
+def resolve(
+    cells: Iterable[Cell], suite: Suite, precision: str | None = None, endpoint: Endpoint | None = None
+) -> list[Resolved]:
+    """The resolved cells of one suite. precision: None means the suite's. endpoint: of these cells.
 
     Raises UserError for unknown names and for values that do not fit.
     """
@@ -68,14 +72,14 @@ def resolve(cells: Iterable[Cell], suite: Suite, precision: str | None = None) -
         if (row := (cell.method, cell.dataset, cell.overrides)) not in params:
             params[row] = as_values(params_in_force(suite, *row))
         if (ask := (*row, cell.answers)) not in asked:
-            asked[ask] = misfit(suite, cell.method, cell.answers, cell.dataset, cell.overrides)
+            asked[ask] = misfit(suite, cell.method, cell.answers, cell.dataset, cell.overrides, endpoint)
         if (place := (cell.protocol, cell.dataset)) not in targets:
             names = suite.tests(*place)
             targets[place] = names, card_hash(cell.dataset, names)
         method, tunes, access = methods[cell.method]
         scored_on, card = targets[place]
         hashes = Hashes(method, card, suite=suite.hash, code=code)
-        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes, access))
+        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes, access, endpoint))
     if faults := dict.fromkeys(why for why in asked.values() if why):
         raise UserError("\n".join(faults))
     return found
@@ -87,10 +91,18 @@ def misfit(
     answers: str,
     dataset: str = "",
     overrides: Iterable[tuple[str, Value]] = (),
+    endpoint: Endpoint | None = None,
 ) -> str | None:
     """Why a method cannot work with such answers, in one line; None if it can. Raises UserError."""
     cls, level = load_method(method), parse(answers)
     least = cls.needs(params_in_force(suite, method, dataset, overrides))
+    if endpoint is not None and not takes(TAKES, cls.access):
+        return _unsendable(method, cls.access, least, endpoint)
+    if endpoint is not None and not endpoint.level.covers(level):
+        return (
+            f"{endpoint.url} answers with {endpoint.level}, and --answers {level} asks for more: "
+            f"give --answers {endpoint.level}."
+        )
     if level.grants(least):
         return None
     read = answered(cls.access, least)
@@ -106,6 +118,18 @@ def needs_of(method: str, params: Mapping[str, Value], access: Iterable[str]) ->
         return load_method(method).needs(make_params(method, params))
     except UserError:
         return needed(tuple(access))
+
+
+def _unsendable(method: str, access: tuple[str, ...], least: str, endpoint: Endpoint) -> str:
+    """Why an endpoint cannot be asked what a method asks, in one line."""
+    what = f"sends {sent(access)}"
+    if WHITE_BOX in access or FEATURES in access:
+        what = f"reads {answered(access, least)}"
+    where = ", ".join(runs_on(access, least))
+    return (
+        f"{method} {what}, which runs on: {where}. {endpoint.url} takes words and pixels and gives answers "
+        "alone: leave the method out."
+    )
 
 
 def resolve_record(record: Record) -> Resolved:

@@ -19,19 +19,22 @@ import torch
 
 from bench import __version__
 from bench.access import WHITE_BOX
+from bench.answered import parse
 from bench.blackbox import BudgetSpent
 from bench.chat import ChatFailed, Conversation
 from bench.errors import UserError
 from bench.isolation import Before, Spoiled
 from bench.lab import CellFeatures, Lab, Settings
 from bench.method import Method
+from bench.models.backbone import model_dtype
 from bench.params import make_params
 from bench.plugins import load_method
-from bench.predictor import LocalPredictor
+from bench.predictor import LocalPredictor, Predictor
 from bench.prompt import Prompt
 from bench.record import Deployed, Expected, Made, Record, as_read, failure
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
+from bench.wire.failed import WireFailed
 
 # The packages that draw numbers, supply data or compute.
 PACKAGES = (
@@ -63,7 +66,7 @@ def run_cell(
     if faults:
         record = replace(record, status="failed", error=f"{record.error or ''}{faults}", accuracy={})
     made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
-    record = as_read(replace(record, run=made))
+    record = as_read(replace(record, run=replace(made, wire=record.run.wire)))
     if faults.spoiled:
         raise Spoiled(record)
     return record
@@ -83,7 +86,7 @@ def _attempt(resolved: Resolved, settings: Settings, lab: Lab, watch: Watch) -> 
         record = replace(_record(resolved, lab, method, trial), **about)
     except UserError:
         raise
-    except ChatFailed as error:
+    except (ChatFailed, WireFailed) as error:
         record = _failed(resolved, trial, str(error))
     except (Exception, SystemExit):
         record = _failed(resolved, trial, traceback.format_exc())
@@ -96,7 +99,8 @@ def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
     if trial is None:
         return record
     meter, points = trial.meter, tuple(trial.trace.points)
-    return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points)
+    made = Made(wire=trial.predictor.cost)
+    return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points, run=made)
 
 
 def converse(resolved: Resolved, settings: Settings) -> Conversation | None:
@@ -122,10 +126,21 @@ def prepare(
     cls = load_method(cell.method, fresh=True)
     params = make_params(cell.method, resolved.params)
     features = CellFeatures(lab, resolved.precision)
-    predictor = LocalPredictor(lab.backbone(resolved), features, cell.pixels_8bit)
+    predictor = predictor_of(resolved, lab, features)
     trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch)
     chat = None if conversation is None else conversation.chat
     return cls(trial.box, params, cell.seed_for("method"), chat), trial
+
+
+def predictor_of(resolved: Resolved, lab: Lab, features: CellFeatures) -> Predictor:
+    """What answers in a cell: the model of this process, or an endpoint. Raises UserError."""
+    cell = resolved.cell
+    if not cell.endpoint:
+        return LocalPredictor(lab.backbone(resolved), features, cell.pixels_8bit)
+    from bench.wire.predictor import RemotePredictor
+
+    dtype = model_dtype(resolved.precision)
+    return RemotePredictor(lab.asker(resolved), parse(cell.answers), lab.settings.device, dtype)
 
 
 def described(cls: type[Method]) -> dict[str, Any]:
@@ -156,6 +171,7 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Recor
         outcomes=trial.outcomes,
         hashes=expected(resolved, lab).hashes,
         targets=resolved.targets,
+        run=Made(wire=trial.predictor.cost),
     )
 
 
@@ -163,7 +179,7 @@ def expected(resolved: Resolved, lab: Lab | None = None) -> Expected:
     """What a current record of this cell must agree with. Without a lab, only what needs no loading."""
     if lab is None:
         return Expected(resolved.params, resolved.hashes, resolved.precision)
-    weights = lab.backbone(resolved).weights_hash
+    weights = lab.weights_hash(resolved)
     hashes = replace(resolved.hashes, split=lab.split_hash(resolved), weights=weights)
     return Expected(resolved.params, hashes, resolved.precision)
 

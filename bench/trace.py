@@ -6,18 +6,24 @@ from bench.record import Point
 DECIMALS = 9  # of a train loss: further decimals depend on the processor
 
 
-def checkpoints(budget: int) -> list[int]:
-    """0, then the 1-2-5 series from 10 up to the budget, then the budget itself."""
-    series = [step * 10**power for power in range(1, 13) for step in (1, 2, 5)]
+MARKS = (500, 5000)  # where the reports read a curve
+
+
+def checkpoints(budget: int, few: bool = False) -> list[int]:
+    """0, then the 1-2-5 series from 10 up to the budget, then the budget itself.
+
+    few: of the series MARKS alone, where scoring costs dollars.
+    """
+    series = MARKS if few else [step * 10**power for power in range(1, 13) for step in (1, 2, 5)]
     return [0, *(q for q in series if q < budget), budget]
 
 
 class Trace:
     """Collects the train losses, and one point at each checkpoint."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, few: bool = False) -> None:
         self.points: list[Point] = []
-        self._due = checkpoints(budget)
+        self._due = checkpoints(budget, few)
         self._losses: list[tuple[float, int]] = []  # (mean loss, candidates) since the last checkpoint
 
     def note(self, loss: float, candidates: int) -> None:

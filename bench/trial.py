@@ -47,7 +47,7 @@ class Trial:
     ) -> None:
         self.classes, self.template, self.access = task.classes, task.template, frozenset(access)
         self.meter = Meter(cell.budget)
-        self.trace = Trace(cell.budget)
+        self.trace = Trace(cell.budget, few=bool(cell.endpoint))
         level = parse(cell.answers)
         self.predictor = watch(cut(predictor, level))
         self.features = features

@@ -17,7 +17,6 @@ from bench.endpoint import (
     KEY,
     LONGEST_WAIT,
     MOST,
-    PATIENCE,
     RETRIES,
     Endpoint,
     checked_key,
@@ -25,6 +24,7 @@ from bench.endpoint import (
     converse,
 )
 from bench.errors import UserError
+from bench.retry import PATIENCE
 
 SECRET = "sk-very-secret-0123456789"
 URL = "http://model.test:8000/v1"

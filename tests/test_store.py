@@ -318,6 +318,7 @@ def test_a_change_of_any_field_changes_the_path():
         "score": "val",
         "answers": "probs:4",
         "pixels_8bit": True,
+        "endpoint": "hf+http://127.0.0.1:8765/hf/models/clip",
         "overrides": (("rank", 2),),
     }
     others = [replace(base, **{name: value}) for name, value in changes.items()]

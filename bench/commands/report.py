@@ -74,6 +74,7 @@ def conditions(command: Command) -> Command:
                 default=None,
                 help="Records whose pixel prompts were rounded to bytes. Default: the others.",
             ),
+            click.option("--endpoint", help="Dialect and address of the model, as records have it."),
             click.option("--methods", type=NAMES, help="Methods, e.g. zip,blackvip. Default: all."),
             click.option("--datasets", type=NAMES, help="Data sets, e.g. dtd,eurosat. Default: all."),
             click.option("--seeds", type=WHOLE_NUMBERS, help="Seeds, e.g. 1,2,3 or 1-3. Default: all."),

@@ -13,11 +13,13 @@ from bench.cell import PROTOCOLS, REFERENCE, SCORES, Cell
 from bench.commands import options
 from bench.commands.language_model import chat_settings, echo_chats, llm
 from bench.commands.options import NAMES, QUERIES, WHOLE_NUMBERS
+from bench.commands.wire import agree_on_dollars, echo_dollars, endpoint_given, wire, wiring_of
 from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.lab import Settings
     from bench.plan import Plan
+    from bench.remote import Endpoint
     from bench.resolve import Resolved
     from bench.store import Store
     from bench.suite import Suite
@@ -60,8 +62,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--backbone",
-    help="An open_clip model and its weights, e.g. ViT-B-16/openai. Default: the suite's.",
+    help="An open_clip model and its weights, e.g. ViT-B-16/openai; the address of an endpoint; or a "
+    ".toml file that declares one (docs/serve.md). Default: the suite's.",
 )
+@wire
 @click.option(
     "--set",
     "overrides",
@@ -155,6 +159,10 @@ def run_cells(
     ray_address: str | None,
     gpus_per_cell: float | None,
     local: bool,
+    backbone: str | None,
+    dialect: str | None,
+    fresh: bool,
+    spend: float | None,
     **what: Any,
 ) -> int:
     """Run cells as the flags ask. Returns the exit code: 0; 1 if a cell failed; 128 + signal if interrupted.
@@ -162,7 +170,15 @@ def run_cells(
     Raises UserError for wrong input, before any query is spent.
     """
     from bench.lab import Settings
-    from bench.plan import check_chats, check_inputs, check_without_fetching, make_cells, make_plan, refuse
+    from bench.plan import (
+        check_chats,
+        check_inputs,
+        check_without_fetching,
+        make_cells,
+        make_plan,
+        probe_endpoints,
+        refuse,
+    )
     from bench.resolve import resolve
     from bench.store import Store
     from bench.suite import load_suite
@@ -176,17 +192,21 @@ def run_cells(
         methods = (*methods, REFERENCE)
     chat = chat_settings(offline, **{name: what.pop(name) for name in list(what) if name.startswith("llm_")})
     chosen = load_suite(suite)
+    wiring = wiring_of(results, fresh, spend)
+    endpoint = endpoint_given(backbone, dialect, wiring, offline)
     if "all" in methods:
-        methods = everything(chosen, what["answers"])
-    cells = resolve(make_cells(chosen, methods, **what), chosen, precision)
+        methods = everything(chosen, what["answers"], endpoint)
+    made = make_cells(chosen, methods, backbone=backbone, endpoint=endpoint, **what)
+    cells = resolve(made, chosen, precision, endpoint)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
-    settings = Settings(device, str(Path(root).resolve()) if root else None, offline, chat)
+    settings = Settings(device, str(Path(root).resolve()) if root else None, offline, chat, wiring)
     store = Store(results)
     if dry_run:
         lab, absent, faults = check_without_fetching(cells, settings)
         plan = make_plan(cells, store, lab)
         echo_plan(plan, retry_stale)
         echo_chats(plan.todo(retry_stale), chat)
+        echo_dollars(plan.todo(retry_stale), lab)
         for name in absent:
             click.echo(f"not on this machine: {name} (the run downloads it first).")
         refuse(faults)
@@ -198,16 +218,22 @@ def run_cells(
         echo_plan(plan, retry_stale)
         echo_chats(plan.todo(retry_stale), chat)
         check_chats(plan.todo(retry_stale), settings, ask=True)
+        agree_on_dollars(plan.todo(retry_stale), lab, wiring)
+        for line in probe_endpoints(plan.todo(retry_stale), lab):
+            click.echo(line)
         where = Where(workers, ray_address, gpus_per_cell, local)
         return carry_out(plan, plan.todo(retry_stale), settings, store, where)
 
 
-def everything(suite: "Suite", answers: Sequence[str]) -> tuple[str, ...]:
+def everything(suite: "Suite", answers: Sequence[str], endpoint: "Endpoint | None" = None) -> tuple[str, ...]:
     """The methods that can work with these answers; the others are named on standard error."""
     from bench.plugins import METHODS
     from bench.resolve import misfit
 
-    why = {name: [m for one in answers if (m := misfit(suite, name, one))] for name in METHODS.files()}
+    why = {
+        name: [m for one in answers if (m := misfit(suite, name, one, endpoint=endpoint))]
+        for name in METHODS.files()
+    }
     for reasons in why.values():
         click.echo("".join(f"left out: {reason}\n" for reason in reasons), nl=False, err=True)
     return tuple(name for name, reasons in why.items() if not reasons)
@@ -326,7 +352,17 @@ def echo_table(cells: Sequence[Cell], results: Path) -> None:
     from bench.report.tables import Form, tables
 
     largest = max(cells, key=lambda cell: (cell.budget, cell.shots))
-    names = ("suite", "backbone", "shots", "budget", "batch_size", "score", "answers", "pixels_8bit")
+    names = (
+        "suite",
+        "backbone",
+        "shots",
+        "budget",
+        "batch_size",
+        "score",
+        "answers",
+        "pixels_8bit",
+        "endpoint",
+    )
     wanted: dict[str, Any] = {name: getattr(largest, name) for name in names}
     for name, column in (("methods", "method"), ("datasets", "dataset"), ("seeds", "seed")):
         wanted[name] = tuple(dict.fromkeys(getattr(cell, column) for cell in cells))

@@ -17,7 +17,7 @@ from bench.record import ChatLog, Record, read
 from bench.report.scores import seedless
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
-WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False}
+WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""}
 # These are the same in all records of one table. If the records hold several values, the user must choose
 # one.
 CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment", *WIRE)
@@ -168,6 +168,8 @@ def select(results: Results, free: str = "", **wanted: Any) -> Results:
     usual = {
         name: value for name, value in WIRE.items() if name != free and results.cells[name].nunique() > 1
     }
+    if asked.get("endpoint"):
+        usual.pop("pixels_8bit", None)  # pixels over the wire are bytes
     wanted = {"score": "test"} | usual | asked
     kept = results
     for name, value in wanted.items():

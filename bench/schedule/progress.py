@@ -77,6 +77,9 @@ class Progress:
             self._say(self._last, style="red")
         for warning in record.chat.warnings if record.chat else ():
             self._say(f"{_name(cell)}: {warning}", style="yellow")
+        if (cost := record.run.wire) and cost.drifted:
+            drift = f"{cost.drifted} of {cost.checked} answers that were asked for again differ"
+            self._say(f"{_name(cell)}: {drift}: the endpoint has changed (see --fresh)", style="yellow")
 
     def event(self, event: Event) -> None:
         """Show an event of the pool, if the user has to know it."""

@@ -1,0 +1,90 @@
+"""The options of a model behind an address, and the dollars that a run agrees on."""
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.commands import options
+from bench.errors import UserError
+from bench.remote import DIALECTS, Wiring, is_address
+
+if TYPE_CHECKING:
+    from bench.lab import Lab
+    from bench.remote import Endpoint
+    from bench.resolve import Resolved
+
+ANSWERS = ".answers.sqlite"  # beside the records: what was paid for
+
+wire = options.stack(
+    [
+        click.option(
+            "--dialect",
+            type=click.Choice(DIALECTS),
+            help="How an endpoint is asked: oip (Open Inference Protocol v2), hf (Hugging Face's zero-shot "
+            "image classification) or rank (CLIP-API-service).",
+        ),
+        click.option("--fresh", is_flag=True, help="Ask an endpoint anew for what earlier runs paid for."),
+        click.option(
+            "--spend",
+            type=click.FloatRange(0),
+            metavar="DOLLARS",
+            help="What this run may cost at the endpoint's declared price; no call is made that would "
+            "pass it.",
+        ),
+    ]
+)
+
+
+def wiring_of(results: Path, fresh: bool, spend: float | None) -> Wiring:
+    """How an endpoint is asked in this run."""
+    return Wiring(str((results / ANSWERS).resolve()), uuid.uuid4().hex, fresh, spend)
+
+
+def endpoint_given(
+    backbone: str | None, dialect: str | None, wiring: Wiring, offline: bool
+) -> "Endpoint | None":
+    """The endpoint that --backbone names, if it names one. Raises UserError."""
+    if not is_address(backbone):
+        if dialect:
+            raise UserError(f"--dialect {dialect} needs an address: --backbone http://127.0.0.1:8765/rank.")
+        return None
+    if offline:
+        raise UserError("--offline uses no network, and --backbone is an address: leave one of them out.")
+    from bench.wire.connect import endpoint
+
+    assert backbone is not None
+    found = endpoint(backbone, dialect)
+    if wiring.spend is not None and found.price is None:
+        raise UserError(f"--spend needs the price of {found.url}: declare it in a file (docs/serve.md).")
+    return found
+
+
+def echo_dollars(todo: "Sequence[Resolved]", lab: "Lab | None") -> None:
+    """Print what these cells may cost, and what leaves the machine."""
+    if lab is None or not (asking := [one.endpoint for one in todo if one.endpoint is not None]):
+        return
+    from bench.bill import bill
+
+    found = bill(todo, lab)
+    assert found is not None
+    click.echo(f"images and class names leave this machine: they go to {asking[0].url}")
+    for name, part in (("tuning", found.tuning), ("scoring", found.scoring)):
+        dollars = f", ${found.dollars(part):,.2f}" if found.price else ""
+        click.echo(f"{name}: at most {part[0]:,} images in {part[1]:,} requests{dollars}")
+    if found.price:
+        click.echo(f"at most ${found.total:,.2f} at the prices of {found.price.date}")
+    else:
+        click.echo("no price is declared: dollars are not counted")
+
+
+def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> None:
+    """Print the bill. Raises UserError if the run costs dollars and nobody said how many it may."""
+    from bench.bill import bill
+
+    echo_dollars(todo, lab)
+    found = bill(todo, lab)
+    if found and found.total > 0 and wiring.spend is None:
+        raise UserError(f"this run may cost ${found.total:,.2f}: add --spend {found.total:.2f} or less.")

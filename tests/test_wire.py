@@ -1,0 +1,118 @@
+"""A model behind an address gives the same numbers as in this process, and nothing is paid for twice."""
+
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx2
+import pytest
+from wired import asking, cell_of, meter, run_over, served
+
+from bench.bill import bill
+from bench.lab import Lab, Settings
+from bench.run import run_cell
+
+BUDGET = 30  # queries: a read-out's pass takes 25
+STEPS = 12  # queries: two of BAR's steps
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    return Lab(Settings())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "answers", "method", "budget"),
+    [
+        ("oip", "logits", "manual", 1),
+        ("oip", "logits", "head", BUDGET),
+        ("oip", "logits", "readout", BUDGET),
+        ("oip", "logits", "bar", BUDGET),
+        ("oip", "probs:4", "head", BUDGET),
+        ("oip", "top:3", "bar", STEPS),
+        ("oip", "label", "head", BUDGET),
+        ("rank", "logits", "head", BUDGET),
+        ("rank", "probs", "bar", STEPS),
+        ("hf", "probs", "head", BUDGET),
+        ("hf", "probs:2", "bar", STEPS),
+    ],
+)
+def test_over_the_wire_as_in_this_process(
+    address: str, lab: Lab, dialect: str, answers: str, method: str, budget: int
+) -> None:
+    what = {"answers": [answers], "budgets": [budget], "score": "val"}
+    there = run_over(asking(address, dialect, method, **what))
+    here = run_cell(cell_of(method, None, **what), Settings(), lab)
+    assert there.ok, there.error
+    assert here.ok, here.error
+    assert there.accuracy == here.accuracy
+    assert there.prompt == here.prompt
+    assert there.outcomes == here.outcomes
+    assert (there.queries, there.image_queries) == (here.queries, here.image_queries)
+    assert there.run.wire is not None
+    assert here.run.wire is None
+
+
+def test_garbage_on_the_socket_breaks_nothing(address: str) -> None:
+    rng, url = random.Random(0), httpx2.URL(address)
+    starts = [
+        b"",
+        b"GET / HTTP/1.1\r\n",
+        b"POST /rank HTTP/1.1\r\nContent-Length: 10\r\n\r\n",
+        b"\x16\x03\x01",
+    ]
+    for _ in range(40):
+        with socket.create_connection((url.host, url.port or 80), timeout=5) as line:
+            line.sendall(rng.choice(starts) + rng.randbytes(rng.randint(0, 200)))
+            line.settimeout(0.05)
+            with suppress(OSError):
+                assert b"Traceback" not in line.recv(10_000)
+    assert httpx2.get(f"{address}/v2/health/live").json() == {"live": True, "ready": True}
+
+
+def test_a_prompt_of_several_parts_is_in_the_bill(address: str) -> None:
+    cells = [
+        asking(address, "rank", method, answers=["probs"], budgets=[600], score="val")
+        for method in ("head", "readout")
+    ]
+    lab = Lab(Settings())
+    head, readout = (bill([cell], lab) for cell in cells)
+    images = sum(len(test.images) for test in lab.task(cells[0]).tests.values())
+    lab.clear()
+    assert head is not None
+    assert readout is not None
+    # before the first query, after 500, at the end
+    assert head.scoring[0] == 3 * images
+    assert readout.scoring[0] == 5 * 3 * images
+    assert head.tuning == (600 * 32, 600)
+
+
+def test_serial_and_together_are_the_same(address: str) -> None:
+    cell = asking(address, "hf", "bar", answers=["probs"], budgets=[7], score="val")
+    serial, together = (run_over(cell, at_once=n, fresh=True, run=f"{n}") for n in (1, 8))
+    assert serial.ok, serial.error
+    assert serial.trace == together.trace
+    assert serial.prompt == together.prompt
+
+
+def test_both_meters_agree_after_faults() -> None:
+    with served("--faults", "0.05", "--seed", "3") as address:
+        records = [
+            run_over(asking(address, dialect, "bar", answers=["probs"], budgets=[STEPS], score="val"))
+            for dialect in ("hf", "rank")
+        ]
+        found = meter(address)
+    assert all(record.ok for record in records), records[0].error or records[1].error
+    costs = [record.run.wire for record in records]
+    assert (
+        sum(cost.images for cost in costs if cost) == found["images"] - 2 * 2
+    )  # the probes are not a cell's
+    assert sum(cost.retries for cost in costs if cost) > 0
+    assert all(record.queries == STEPS for record in records)
