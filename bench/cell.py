@@ -16,6 +16,10 @@ ELSEWHERE = ("cross-dataset", "ood")  # protocols that tune on one data set and 
 SCORES = ("test", "val")
 REFERENCE = "manual"  # the zero-shot method: it costs no query, and all others are compared with it
 
+LONGEST = 120  # letters of a name, before the digits that tell it apart: file systems take 255 bytes
+DIGITS = 8  # of a sha256 in a file's name
+_DIGEST = re.compile(rf"-[0-9a-f]{{{DIGITS}}}$")
+
 Value = bool | int | float | str | tuple[int | float, ...]  # the types of a parameter's value
 
 # What each random stream depends on besides its purpose. All methods of one (data set, seed, shots) see the
@@ -70,14 +74,14 @@ class Cell:
     def path(self) -> PurePosixPath:
         """The path of the record below a results folder, e.g. mini/few-shot/mini-digits/zip/....json."""
         row = f"{self.method}[{self.variant}]" if self.overrides else self.method
-        leaf = f"{self.backbone}-shots{self.shots}-batch{self.batch_size}-budget{self.budget}-seed{self.seed}"
+        leaf = f"-shots{self.shots}-batch{self.batch_size}-budget{self.budget}-seed{self.seed}"
         flags = "-augment" if self.augment else ""
         flags += "" if self.answers == DEFAULT else f"-{self.answers.replace(':', '')}"
         flags += "-8bit" if self.pixels_8bit else ""
         flags += f"-{_short(self.endpoint)}" if self.endpoint else ""
         flags += "" if self.score == "test" else f"-{self.score}"
-        parts = (self.suite, self.protocol, self.dataset, row, f"{leaf}{flags}.json")
-        return PurePosixPath(*map(_file_name, parts))
+        names = map(file_name, (self.suite, self.protocol, self.dataset, row))
+        return PurePosixPath(*names, f"{file_name(self.backbone)}{leaf}{flags}.json")
 
     def seed_for(self, purpose: str) -> int:
         """A 63-bit seed for one purpose: 'batches', 'augment' or 'method' (or 'method/anything')."""
@@ -124,17 +128,18 @@ def grid(
 
 def _short(endpoint: str) -> str:
     """'hf+http://host/path' -> 'hf-1a2b3c4d': its dialect, and a few digits of its sha256."""
-    return f"{endpoint.partition('+')[0]}-{hashlib.sha256(endpoint.encode()).hexdigest()[:8]}"
+    return f"{endpoint.partition('+')[0]}-{hashlib.sha256(endpoint.encode()).hexdigest()[:DIGITS]}"
 
 
-def _file_name(part: str) -> str:
-    """`part` as a file name for every system: letters, digits and a few other characters; the rest as '_'.
+def file_name(part: str) -> str:
+    """`part` as a file name for every system: letters, digits and a few marks of ASCII; the rest as '_'.
 
-    Two parts can differ only in replaced characters, or only in capitals, which some systems ignore. A few
-    digits of their sha256 make such names different.
+    Different parts have different names, also where a system does not tell capitals apart: a part that is not
+    its own name gets some digits of its sha256, and so does one that looks as if it had them.
     """
     plain = part.replace(", ", ",")
-    name = re.sub(r"[^\w.,=\[\]+-]+", "_", plain).strip(".") or "_"
-    if "[" in name and name.lower() != plain:
-        name += f"-{hashlib.sha256(part.encode()).hexdigest()[:8]}"
-    return name
+    name = re.sub(r"[^A-Za-z0-9_.,=\[\]+-]+", "_", plain).strip(".")[:LONGEST]
+    spaced = re.sub(r",(?! )", ", ", name)  # back to `part`, if that was written as `variant` writes it
+    if name and part == spaced and name == name.lower() and not _DIGEST.search(name):
+        return name
+    return f"{name or '_'}-{hashlib.sha256(part.encode(errors='surrogatepass')).hexdigest()[:DIGITS]}"

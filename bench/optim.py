@@ -45,6 +45,8 @@ class SPSASettings:
 
     def __post_init__(self) -> None:
         clip_norm(self.clip, 1)  # raises ValueError for an unknown word
+        if not self.c > 0:
+            raise ValueError(f"c is {self.c:g}, but a difference needs a width above 0")
 
 
 class SPSA:
@@ -96,9 +98,17 @@ def clip_norm(clip: str, n: int) -> float | None:
         norm = float(clip)
     except ValueError:
         norm = 0.0
-    if not norm > 0:
+    if not 0 < norm < float("inf"):
         raise ValueError(f"clip is {clip!r}, but must be none, sqrt or a number above 0")
     return norm
+
+
+def check_cma(population: int, sigma: float) -> None:
+    """Raise ValueError for constants with which CMA-ES cannot learn."""
+    if population < 2:
+        raise ValueError(f"population is {population}, but CMA-ES compares at least 2 candidates")
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma:g}, but the first standard deviation must be above 0")
 
 
 class RGF:

@@ -6,8 +6,10 @@ from math import isfinite
 from typing import Any
 
 from bench.cell import Value, show
-from bench.errors import UserError, did_you_mean
+from bench.errors import UserError, brief, did_you_mean
 from bench.plugins import load_method
+
+LONGEST = 1000  # letters of a text
 
 
 def make_params(method: str, *layers: Mapping[str, Value]) -> Any:
@@ -41,28 +43,52 @@ def parse_value(method: str, name: str, value: Value) -> Value:
     default = known[name]
     try:
         return _convert(value, default)
+    except _Small as small:
+        raise UserError(f"{method}.{name} must be at least {small}, not {brief(value)}.") from None
     except (TypeError, ValueError, OverflowError):
         kinds = {bool: "true or false", int: "an integer", float: "a number", tuple: "numbers such as 64x32"}
-        kind = kinds.get(type(default), "text")
-        raise UserError(f"{method}.{name} takes {kind} (default {show(default)}), not {value!r}.") from None
+        kind = kinds.get(type(default), f"a line of at most {LONGEST} letters")
+        raise UserError(
+            f"{method}.{name} takes {kind} (default {show(default)}), not {brief(value)}."
+        ) from None
 
 
-def _convert(value: Value, default: Value) -> Value:
-    """`value` in the type of `default`. Raises TypeError, ValueError or OverflowError if it does not fit."""
+class _Small(Exception):
+    """A number below the least that its parameter can have."""
+
+
+def _convert(value: Any, default: Value) -> Value:
+    """`value` in the type of `default`. Text stays text only where the default is text."""
     if isinstance(default, tuple):
         parts = value.split("x") if isinstance(value, str) else value
-        return tuple(_number(part, default[0]) for part in parts)  # type: ignore[union-attr]
+        if not parts:
+            raise ValueError(value)
+        return tuple(_number(part, default[0]) for part in parts)
     if isinstance(default, bool):
         if str(value).lower() not in ("true", "false"):
             raise ValueError(value)
         return str(value).lower() == "true"
     if isinstance(default, int | float):
         return _number(value, default)
-    return str(value)
+    if not isinstance(value, str | int | float):  # TOML has tables and dates, too
+        raise TypeError(value)
+    text = str(value)
+    if not text.isprintable() or len(text) > LONGEST:
+        raise ValueError(text)
+    return text
 
 
 def _number(value: Any, default: int | float) -> int | float:
+    """A number like the default. A count, a whole number whose default is 1 or more, stays one; and what is
+    not negative by default, such as a step or a width, never is."""
     number = float(value)
-    if not isfinite(number) or (isinstance(default, int) and number != int(number)):
+    if isinstance(value, bool) or not isfinite(number) or (isinstance(default, int) and not _whole(number)):
         raise ValueError(value)
+    least = 1 if isinstance(default, int) and default >= 1 else 0
+    if default >= 0 and number < least:
+        raise _Small(least)
     return int(number) if isinstance(default, int) else number
+
+
+def _whole(number: float) -> bool:
+    return number == int(number) and abs(number) < 2**53  # beyond it floats leave whole numbers out

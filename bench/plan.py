@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
+from bench import checks
 from bench.access import LANGUAGE_MODEL
 from bench.answered import DEFAULT, parse
 from bench.cell import Cell, Value, grid
 from bench.data.images import View
-from bench.errors import NotHere, UserError, did_you_mean
+from bench.errors import NotHere, UserError, brief, did_you_mean
 from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
@@ -79,6 +80,11 @@ def make_cells(
     for label, values in (("budget", budgets), ("shots", shots)):
         if values and min(values) < 1:
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
+    if backbone is not None and not backbone.strip():
+        raise UserError("--backbone is empty: name a model, e.g. mini, or leave the option out.")
+    for place in ("", *suite.datasets):  # of all its methods: a wrong value is said at once
+        for name in suite.methods:
+            params_in_force(suite, name, place)
     source = suite.source(protocol)
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
@@ -129,10 +135,10 @@ def parse_variants(
         left, equals, values = text.partition("=")
         method, dot, name = left.partition(".")
         if not (equals and dot and method and name and values):
-            raise UserError(f"--set {text}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
+            raise UserError(f"--set {brief(text)}: write METHOD.NAME=VALUE[,VALUE], e.g. zip.rank=1,5.")
         if method not in methods:
             raise UserError(
-                f"--set {text}: {method!r} is not one of --methods. {did_you_mean(method, methods)}"
+                f"--set {brief(text)}: {method!r} is not one of --methods. {did_you_mean(method, methods)}"
             )
         parsed = [parse_value(method, name, value) for value in values.split(",")]
         choices.setdefault(method, {}).setdefault(name, []).extend(parsed)
@@ -151,30 +157,36 @@ def parse_variants(
     return variants
 
 
-def check_inputs(cells: Sequence[Resolved], settings: Settings) -> Lab:
+@dataclass(frozen=True)
+class Checked:
+    """What a look at all input found."""
+
+    lab: Lab | None  # what was loaded; None unless all of it could be
+    notes: tuple[str, ...]  # what a reader of the results has to know
+    absent: tuple[str, ...] = ()  # what the run itself will fetch first
+    faults: tuple[UserError, ...] = ()  # what is wrong
+
+
+def check_inputs(cells: Sequence[Resolved], settings: Settings) -> tuple[Lab, tuple[str, ...]]:
     """Load every model and open every data set once, in this process. This fills the workers' caches, too.
 
-    Returns what was loaded. Raises one UserError that names all that is missing, before any query is spent.
+    Returns what was loaded, and what a reader of the results has to know. Raises one UserError that names all
+    that is missing, before any query is spent.
     """
-    lab = Lab(replace(settings, device="cpu"))  # the GPU's memory is left for the workers
-    refuse(find_faults(cells, lab))
-    return lab
+    lab = Lab(replace(settings, device="cpu"))  # a GPU's memory is the workers'
+    found, notes = find_faults(cells, lab)
+    refuse(found)
+    return lab, tuple(notes)
 
 
-def check_without_fetching(
-    cells: Sequence[Resolved], settings: Settings
-) -> tuple[Lab | None, list[str], list[UserError]]:
-    """`check_inputs` for a dry run, which downloads nothing.
-
-    Returns what was loaded (None if something could not be loaded), what the run itself will download first,
-    and what is wrong.
-    """
+def check_without_fetching(cells: Sequence[Resolved], settings: Settings) -> Checked:
+    """`check_inputs` for a dry run, which downloads nothing and raises nothing."""
     # a store in memory: a dry run leaves nothing behind
     lab = Lab(replace(settings, device="cpu", offline=True, wiring=Wiring()))
-    found = find_faults(cells, lab)
+    found, notes = find_faults(cells, lab)
     absent = [fault for fault in found if isinstance(fault, NotHere) and not settings.offline]
-    faults = [fault for fault in found if fault not in absent]
-    return None if found else lab, [fault.what for fault in absent], faults
+    faults = tuple(fault for fault in found if fault not in absent)
+    return Checked(None if found else lab, tuple(notes), tuple(fault.what for fault in absent), faults)
 
 
 def refuse(faults: Sequence[UserError]) -> None:
@@ -183,9 +195,10 @@ def refuse(faults: Sequence[UserError]) -> None:
         raise UserError("\n".join(map(str, faults)))
 
 
-def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
-    """All faults that prevent these cells from running, each fault once."""
+def find_faults(cells: Sequence[Resolved], lab: Lab) -> tuple[list[UserError], list[str]]:
+    """All faults that prevent these cells from running, each once, and notes for readers of the results."""
     faults: dict[str, UserError] = {}
+    notes: dict[str, None] = {}
 
     def attempt(load: Callable[[], object]) -> bool:
         try:
@@ -209,13 +222,16 @@ def find_faults(cells: Sequence[Resolved], lab: Lab) -> list[UserError]:
         if ready[one.cell.backbone, one.cell.endpoint]:
             if attempt(partial(lab.task, one)):
                 lab.split_hash(one)  # now, while the task is loaded, because the plan needs this hash
+                task, model = lab.task(one), None if one.endpoint else lab.backbone(one)
+                faults.update((line, UserError(line)) for line in checks.faults(task, model))
+                notes.update(dict.fromkeys(checks.notes(task, model, one.cell.shots)))
         else:  # the model's image size is not known, but the data can be checked with any size
             attempt(partial(open_task, one, lab.settings, View(224)))
     if not faults:
         variants = {(one.cell.method, one.cell.overrides): one for one in cells if one.cell.overrides}
         for one in variants.values():
             attempt(partial(try_out, one, lab))
-    return list(faults.values())
+    return list(faults.values()), list(notes)
 
 
 def check_chats(cells: Sequence[Resolved], settings: Settings, ask: bool) -> None:

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.code import hash_of
-from bench.errors import UserError, did_you_mean
-from bench.paths import PACKAGE, checkout
+from bench.errors import UserError, brief, did_you_mean
+from bench.paths import PACKAGE, checkout, expanded
 
 if TYPE_CHECKING:
     from bench.method import Method
@@ -45,7 +45,7 @@ class Kind:
         named = os.environ.get(self.variable)
         if not named:
             return None
-        folder = Path(named).expanduser()
+        folder = expanded(named)
         if not folder.is_dir():
             raise UserError(
                 f"{self.variable} is {named!r}, but there is no such folder: create it or unset the variable."
@@ -72,8 +72,10 @@ class Kind:
         """The file of one plug-in. Raises UserError, with the closest names, if there is none."""
         files = self.files()
         if name not in files:
-            missing = f"no {self.word} {name!r}: there is no {self.where}/{name}{self.ending}."
+            missing = f"no {self.word} {brief(name)}: there is no such {self.ending} file in {self.where}/."
             raise UserError(f"{missing} {did_you_mean(name, files)}")
+        if not files[name].is_file():
+            raise UserError(f"{files[name]} is no file, or a link to nothing: correct or remove it.")
         return files[name]
 
 

@@ -12,7 +12,8 @@ import msgspec
 from bench.access import REFERENCES
 from bench.answered import FORMS, parse
 from bench.cell import PROTOCOLS, Cell, Value
-from bench.errors import UserError
+from bench.errors import UserError, brief
+from bench.files import read_bytes, reason, shown
 
 SCHEMA = 1  # the version of the record's shape; a record of another version is refused
 WIDTH = 100  # columns; an entry that fits is written on one line
@@ -173,7 +174,7 @@ class Record:
         name = re.escape(f"{self.cell.method}.py")
         places = [found for line in lines if (found := re.search(rf'[/"]({name})", line (\d+)', line))]
         where = f" ({places[-1][1]}:{places[-1][2]})" if places else ""
-        return re.sub(r"^bench(\.\w+)+\.(?=[A-Z]\w*:)", "", lines[-1]) + where
+        return shown(re.sub(r"^bench(\.\w+)+\.(?=[A-Z]\w*:)", "", lines[-1])) + where
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse."""
@@ -196,6 +197,7 @@ class Record:
         lacking = _required(data) - data.keys()
         if lacking:
             raise Malformed("; ".join(f"field '{name}' is missing" for name in sorted(lacking)))
+        _check_values(data)
         try:
             record = msgspec.convert(data | {"cell": _pairs(data["cell"])}, Record)
         except msgspec.ValidationError as error:
@@ -209,12 +211,36 @@ class Record:
             raise Malformed(f"cell.protocol is {self.cell.protocol!r}, expected one of {known}")
         if not _is_level(self.cell.answers):
             raise Malformed(f"cell.answers is {self.cell.answers!r}, expected {FORMS}")
-        if self.status == "failed" and not self.error:
+        if min(self.cell.shots, self.cell.budget, self.cell.batch_size) < 1:
+            raise Malformed("cell.shots, cell.budget and cell.batch_size must be at least 1")
+        if min(self.cell.seed, self.n_params, self.queries, self.image_queries, self.deploy_queries) < 0:
+            raise Malformed("a seed or a count is negative")
+        if self.status == "failed" and not (self.error or "").strip():
             raise Malformed("status is 'failed', but field 'error' is empty")
-        if self.ok and not self.accuracy:
+        if self.ok:
+            self._check_scores()
+
+    def _check_scores(self) -> None:
+        """What every table and picture takes for granted. Raises Malformed."""
+        if not self.accuracy:
             raise Malformed("accuracy names no test set")
-        if self.ok and not self.trace:
+        wanted = TESTS.get(self.cell.protocol)
+        if wanted is not None and set(self.accuracy) != wanted:
+            raise Malformed(f"accuracy must name the test sets {' and '.join(sorted(wanted))}")
+        if not self.trace:
             raise Malformed("the trace is empty, but must hold at least the untuned prompt at query 0")
+        if len({point.queries for point in self.trace}) < len(self.trace):
+            raise Malformed("the trace has a checkpoint twice")
+        for point in self.trace:
+            if set(point.accuracy) != set(self.accuracy):
+                at = point.queries
+                raise Malformed(f"checkpoint {at} has scores of other test sets than the result")
+            if min(point.queries, point.spent, point.image_queries) < 0:
+                raise Malformed("a checkpoint's count is negative")
+        for scores in (self.accuracy, *(point.accuracy for point in self.trace)):
+            for name, score in scores.items():
+                if not 0 <= score <= 100:
+                    raise Malformed(f"accuracy on {name} is {score}, but must be between 0 and 100 %")
 
 
 @dataclass(frozen=True)
@@ -242,6 +268,13 @@ class Malformed(UserError):
     """The content of a file is not a valid record."""
 
 
+# The test sets of a protocol; the others score on data sets, by name.
+TESTS = {"few-shot": {"test"}, "base-to-new": {"base", "new"}}
+LARGEST = 2**63  # whole numbers stay below it, in tables and elsewhere
+HUGE = 1e100  # other numbers stay below it, so that means and squares are finite
+# Fields whose text may hold anything that Unicode has; reports escape it.
+FREE = ("error", "template", "refused", "models", "fingerprints", "warnings")
+
 # Fields that a finished record may lack, as the first records do.
 LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes", "chat", "transcript"}
 
@@ -258,6 +291,23 @@ def _is_level(answers: str) -> bool:
         return str(parse(answers)) == answers
     except UserError:
         return False
+
+
+def _check_values(value: Any, path: str = "") -> None:
+    """Raise Malformed for what the fields' types let pass and no table can hold, wherever it stands."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_values(key, path)
+            _check_values(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_values(item, path)
+    elif isinstance(value, str):
+        free = path.rpartition(".")[2] in FREE
+        if any("\ud800" <= one <= "\udfff" if free else not one.isprintable() for one in value):
+            raise Malformed(f"field '{shown(path)}': {brief(value)} holds what cannot be printed")
+    elif isinstance(value, int | float) and not abs(value) < (LARGEST if isinstance(value, int) else HUGE):
+        raise Malformed(f"field '{shown(path)}': {brief(value)} is too large")
 
 
 def _pairs(cell: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +327,7 @@ def _in_words(message: str) -> str:
 
 def failure(cell: Cell, error: str) -> Record:
     """The record of a cell that has nothing but an error. Characters that no file can hold are escaped."""
-    return Record(cell, "failed", error.encode(errors="backslashreplace").decode())
+    return Record(cell, "failed", error.encode(errors="backslashreplace").decode().strip() or "no message")
 
 
 def as_read(record: Record) -> Record:
@@ -306,15 +356,12 @@ def named(name: str, variant: str) -> str:
 
 
 def read(path: Path) -> Record:
-    """The record in a file. Raises Malformed, FileNotFoundError, or UserError if the file cannot be read."""
+    """The record in a file. Raises Malformed, Absent (a FileNotFoundError), or UserError."""
+    data = read_bytes(path)
     try:
-        return Record.from_json(msgspec.json.decode(path.read_bytes()))
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}") from error
+        return Record.from_json(msgspec.json.decode(data))
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise Malformed(str(error)) from error
+        raise Malformed(reason(error)) from error
 
 
 def dump(record: Record) -> str:

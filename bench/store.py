@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -10,8 +12,9 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
-from bench.cell import Cell
+from bench.cell import PROTOCOLS, Cell
 from bench.errors import UserError
+from bench.files import below, shown
 from bench.record import Expected, Malformed, Record, dump, read
 
 try:
@@ -19,6 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+LOCK, PROBED = ".lock", ".probe"
 PROBE = 1 << 20  # bytes that must fit on the disk before a run starts: the size of a few dozen records
 
 Status = Literal["done", "failed", "stale", "damaged", "missing"]
@@ -42,7 +46,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """All records, in the order of their paths. Raises UserError at the first damaged one."""
-        for path in sorted(self.root.glob("*/*/*/*/*.json")):
+        for path in below(self.root, ".json"):
             yield _read(path)
 
     def status(self, cell: Cell, expected: Expected) -> Status:
@@ -88,21 +92,24 @@ class Store:
         Raises UserError if another driver has the lock (the message names its pid and host), or if nothing
         can be written: the folder is read-only or the disk is full. Files of killed writers are removed.
         """
-        lock = self.root / ".lock"
+        lock = self.root / LOCK
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             handle = _acquire(lock)
             try:
-                for leftover in self.root.rglob(".*.tmp"):
+                for leftover in _leftovers(self.root):
                     leftover.unlink()
-                _write_whole(self.root / ".probe", bytes(PROBE))
-                (self.root / ".probe").unlink()
+                _write_whole(self.root / PROBED, bytes(PROBE))
+                (self.root / PROBED).unlink()
             except BaseException:
                 _release(handle, lock)
                 raise
-        except OSError as error:
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a name that no system takes
             raise UserError(
-                f"cannot write to the results folder {self.root}: {error.strerror or error}. Make room, "
+                f"cannot write to the results folder {shown(self.root)}: "
+                f"{getattr(error, 'strerror', None) or error}. Make room, "
                 "correct the permissions, or name another folder with --results."
             ) from error
         try:
@@ -115,17 +122,20 @@ def _read(path: Path) -> Record:
     """The record in a file. Raises UserError with the path and what to do, or FileNotFoundError."""
     try:
         return read(path)
+    except FileNotFoundError:
+        raise
     except Malformed as error:
         raise UserError(f"{path} is damaged ({error}). Delete it and run its cell again.") from error
     except UserError as error:
-        raise UserError(f"{path} {error}. Correct that, then run the same command again.") from error
+        raise UserError(f"{error} Correct that, then run the same command again.") from error
 
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, through a temporary file beside it. If it raises OSError, no file is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed process with this id; what it links to stays as it is
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -136,6 +146,31 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
     with suppress(OSError):  # some file systems cannot sync a folder; the record is in place all the same
         _sync_folder(path.parent)
+
+
+def _leftovers(root: Path) -> Iterator[Path]:
+    """What killed writers left below a results folder: files that `_write_whole` names, where it puts them.
+
+    Links are not followed, and other people's temporary files are not touched.
+    """
+    ours = re.compile(r"\..+\.jsonl?\.\d+\.tmp")
+    yield from _plain(root, re.compile(rf"{re.escape(PROBED)}\.\d+\.tmp"))
+    for suite in _folders(root):
+        for protocol in _folders(suite):
+            if protocol.name in PROTOCOLS:
+                for row in (row for dataset in _folders(protocol) for row in _folders(dataset)):
+                    yield from _plain(row, ours)
+
+
+def _plain(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    """The regular files of a folder with such a name."""
+    with os.scandir(folder) as entries:
+        return [Path(e.path) for e in entries if name.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+
+
+def _folders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
 
 
 def _sync_folder(folder: Path) -> None:
@@ -151,10 +186,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _acquire(path: Path) -> int:
-    """The open, locked lock file. Raises UserError if another process holds it."""
+    """The open, locked lock file. Raises UserError if another process holds it, or if it is no plain file.
+
+    A link is not followed: whatever it names would be overwritten.
+    """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if path.is_symlink():
+            raise UserError(f"{path} is a link, and no lock file of ours: delete it.")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+                raise UserError(f"{path} is no plain file, and no lock file of ours: delete it.")
             if _taken(handle, path):
                 raise UserError(
                     f"{path.parent} is in use by {_holder_words(path)}. Wait for it, stop it, or name "
@@ -191,8 +234,9 @@ def _taken(handle: int, path: Path) -> bool:
 def _holder(path: Path) -> dict[str, Any]:
     """The content of the lock file: {"pid", "host"}, or {} while its holder is still writing it."""
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        holder = dict(json.loads(path.read_bytes()))
+        return {"pid": int(holder["pid"]), "host": str(holder["host"])}
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return {}
 
 
@@ -209,8 +253,8 @@ def _alive(holder: dict[str, Any]) -> bool:
     if not holder or holder.get("host") != socket.gethostname():
         return bool(holder)
     try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
+        os.kill(holder["pid"], 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cell import ELSEWHERE, Value
-from bench.errors import UserError
-from bench.plugins import SUITES
+from bench.errors import UserError, brief, did_you_mean
+from bench.files import read_bytes
+from bench.plugins import METHODS, SUITES
 from bench.toml import read_toml
 
 
@@ -56,11 +57,23 @@ class Suite:
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds an entry twice")
         for method, table in self.methods.items():
-            for name in table.get("datasets", {}):
+            for name, values in self._own(method, table).items():
                 if name not in self.datasets:
                     raise ValueError(f"[methods.{method}.datasets.{name}]: {name!r} is not in `datasets`")
+                if not isinstance(values, dict):
+                    raise ValueError(f"[methods.{method}.datasets] {name} is no table of values")
+        if not (self.backbone.strip() and self.encoder.strip()):
+            raise ValueError("backbone and encoder must not be empty")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds holds {min(self.seeds)}; a seed is 0 or more")
         if self.ood is not None and not self.ood.targets:
             raise ValueError("[ood] lacks the key 'targets': add it with the names of the shifted data sets")
+
+    def _own(self, method: str, table: dict[str, Any]) -> dict[str, Any]:
+        own = table.get("datasets", {})
+        if not isinstance(own, dict):
+            raise ValueError(f"[methods.{method}] datasets is no table of data sets")
+        return own
 
     def values(self, method: str, dataset: str) -> tuple[dict[str, Value], dict[str, Value]]:
         """A method's parameter values: for all data sets, and for this data set, which replace the former."""
@@ -120,7 +133,10 @@ def _read(name: str) -> Suite:
     if not name.endswith(".toml"):
         own = SUITES.file(name)
     elif not own.is_file():
-        raise UserError(f"no suite file {name!r}: check the path.")
-    return replace(
-        read_toml(own, Suite, name=own.stem, hash=""), hash=hashlib.sha256(own.read_bytes()).hexdigest()
-    )
+        raise UserError(f"no suite file {brief(name)}: check the path.")
+    suite = read_toml(own, Suite, name=own.stem, hash="")
+    known = METHODS.files()
+    for method in suite.methods:
+        if method not in known:
+            raise UserError(f"{own}: [methods.{method}] names no method. {did_you_mean(method, known)}")
+    return replace(suite, hash=hashlib.sha256(read_bytes(own)).hexdigest())

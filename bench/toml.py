@@ -3,10 +3,12 @@
 import dataclasses
 import sys
 import types
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from bench.errors import UserError, did_you_mean
+from bench.errors import UserError, brief, did_you_mean
+from bench.files import read_text, reason, shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,13 +24,12 @@ def read_toml(path: Path, into: type[T], **given: Any) -> T:
     Raises UserError, which names the file and the key, if the file is not TOML, or for a missing key, an
     unknown key or a wrong type. A ValueError from `into.__post_init__` becomes such a UserError.
     """
+    text = read_text(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}. Correct that line.") from error
-    return fill(into, table, str(path), **given)
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a whole number of thousands of digits
+        raise UserError(f"{shown(path)} is not valid TOML: {reason(error)}. Correct that line.") from error
+    return fill(into, table, shown(path), **given)
 
 
 def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
@@ -37,7 +38,7 @@ def fill(into: type[T], table: dict[str, Any], where: str, **given: Any) -> T:
     hints = get_type_hints(into)
     for key in table:
         if key not in fields:
-            raise UserError(f"{where}: unknown key {key!r}. {did_you_mean(key, fields)}")
+            raise UserError(f"{where}: unknown key {brief(key)}. {did_you_mean(key, fields)}")
     for key, field in fields.items():
         optional = (
             field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
@@ -67,8 +68,26 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     elif dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return fill(hint, value, where)  # type: ignore[arg-type]
     elif hint is Any or (isinstance(hint, type) and type(value) is hint):  # so a bool is not an int
+        _sound(value, where)
         return value
-    raise UserError(f"{where} is {value!r}, but must be {_words(hint)}.")
+    raise UserError(f"{where} is {brief(value)}, but must be {_words(hint)}.")
+
+
+def _sound(value: Any, where: str) -> None:
+    """Raise UserError for a number that no table can hold, and for letters that steer a terminal."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _sound(key, where)
+            _sound(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            _sound(item, where)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f"{where} is {brief(value)}, but must be below 2^63.")
+    elif isinstance(value, float) and not isfinite(value):
+        raise UserError(f"{where} is {value}, but must be finite.")
+    elif isinstance(value, str) and not value.replace("\n", "").replace("\t", "").isprintable():
+        raise UserError(f"{where} is {brief(value)}, but must hold only letters that can be printed.")
 
 
 def _plausible(value: Any, hint: Any) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.blackbox import Batch, cross_entropy
 from bench.method import Method
-from bench.optim import CMAES
+from bench.optim import CMAES, check_cma
 from bench.prompt import Prompt
 
 
@@ -36,6 +36,7 @@ class Params:
     deploy: str = "mean"
 
     def __post_init__(self) -> None:
+        check_cma(self.population, self.sigma)
         if self.deploy not in ("mean", "best", "sample"):
             raise ValueError(f"deploy is {self.deploy!r}, but must be mean, best or sample")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.blackbox import Batch, cross_entropy
 from bench.method import Method
-from bench.optim import CMAES
+from bench.optim import CMAES, check_cma
 from bench.prompt import Prompt
 
 # The number of weights of one ViT-B/32 patch filter (3 x 32 x 32); the authors use it for every backbone.
@@ -42,6 +42,7 @@ class Params:
     fitness: str = "plain"  # or "port": see above
 
     def __post_init__(self) -> None:
+        check_cma(self.population, self.sigma)
         if self.fitness not in ("plain", "port"):
             raise ValueError(f"fitness is {self.fitness!r}, but must be plain or port")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.methods.zip import Zip
 
-from bench.optim import CMAES
+from bench.optim import CMAES, check_cma
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,10 @@ class Params(Zip.Params):
     population: int = 15
     sigma: float = 0.1
     separable: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_cma(self.population, self.sigma)
 
 
 class CMAESZip(Zip):

@@ -5,12 +5,20 @@ ignores a signal that it was told to ignore. The tests of interruption need a ru
 """
 
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# HYPOTHESIS_PROFILE=large tries many more made-up inputs, others each time.
+_common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("small", max_examples=60, derandomize=True, **_common)
+settings.register_profile("large", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")), **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "small"))
 
 for _number, _handler in (
     (signal.SIGINT, signal.default_int_handler),

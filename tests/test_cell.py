@@ -1,12 +1,15 @@
 """Cells: names, streams and grids."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toy import toy_cell
 
-from bench.cell import grid, show
+from bench.cell import file_name, grid, show
 from bench.record import Record, dump, failure
 
 
@@ -17,10 +20,10 @@ def test_a_cell_read_from_a_record_equals_the_cell_written() -> None:
 
 
 def test_the_path_follows_from_the_fields_of_the_cell() -> None:
-    cell = toy_cell(backbone="ViT-B-16/openai", overrides=(("a", 0.1), ("rank", 1)))
-    assert str(cell.path) == (
-        "toy/few-shot/toy/zip[a=0.1,rank=1]/ViT-B-16_openai-shots10-batch8-budget100-seed1.json"
-    )
+    cell = toy_cell(backbone="mini", overrides=(("a", 0.1), ("rank", 1)))
+    assert str(cell.path) == "toy/few-shot/toy/zip[a=0.1,rank=1]/mini-shots10-batch8-budget100-seed1.json"
+    name = toy_cell(backbone="ViT-B-16/openai").path.name
+    assert re.fullmatch("ViT-B-16_openai-[0-9a-f]{8}-shots10-batch8-budget100-seed1.json", name)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,33 @@ def test_the_path_follows_from_the_fields_of_the_cell() -> None:
 )  # fmt: skip
 def test_different_cells_have_different_paths(change: dict[str, object]) -> None:
     assert toy_cell(**change).path != toy_cell().path
+
+
+NAMES = st.one_of(
+    st.text("aA_/.-, [=]é1f", max_size=12),
+    st.text(max_size=200),
+    st.from_regex(r"[a-z]{0,3}(-[0-9a-f]{8})?", fullmatch=True),
+)
+
+
+@given(NAMES, NAMES)
+def test_different_names_have_different_files_on_every_system(one: str, other: str) -> None:
+    """Files that differ only in capitals are one file on some systems; Unicode has several forms."""
+    first, second = file_name(one), file_name(other)
+    assert (first.lower() == second.lower()) == (one == other)
+    assert re.fullmatch(r"[A-Za-z0-9_.,=\[\]+-]{1,140}", first) and first.strip(".") == first
+    twice = file_name(first)
+    assert twice == first or one != first  # a name is its own name, or was made from another
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a_b/c", "a/b_c"), ("a, b", "a,b"), ("A", "a"), ("é", "e\u0301"), ("x" * 300, "x" * 301), ("..", "_")],
+)
+def test_names_that_were_once_one_file_are_two(one: str, other: str) -> None:
+    assert toy_cell(backbone=one).path.name.lower() != toy_cell(backbone=other).path.name.lower()
+    digest = file_name(one)
+    assert file_name(digest) != digest or one == digest
 
 
 def test_no_name_leads_a_path_out_of_its_folder() -> None:

@@ -2,13 +2,19 @@
 
 import hashlib
 import io
+import random
 import tarfile
+import tempfile
 import threading
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
@@ -70,6 +76,48 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, make, name):
     with pytest.raises(UserError, match=r"a path that leaves its folder, .*: nothing was unpacked"):
         unpack(archive, tmp_path / "in" / "out")
     assert contents(tmp_path) == {"archive": archive.read_bytes()}
+
+
+STEPS = st.lists(st.sampled_from(["top", "..", ".", "", "a", "\\", "C:", "~", "etc\\..", "\0x"]), max_size=6)
+
+
+@given(st.lists(STEPS.map("/".join), min_size=1, max_size=3), st.sampled_from(["", "top", "top/a", "/top/"]))
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_archive_writes_outside_its_folder(names, strip):
+    """After cutting, too: 'top//etc/x' without 'top/' is an absolute path. Both kinds, by one rule."""
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        for make in (make_tar, make_zip):
+            try:
+                archive = make(top / make.__name__, {name or "x": b"evil" for name in names})
+            except (ValueError, IndexError):  # zipfile itself refuses the name
+                continue
+            with suppress(UserError):
+                unpack(archive, top / "in" / "out", strip)
+        outside = [path for path in contents(top) if not path.startswith("in/out/")]
+        assert sorted(outside) == sorted({"make_tar", "make_zip"} & set(outside))
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_a_member_that_is_absolute_after_cutting_is_refused(tmp_path, make):
+    target = tmp_path / "outside.txt"
+    archive = make(tmp_path / "archive", {"top/good.txt": b"good", f"top/{target}": b"evil"})
+    with pytest.raises(UserError, match="a path that leaves its folder"):
+        unpack(archive, tmp_path / "out", strip="top")
+    assert not target.exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+@pytest.mark.parametrize("seed", range(40))
+def test_an_archive_with_wrong_bytes_is_whole_or_an_error(tmp_path, make, seed):
+    archive = make(tmp_path / "archive")
+    data, rng = bytearray(archive.read_bytes()), random.Random(seed)
+    for _ in range(rng.randrange(1, 8)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    archive.write_bytes(data[: rng.choice([None, rng.randrange(len(data))])])
+    with suppress(UserError):
+        unpack(archive, tmp_path / "in" / "out")
+    assert {path.split("/")[0] for path in contents(tmp_path)} <= {"archive", "in"}
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])

@@ -4,6 +4,9 @@ Two processes that write at the same time leave whole files.
 """
 
 import multiprocessing
+import os
+import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,8 @@ import pytest
 import torch
 from tiny_clip import tiny_clip, tokenizer
 
-from bench.errors import UserError
+from bench import cache
 from bench.models import Backbone, features, trunks
-from bench.models.features import _read, _write
 
 
 class Images:
@@ -98,8 +100,8 @@ def test_a_damaged_file_is_computed_again(damage, backbone: Backbone, folder: Pa
 def _race(path: Path, seed: int, failures) -> None:
     array = np.full((500, 64), seed, dtype=np.float32)
     for _ in range(40):
-        _write(path, array)
-        kept = _read(path, array.shape)
+        cache.write(path, array)
+        kept = cache.read(path)
         if kept is None or len(set(kept[:, 0].tolist())) != 1:
             failures.put(seed)
 
@@ -116,14 +118,61 @@ def test_two_processes_writing_at_once_leave_whole_files(folder: Path) -> None:
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert failures.empty()
     assert [p.name for p in folder.iterdir()] == ["raced.npy"]  # no temporary file is left
-    assert _read(path, (500, 64)) is not None
+    assert cache.read(path).shape == (500, 64)
 
 
-def test_a_cache_folder_that_cannot_be_written(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
+def test_without_a_usable_cache_the_run_goes_on(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
+    expected = features(backbone, Images()).clone()
     (tmp_path / "file").touch()
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot write the feature cache .*BENCH_CACHE"):
-        features(backbone, Images())
+    for variable, value in (("BENCH_CACHE", str(tmp_path / "file")), ("BENCH_CACHE", "a\udcff" * 200)):
+        monkeypatch.setenv(variable, value)
+        with pytest.warns(UserWarning, match=r"cannot write the features cache .*BENCH_CACHE"):
+            assert torch.equal(features(backbone, Images()), expected)
+    monkeypatch.delenv("BENCH_CACHE")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.warns(UserWarning, match=r"no place for the features cache"):
+        assert torch.equal(features(backbone, Images()), expected)
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_damage_to_a_cached_array_gives_other_numbers(seed: int, folder: Path) -> None:
+    """Bits flipped, parts cut, doubled or zeroed, another array under this name."""
+    rng = random.Random(seed)
+    array = np.random.default_rng(seed).normal(size=(rng.randrange(1, 9), 5))
+    first = cache.kept("features", "key", array.copy)
+    other = cache.kept("features", "other", (array + 1).copy)
+    path, stranger = folder / "key.npy", folder / "other.npy"
+    data = bytearray(path.read_bytes())
+    a, b = sorted(rng.choices(range(len(data) + 1), k=2))
+    b += a == b
+    kind = ("flip", "cut", "double", "zero", "swap", "pipe", "folder")[seed % 7]
+    if kind == "flip":
+        data[a % len(data)] ^= 1 << rng.randrange(8)
+    elif kind == "cut":
+        del data[a:b]
+    elif kind == "double":
+        data[a:a] = data[a:b]
+    elif kind == "zero":
+        data[a:b] = bytes(b - a)
+    elif kind == "swap":
+        data = bytearray(stranger.read_bytes())
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if kind == "folder" else "error")
+        again = cache.kept("features", "key", array.copy)
+    assert np.array_equal(again, first) and np.array_equal(first, array) and not np.array_equal(again, other)
+    if kind != "folder":
+        assert np.array_equal(cache.read(path), array)
 
 
 def test_trunks_stay_in_memory_within_a_limit(backbone: Backbone, folder: Path) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(bench.__file__).parent
 
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
-    {"", "errors", "paths", "toml", "cache", "exact", "code", "retry", "pixels"},
+    {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels"},
     {"answered"},
     {"access", "remote"},
     {"cell", "prompt", "methods"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"method", "meter", "outcome", "isolation", "store", "door", "endpoint"},
     {"plugins"},
     {"params", "suite", "data", "models", "mini", "templates"},
-    {"loader", "trace", "resolve"},
+    {"loader", "trace", "resolve", "checks"},
     {"predictor"},
     {"coarse", "deploy"},
     {"wire", "serve"},

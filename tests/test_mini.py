@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "mini"
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing", "swapped"])
 def test_a_damaged_image_cache_is_rendered_again(folder, damage, recwarn):
     expected = world.render("mini-directions")
     whole = {path: path.read_bytes() for path in folder.iterdir()}
@@ -70,6 +70,8 @@ def test_a_damaged_image_cache_is_rendered_again(folder, damage, recwarn):
     path.write_bytes({"cut": data[:-5000], "flipped": data}.get(damage, b""))
     if damage == "missing":
         path.unlink()
+    if damage == "swapped":  # whole, and of another split
+        path.write_bytes(whole[min(whole)])
     assert same(world.render("mini-directions"), expected)
     assert {path: path.read_bytes() for path in folder.iterdir()} == whole
     assert not recwarn.list
@@ -78,7 +80,7 @@ def test_a_damaged_image_cache_is_rendered_again(folder, damage, recwarn):
 def test_an_image_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"cannot write the image cache .*BENCH_CACHE"):
+    with pytest.warns(UserWarning, match=r"cannot write the mini cache .*BENCH_CACHE"):
         splits = world.render("mini-directions")
     assert len(splits["test"][1]) == CARDS["mini-directions"].images.test
 

@@ -20,6 +20,7 @@ from toy_runs import cell, record
 from bench import store as module
 from bench.errors import UserError
 from bench.record import Expected, Hashes, Made, Record, dump, failure
+from bench.report.frame import record_files
 from bench.store import Store
 
 EXPECTED = Expected({"rank": 5, "lr": 0.1, "shape": (64, 32)}, Hashes(method="a" * 64))
@@ -105,11 +106,12 @@ def test_a_cell_that_left_only_an_error_is_failed(store):
     assert store.status(cell(), EXPECTED) == "failed"
 
 
-def test_another_cell_with_the_same_file_name_does_not_count(store):
+def test_another_cell_under_a_cells_name_does_not_count(store):
     slash, underscore = cell(backbone="ViT-B-16/openai"), cell(backbone="ViT-B-16_openai")
-    assert slash.path == underscore.path
+    assert slash.path != underscore.path
     store.write(record(slash))
-    assert store.status(slash, EXPECTED) == "done"
+    os.rename(store.path(slash), store.path(underscore))
+    assert store.status(slash, EXPECTED) == "missing"
     assert store.status(underscore, EXPECTED) == "stale"
 
 
@@ -168,6 +170,69 @@ def test_sigkill_at_any_moment_leaves_a_valid_record_or_none(store):
     with store.lock():  # the next driver removes what is left
         assert [name for name in files(store) if name.endswith((".tmp", ".probe"))] == []
     assert len(list(store.records())) == 2
+
+
+# What is not ours
+
+
+def test_only_our_own_leftovers_are_removed(store, tmp_path):
+    kept = [
+        ".draft.tmp",
+        "mini/.x.json.12.tmp",
+        "photos/.cache/a/b/.y.json.7.tmp",
+        "mini/few-shot/d/r/.z.tmp",
+    ]
+    ours = ["mini/few-shot/d/r/.a.json.12.tmp", ".probe.3.tmp"]
+    for name in (*kept, *ours):
+        (store.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.root / name).write_text("work of years")
+    elsewhere = tmp_path / "elsewhere" / "d" / "r"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / ".b.json.1.tmp").write_text("not below the folder")
+    (store.root / "zip").mkdir()
+    (store.root / "zip" / "ood").symlink_to(tmp_path / "elsewhere")
+    with store.lock():
+        assert sorted(name for name in (*kept, *ours) if (store.root / name).exists()) == sorted(kept)
+    assert (elsewhere / ".b.json.1.tmp").exists()
+
+
+@pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(store, tmp_path, make):
+    target = tmp_path / "thesis"
+    target.write_text("work of years")
+    store.root.mkdir()
+    getattr(store.root / ".lock", make)(target)
+    assert "delete it" in refused(store)
+    assert target.read_text() == "work of years"
+
+
+def test_pipes_do_not_hang(store):
+    path = store.path(cell())
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert store.status(cell(), EXPECTED) == "damaged"
+    os.mkfifo(store.root / ".lock")
+    assert "no plain file" in refused(store)
+
+
+def test_a_link_in_place_of_a_temporary_file_is_not_followed(store, tmp_path):
+    target = tmp_path / "thesis"
+    target.write_text("work of years")
+    path = store.path(cell())
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to(target)
+    store.write(record(cell()))
+    assert target.read_text() == "work of years" and store.read(cell()).ok
+
+
+def test_records_below_a_linked_folder_are_seen_by_all(store, tmp_path):
+    (tmp_path / "disk").mkdir()
+    store.root.mkdir()
+    (store.root / "mini").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(store.root)
+    store.write(record(cell()))
+    assert len(list(store.records())) == 1
+    assert record_files(store.root) == [store.path(cell())]
 
 
 # A full disk, a folder that cannot be written

@@ -14,13 +14,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from bench.commands import options
 from bench.data.card import SPLITS, Card, Download, card_names, load_card
 from bench.errors import UserError
 from bench.paths import data_root
 
 _root = click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.PLACE,
     help="Folder of the data sets. Default: $BENCH_DATA, else ./data.",
 )
 
@@ -102,6 +103,8 @@ def verify(name: str, root: Path | None) -> None:
     console.print(f"{report.classes} classes, {report.decoded:,} images decoded", highlight=False)
     for problem in report.problems[:50]:
         console.print(f"- {problem}", highlight=False, markup=False, soft_wrap=True)
+    for double in report.doubles:  # published data sets have some, so this is no problem of the copy
+        console.print(f"note: {double}.", highlight=False, markup=False, soft_wrap=True)
     if report.problems:
         raise click.ClickException(f"{card.title}: {len(report.problems)} problems.")
     console.print(f"{card.title} is as its card says.")

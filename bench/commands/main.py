@@ -1,5 +1,9 @@
 """`bench`: the group of all commands. A command's file is imported only when the command is used."""
 
+import errno
+import io
+import sys
+import warnings
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -7,6 +11,7 @@ import click
 
 from bench import __version__
 from bench.errors import UserError
+from bench.files import reason, shown
 
 EPILOG = """\b
 Examples
@@ -51,12 +56,31 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.LAZY[name][2]) for name in self.list_commands(ctx)])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, but a warning is one line, and a letter that a stream cannot print is escaped."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:
             click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
+        except OSError as error:  # from a place that nobody thought of
+            if error.errno == errno.EPIPE:  # `bench table | head`: click knows what to do
+                raise
+            place = f"{shown(error.filename)}: " if error.filename else ""
+            click.echo(f"Error: {place}{reason(error)}.", err=True)
+        ctx.exit(2)
+
+
+def _say(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning as one line on standard error, without the place in our code that it comes from."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands import options
 from bench.errors import UserError
 
 TEMPLATE = '''\
@@ -66,7 +67,7 @@ class {title}(Method):
 @click.argument("name")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="Folder of the new file. Default: $BENCH_METHODS, else methods/.",
 )
 def new_method(name: str, folder: Path | None) -> None:
@@ -110,7 +111,11 @@ def new_method(name: str, folder: Path | None) -> None:
 @click.argument("name")
 @click.option("--dataset", default="mini-digits", show_default=True, help="A data set of the mini suite.")
 @click.option(
-    "--budget", type=click.IntRange(100), default=2000, show_default=True, help="Queries of the longest run."
+    "--budget",
+    type=click.IntRange(100, options.LARGEST),
+    default=2000,
+    show_default=True,
+    help="Queries of the longest run.",
 )
 def check(name: str, dataset: str, budget: int) -> None:
     """Check that the method NAME keeps the contract (about a minute).

@@ -1,14 +1,18 @@
 """Options that several commands share, and how they read a comma-separated list."""
 
 from collections.abc import Callable, Sequence
+from math import isfinite, nan
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.errors import UserError
+from bench.errors import UserError, brief
 from bench.paths import RESULTS
 
 Command = Callable[..., Any]
+SEVERAL = 100_000  # numbers in one list: what `1-100000000000` would hold fits no memory
+LARGEST = 2**63 - 1  # what a record's file and a table can hold
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -44,8 +48,11 @@ class WholeNumbers(click.ParamType[tuple[int, ...]]):
         for part in NAMES.convert(value, param, ctx):
             first, dash, last = part.replace("_", "").partition("-")
             if not _whole(first) or (dash and not (_whole(last) and int(first) <= int(last))):
-                raise UserError(f"{flag(param)} takes whole numbers, e.g. {self.example}, not {part!r}.")
-            numbers += range(int(first), int(last) + 1) if dash else [int(first)]
+                raise UserError(f"{flag(param)} takes whole numbers, e.g. {self.example}, not {brief(part)}.")
+            span = range(int(first), int(last or first) + 1)
+            if len(numbers) + len(span) > SEVERAL:
+                raise UserError(f"{flag(param)} {brief(part)}: give at most {SEVERAL:,} numbers.")
+            numbers += span
         return tuple(dict.fromkeys(numbers))
 
 
@@ -60,12 +67,40 @@ class Numbers(click.ParamType[tuple[float, ...]]):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(float(part) for part in NAMES.convert(value, param, ctx))
+            numbers = tuple(float(part) for part in NAMES.convert(value, param, ctx))
+        except UserError:
+            raise
         except ValueError:
-            raise UserError(f"{flag(param)} takes numbers, e.g. 50,62.5, not {value!r}.") from None
+            numbers = (nan,)
+        if not all(map(isfinite, numbers)):
+            raise UserError(f"{flag(param)} takes numbers, e.g. 50,62.5, not {brief(value)}.")
+        return numbers
 
 
-NAMES, WHOLE_NUMBERS, NUMBERS = Names(), WholeNumbers(), Numbers()
+class Real(click.FloatRange):
+    """A number in a range; NaN, which lies in every range, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
+
+class Place(click.Path):
+    """A path that a system can have."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip() or "\0" in str(value):
+            raise UserError(f"{flag(param)} {brief(str(value))} is no path: name a file or folder.")
+        return super().convert(value, param, ctx)
+
+
+NAMES, WHOLE_NUMBERS, NUMBERS, PLACE = Names(), WholeNumbers(), Numbers(), Place()
+COUNT = click.IntRange(0, LARGEST)  # how many there may be
 QUERIES = WholeNumbers("500,5000")
 
 
@@ -75,13 +110,12 @@ def flag(param: click.Parameter | None) -> str:
 
 
 def _whole(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST
 
 
 def results(help: str = "Folder of the records.", default: Any = RESULTS) -> Callable[[Command], Command]:
     """The option --results."""
-    kind = click.Path(path_type=type(RESULTS))
-    return click.option("--results", type=kind, default=default, show_default=True, help=help)
+    return click.option("--results", type=PLACE, default=default, show_default=True, help=help)
 
 
 def stack(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:

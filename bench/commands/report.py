@@ -31,11 +31,13 @@ FORMAT = click.option(
 TO_FILE = click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help=f"File to write ({', '.join(SUFFIXES)}). Default: the screen.",
 )
 TO_REACH = "accuracies to reach, in %, e.g. 50,60. Default: shares of the way from zero-shot to the best."
-AT = click.option("--at", type=int, help="Read runs after this many queries. Default: their whole budget.")
+AT = click.option(
+    "--at", type=options.COUNT, help="Read runs after this many queries. Default: their whole budget."
+)
 
 
 def warn(message: str) -> None:
@@ -53,9 +55,9 @@ def conditions(command: Command) -> Command:
             options.results(),
             click.option("--suite", help=f"Suite, e.g. mini, zip or craft. {SEVERAL}"),
             click.option("--backbone", help=f"Backbone, as the records name it. {SEVERAL}"),
-            click.option("--shots", type=int, help=f"Training images per class. {SEVERAL}"),
-            click.option("--budget", type=int, help=f"Budget of the runs, in queries. {SEVERAL}"),
-            click.option("--batch-size", type=int, help=f"Images per query. {SEVERAL}"),
+            click.option("--shots", type=options.COUNT, help=f"Training images per class. {SEVERAL}"),
+            click.option("--budget", type=options.COUNT, help=f"Budget of the runs, in queries. {SEVERAL}"),
+            click.option("--batch-size", type=options.COUNT, help=f"Images per query. {SEVERAL}"),
             click.option(
                 "--score",
                 type=click.Choice(SCORES),
@@ -165,11 +167,13 @@ def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
     show_default=True,
     help="base-to-new, average: the mean of the harmonic means, or the harmonic mean of the averages.",
 )
-@click.option("--at", type=int, help="ranks: read runs after this many queries. Default: their whole budget.")
+@click.option(
+    "--at", type=options.COUNT, help="ranks: read runs after this many queries. Default: their whole budget."
+)
 @click.option(
     "--image-queries",
     "images",
-    type=click.IntRange(0),
+    type=options.COUNT,
     help="Read runs at their last checkpoint within this many image-queries (one image scored once).",
 )
 @click.option(
@@ -273,12 +277,12 @@ def plot() -> None:
 def picture(command: Command) -> Command:
     """The options that every plot has."""
     wide = click.option(
-        "--width", type=click.FloatRange(2, 20), default=7.0, show_default=True, help="Width in inches."
+        "--width", type=options.Real(2, 20), default=7.0, show_default=True, help="Width in inches."
     )
     out = click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path),
+        type=options.PLACE,
         multiple=True,
         help="File to write: .png, .svg or .pdf. Can be repeated. Default: the plot's name + .png and .svg.",
     )
@@ -462,7 +466,7 @@ def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     default=Path("leaderboard.html"),
     show_default=True,
     help="File to write.",
@@ -495,7 +499,7 @@ def results() -> None:
 
 
 @results.command("verify")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=options.PLACE)
 @click.option("--root", help="Folder of the papers' data sets. Default: $BENCH_DATA, else ./data.")
 @click.pass_context
 def results_verify(context: click.Context, path: Path, root: str | None) -> None:
@@ -549,7 +553,7 @@ def results_show(path: Path, form: str | None, output: Path | None) -> None:
 
 @results.command("export")
 @options.results()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=options.PLACE)
 def results_export(results: Path, path: Path) -> None:
     """Write all records to PATH as one .parquet or .csv table.
 
@@ -570,7 +574,7 @@ def results_export(results: Path, path: Path) -> None:
 @options.results(default=Path("results"))
 @click.option(
     "--readme",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     default=Path("README.md"),
     show_default=True,
     help="File whose part between the `published` marks is replaced.",

@@ -89,10 +89,12 @@ if TYPE_CHECKING:
 )
 @click.option("--pixels-8bit", is_flag=True, help="Round pixel prompts to bytes, as an API takes them.")
 @options.results()
-@click.option("--root", help="Folder of the data sets on disk. Default: $BENCH_DATA, else ./data.")
+@click.option(
+    "--root", type=options.PLACE, help="Folder of the data sets on disk. Default: $BENCH_DATA, else ./data."
+)
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     help="Number of cells that run at the same time. Default: one per core, or as many as the GPUs take.",
 )
 @click.option(
@@ -101,7 +103,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gpus-per-cell",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Real(0, 100_000, min_open=True),
     help="GPUs per cell, e.g. 0.25: four cells share a GPU. Default: follows from the memory that the first "
     "cell of each method needed.",
 )
@@ -149,7 +151,7 @@ def run_cells(
     suite: str,
     results: Path,
     methods: tuple[str, ...],
-    root: str | None,
+    root: Path | None,
     device: str,
     precision: str | None,
     offline: bool,
@@ -199,30 +201,41 @@ def run_cells(
     made = make_cells(chosen, methods, backbone=backbone, endpoint=endpoint, **what)
     cells = resolve(made, chosen, precision, endpoint)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
-    settings = Settings(device, str(Path(root).resolve()) if root else None, offline, chat, wiring)
+    settings = Settings(device, str(root.absolute()) if root else None, offline, chat, wiring)
     store = Store(results)
     if dry_run:
-        lab, absent, faults = check_without_fetching(cells, settings)
-        plan = make_plan(cells, store, lab)
+        checked = check_without_fetching(cells, settings)
+        plan = make_plan(cells, store, checked.lab)
         echo_plan(plan, retry_stale)
         echo_chats(plan.todo(retry_stale), chat)
-        echo_dollars(plan.todo(retry_stale), lab)
-        for name in absent:
+        echo_notes(checked.notes)
+        echo_dollars(plan.todo(retry_stale), checked.lab)
+        for name in checked.absent:
             click.echo(f"not on this machine: {name} (the run downloads it first).")
-        refuse(faults)
+        refuse(checked.faults)
         check_chats(plan.todo(retry_stale), settings, ask=False)
         return 0
-    lab = check_inputs(cells, settings)
+    lab, notes = check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store, lab)
         echo_plan(plan, retry_stale)
         echo_chats(plan.todo(retry_stale), chat)
+        echo_notes(notes)
         check_chats(plan.todo(retry_stale), settings, ask=True)
         agree_on_dollars(plan.todo(retry_stale), lab, wiring)
         for line in probe_endpoints(plan.todo(retry_stale), lab):
             click.echo(line)
         where = Where(workers, ray_address, gpus_per_cell, local)
-        return carry_out(plan, plan.todo(retry_stale), settings, store, where)
+        code = carry_out(plan, plan.todo(retry_stale), settings, store, where)
+        if code <= 1:
+            echo_notes(notes)  # below the table, too
+        return code
+
+
+def echo_notes(notes: Sequence[str]) -> None:
+    """Print what a reader of the plan and of the table has to know."""
+    for note in notes:
+        click.echo(f"note: {note}.")
 
 
 def everything(suite: "Suite", answers: Sequence[str], endpoint: "Endpoint | None" = None) -> tuple[str, ...]:

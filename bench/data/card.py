@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from bench.errors import did_you_mean
+from bench.errors import brief, did_you_mean
 from bench.plugins import DATASETS
 from bench.toml import read_toml
 
@@ -71,10 +72,19 @@ class Layout:
             raise ValueError("layout.sha256 must be 64 hexadecimal digits")
 
 
+def spoken(name: str) -> str:
+    """A class name as a text tower reads it: spaces for underscores, one at a time, and small letters."""
+    return " ".join(name.replace("_", " ").split()).lower()
+
+
 def inside(path: str) -> bool:
-    """Whether a relative path stays inside the folder in which it starts; links are not followed."""
+    """Whether a relative path stays inside the folder in which it starts; links are not followed.
+
+    What no system takes as a name, a NUL or half a surrogate pair, is not inside either.
+    """
     parts = path.replace("\\", "/").split("/")
-    return not path.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0]
+    unnamed = any(one == "\0" or "\ud800" <= one <= "\udfff" for one in path)
+    return not path.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0] and not unnamed
 
 
 @dataclass(frozen=True)
@@ -133,12 +143,20 @@ class Card:
             raise ValueError(
                 f"template {self.template!r} must hold one {{}} for the class name and no other brace"
             )
+        if not (self.title.isprintable() and self.title.strip() and self.template.isprintable()):
+            raise ValueError("title and template have to be lines of text")
         if self.n_classes < 2:
             raise ValueError("a data set needs at least 2 classes")
         if not isinstance(self.classes, int):
-            twice = {name for name in self.classes if self.classes.count(name) > 1} - set(self.shared_names)
+            for name in self.classes:
+                if not (name.isprintable() and spoken(name)):
+                    raise ValueError(f"the class name {brief(name)} has to be a line of text")
+            said = [spoken(name) for name in self.classes]
+            twice = {name for name, n in Counter(said).items() if n > 1} - set(map(spoken, self.shared_names))
             if twice:
-                raise ValueError(f"class names appear twice: {', '.join(sorted(twice))}")
+                raise ValueError(
+                    f"class names appear twice, as a text tower reads them: {', '.join(sorted(twice))}"
+                )
         if self.reader == "mini" and isinstance(self.classes, int):
             raise ValueError("reader 'mini' needs `classes` as a list of names in label order")
         if self.reader != "mini" and self.images.sha256:
@@ -170,11 +188,12 @@ def card_names() -> list[str]:
 def load_card(name: str) -> Card:
     """The card called `name`. Raises UserError for an unknown name or a malformed card."""
     path = DATASETS.file(name)
-    return _load(path, path.stat().st_mtime_ns)
+    found = path.stat()
+    return _load(path, found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=256)
-def _load(path: Path, mtime: int) -> Card:
+def _load(path: Path, mtime: int, size: int) -> Card:
     return read_toml(path, Card, name=path.stem)
 
 

@@ -1,13 +1,17 @@
 """Downloads a data set's archives (resumable, checked) and unpacks them safely."""
 
+import gzip
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 import pooch
@@ -16,9 +20,15 @@ import requests
 from bench.data.card import Download, inside
 from bench.data.svhn import write_digits
 from bench.errors import UserError
+from bench.files import reason
 
 LIMIT = 200 * 2**30  # bytes that an archive may unpack to: more than ImageNet's, and it stops a zip bomb
 CHUNK = 2**20  # bytes
+# What Python's archive modules raise for bytes that are no archive, or for one that they cannot read.
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, ValueError, RuntimeError, OverflowError,
+)  # fmt: skip
 Progress = Callable[[int, int], None]  # bytes done, bytes in all (0: unknown)
 
 
@@ -100,7 +110,13 @@ def unpack(archive: Path, into: Path, strip: str = "", limit: int = LIMIT) -> No
     """
     prefix = f"{strip.strip('/')}/" if strip else ""
     with _members(archive) as members:
-        chosen = [member for member in members if member.name.startswith(prefix)]
+        names = ((_safe(member.name, archive).removeprefix("./"), member) for member in members)
+        # checked again after cutting: 'top//etc/x' without 'top/' is an absolute path
+        chosen = [
+            member._replace(name=_safe(name[len(prefix) :], archive))
+            for name, member in names
+            if name.startswith(prefix)
+        ]
         if not chosen:
             raise UserError(
                 f"{archive} holds no files under {strip!r}, so it is not the archive that the card means: "
@@ -110,7 +126,7 @@ def unpack(archive: Path, into: Path, strip: str = "", limit: int = LIMIT) -> No
         if total > limit:
             raise UserError(f"{archive} would unpack to {total:,} bytes, more than {limit:,}: not unpacked.")
         for member in chosen:
-            _write(member, into / member.name[len(prefix) :])
+            _write(member, into / member.name)
 
 
 def _write(member: _Member, path: Path) -> None:
@@ -141,15 +157,21 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                     _refuse_unless(
                         stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG), info.filename, archive
                     )
-                yield [_Member(_safe(i.filename, archive), i.file_size, partial(z.open, i)) for i in files]
+                yield [_Member(info.filename, info.file_size, partial(z.open, info)) for info in files]
         else:
             with tarfile.open(archive) as t:
                 members = [member for member in t.getmembers() if not member.isdir()]
                 for member in members:
                     _refuse_unless(member.isreg() and not member.issparse(), member.name, archive)
-                yield [_Member(_safe(m.name, archive), m.size, partial(_open, t, m)) for m in members]
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{archive} is damaged ({error}): delete it and download it again.") from error
+                yield [_Member(m.name, m.size, partial(_open, t, m)) for m in members]
+    except UserError:
+        raise
+    except DAMAGED as error:
+        raise UserError(
+            f"{archive} is damaged ({reason(error)}): delete it and download it again."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{archive} cannot be unpacked: {error.filename or ''} {reason(error)}.") from error
 
 
 def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -164,9 +186,9 @@ def _refuse_unless(regular: bool, name: str, archive: Path) -> None:
 
 
 def _safe(name: str, archive: Path) -> str:
-    clean = name.removeprefix("./")
-    if not clean or not inside(clean):
+    """The name of a member, if it is a path below the folder in which it is put. Raises UserError."""
+    if not PurePosixPath(name).parts or not inside(name):
         raise UserError(
             f"{archive} holds {name!r}, a path that leaves its folder, which is unsafe: nothing was unpacked."
         )
-    return clean
+    return name

@@ -5,10 +5,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,6 +19,7 @@ from torchvision.transforms import functional as F
 from bench.data import crop
 from bench.data.split import Item
 from bench.errors import UserError
+from bench.files import reason, shown, stand_in
 
 # Bytes of decoded images that one image set may hold. The other images are decoded again each time.
 KEEP_BYTES = 4 * 2**30
@@ -63,6 +66,10 @@ class ImageSet(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def broken(self) -> list[str]:
+        """Why images cannot be decoded, one line each; an empty list where all can."""
+        return []
 
     def _view(self, size: int | None) -> View:
         return replace(self.view, size=size or self.view.size)
@@ -171,6 +178,17 @@ class FileImages(ImageSet):
             out[i] = crop.resample_one(image, box, mirrored[i], side, self.device)
         return out
 
+    def broken(self) -> list[str]:
+        def fault(i: int) -> str:
+            try:
+                decode(self._paths[i])
+                return ""
+            except UserError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            return [line for line in pool.map(fault, range(len(self))) if line]
+
     def _clean(self, i: int, view: View) -> Tensor:
         return self._hold(f"clean {view.size}", i, lambda: clean(decode(self._paths[i]), view))
 
@@ -190,16 +208,32 @@ class FileImages(ImageSet):
 
 def decode(path: Path) -> Image.Image:
     """The whole picture, in its own colour mode. Raises UserError if it is missing, damaged or no image."""
+    stamp(path)  # a pipe would wait for ever
     try:
         with Image.open(path) as picture:
             picture.load()
-            return picture
-    except FileNotFoundError as error:
-        raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} is damaged or not an image ({error}): restore it from the data set's archive."
-        ) from error
+            return _bytes(picture, path)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever the bytes lead them to
+        what = ""
+        with suppress(OSError), open(path, "rb") as file:
+            what = stand_in(file.read(400))
+        why = f"is {what}" if what else f"is damaged or not an image ({reason(error)})"
+        raise UserError(f"{shown(path)} {why}: restore it from the data set's archive.") from error
+
+
+def _bytes(picture: Image.Image, path: Path) -> Image.Image:
+    """The picture with 8 bits a channel. Pillow would cut 16 bits off at 255, which turns them white.
+
+    Raises UserError for numbers whose range nobody knows, 32 bits or with a point.
+    """
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        deep = np.asarray(picture).astype(np.uint32)
+        return Image.fromarray(((deep + 128) // 257).clip(0, 255).astype(np.uint8))  # 65535 = 255 * 257
+    if picture.mode in ("I", "F"):
+        raise UserError(f"{path} has 32 bits a pixel (mode {picture.mode}): convert it to 8 or 16 bits.")
+    return picture
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -209,10 +243,12 @@ def stamp(path: Path) -> tuple[int, int]:
     """
     try:
         found = path.stat()
-    except OSError as error:
-        raise UserError(f"the image {path} is missing: restore it from the data set's archive.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+        where = shown(path)
+        raise UserError(f"the image {where} is missing: restore it from the data set's archive.") from error
     if found.st_size == 0 or not S_ISREG(found.st_mode):
-        raise UserError(f"the image {path} is empty or not a file: restore it from the data set's archive.")
+        where = shown(path)
+        raise UserError(f"the image {where} is empty or not a file: restore it from the data set's archive.")
     return found.st_size, found.st_mtime_ns
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from bench.data.card import SPLITS, Card, inside
+from bench.data.card import SPLITS, Card, inside, spoken
 from bench.data.readers import Listing
 from bench.data.split import Item, Split
-from bench.errors import UserError
+from bench.errors import UserError, brief
 
 
 def make_split(card: Card, listing: Listing) -> Split:
@@ -38,7 +38,7 @@ def _paths(card: Card, listing: Listing) -> Iterator[str]:
         for entry in listing[split]:
             if not entry.path or not inside(entry.path):
                 yield (
-                    f"{card.name}: the path {entry.path!r} in {split} leaves the data set's folder: "
+                    f"{card.name}: the path {brief(entry.path)} in {split} leaves the data set's folder: "
                     "download the split file again."
                 )
 
@@ -49,28 +49,32 @@ def _labels(card: Card, listing: Listing) -> Iterator[str]:
         for entry in entries:
             names.setdefault(entry.label, set()).add(entry.name)
     again = f"Download the split file of {card.title} again."
-    gaps = sorted(set(range(max(names, default=-1) + 1)) - set(names)) + sorted(l for l in names if l < 0)
-    if gaps:
-        yield (
-            f"{card.name}: labels must be 0, 1, 2, ... without gaps, but {gaps[0]} breaks this rule. {again}"
-        )
-    for label, given in sorted(names.items()):
-        if len(given) > 1:
-            yield f"{card.name}: label {label} has several class names: {', '.join(sorted(given))}. {again}"
+    gap = next((i for i in range(len(names)) if i not in names), None)
+    if gap is not None:
+        yield f"{card.name}: labels must be 0, 1, 2, ... without gaps, but {gap} breaks this rule. {again}"
     owner: dict[str, int] = {}
     for label, given in sorted(names.items()):
-        for name in given:
-            spoken = name.replace("_", " ")
-            if spoken in owner and spoken not in card.shared_names and owner[spoken] != label:
-                both = f"{owner[spoken]} and {label}"
-                yield f"{card.name}: labels {both} share the class name {spoken!r}. {again}"
-            owner[spoken] = label
+        if len(given) > 1:
+            several = brief(", ".join(sorted(given)))
+            yield f"{card.name}: label {label} has several class names: {several}. {again}"
+        for name in sorted(given):
+            if not (name.isprintable() and spoken(name)):
+                yield f"{card.name}: label {label} has the class name {brief(name)}: give it one in words."
+        for name in dict.fromkeys(map(spoken, sorted(given))):
+            if name in owner and name not in map(spoken, card.shared_names):
+                yield (
+                    f"{card.name}: labels {owner[name]} and {label} share the class name {brief(name)}, as a "
+                    "text tower reads it: correct one of them, or, if the data set has both, list the name "
+                    "in the card's shared_names."
+                )
+            owner.setdefault(name, label)
     if len(names) != card.n_classes:
         yield f"{card.name}: {len(names)} classes, but the card says {card.n_classes}. {again}"
     elif not isinstance(card.classes, int):
         for label, name in enumerate(card.classes):
             if names.get(label) != {name}:
-                yield f"{card.name}: label {label} is {names.get(label)}, but the card says {name!r}. {again}"
+                found = brief(", ".join(sorted(names.get(label, ()))) or None)
+                yield f"{card.name}: label {label} is {found}, but the card says {brief(name)}. {again}"
 
 
 def _empty_classes(card: Card, listing: Listing) -> Iterator[str]:
@@ -79,7 +83,7 @@ def _empty_classes(card: Card, listing: Listing) -> Iterator[str]:
         empty = sorted(set(names) - {entry.label for entry in listing[split]})
         if listing[split] and empty:
             yield (
-                f"{card.name}: class {names[empty[0]]!r} has no {split} images"
+                f"{card.name}: class {brief(names[empty[0]])} has no {split} images"
                 + (f", and {len(empty) - 1} more have none" if len(empty) > 1 else "")
                 + ": add images, or remove the class."
             )
@@ -91,6 +95,6 @@ def _overlaps(card: Card, listing: Listing) -> Iterator[str]:
         common = sorted(paths[one] & paths[other])
         if common:
             yield (
-                f"{card.name}: {len(common)} images are both in {one} and in {other}, e.g. {common[0]}: "
-                "download the split file again."
+                f"{card.name}: {len(common)} images are both in {one} and in {other}, e.g. "
+                f"{brief(common[0])}: download the split file again."
             )

@@ -6,14 +6,14 @@ whether they make sense. No reader makes up a split.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bench.data.card import SPLITS, Card, Layout
-from bench.errors import UserError
+from bench.errors import UserError, brief
+from bench.files import read_bytes, read_json, read_text, stand_in
 
 
 class Entry(NamedTuple):
@@ -25,6 +25,11 @@ class Entry(NamedTuple):
 
 
 Listing = dict[str, list[Entry]]  # split -> its images
+# Folders that systems put beside others: macOS archives, Synology, QNAP, Windows, file systems, notebooks.
+SYSTEM = (
+    "__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information",
+    "lost+found", "__pycache__",
+)  # fmt: skip
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -55,7 +60,7 @@ def split_file(card: Card, folder: Path) -> Path:
             f"{card.title}: {layout.split} is missing. Its place is {path}; download it from {where} "
             f"(`bench data get {card.name}` prints every step). No other split can replace it."
         )
-    if layout.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != layout.sha256:
+    if layout.sha256 and hashlib.sha256(read_bytes(path)).hexdigest() != layout.sha256:
         raise UserError(
             f"{path} is not the published file: its sha256 differs from the card's. Download it again."
         )
@@ -65,10 +70,7 @@ def split_file(card: Card, folder: Path) -> Path:
 def _json(card: Card, folder: Path) -> Listing:
     """`split_zhou_*.json`, `split_mlai_*.json`: train, val and test as lists of [path, label, class name]."""
     path, layout = split_file(card, folder), _layout(card)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Download it again.") from error
+    content = read_json(path)
     wanted = [split for split in SPLITS if getattr(card.images, split)]
     if not isinstance(content, dict) or not set(content) <= set(SPLITS):
         raise UserError(f"{path} may have only the keys train, val and test: download it again.")
@@ -94,18 +96,19 @@ def _rows(path: Path, split: str, rows: object, prefix: str) -> list[Entry]:
         ok = isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str)
         if not ok or type(row[1]) is not int:
             raise UserError(
-                f"{path}: {split}[{i}] is {row!r}, but must be [path, label, class name]: download the file "
-                "again."
+                f"{path}: {split}[{i}] is {brief(row)}, but must be [path, label, class name]: download the "
+                "file again."
             )
-        # PurePosixPath keeps an absolute path absolute, so that listing.py can refuse it.
-        entries.append(Entry(str(PurePosixPath(prefix, row[0])), row[1], row[2]))
+        # A file that Windows wrote has backslashes. PurePosixPath keeps an absolute path absolute, so that
+        # listing.py can refuse it.
+        entries.append(Entry(str(PurePosixPath(prefix, row[0].replace("\\", "/"))), row[1], row[2]))
     return entries
 
 
 def _fgvc(card: Card, folder: Path) -> Listing:
     """FGVC-Aircraft: variants.txt names the classes, images_variant_{train,val,test}.txt the images."""
     variants = split_file(card, folder)
-    names = [line.strip() for line in variants.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(variants).split("\n") if line.strip()]
     label = {name: i for i, name in enumerate(names)}
     listing: Listing = {}
     for split in SPLITS:
@@ -116,12 +119,14 @@ def _fgvc(card: Card, folder: Path) -> Listing:
                 "again."
             )
         listing[split] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            image, _, name = line.strip().partition(" ")
+        for number, line in enumerate(read_text(path).split("\n"), 1):
+            if not line.strip():
+                continue
+            image, name = _two(line)
             if name not in label:
                 raise UserError(
-                    f"{path}, line {number}: {name!r} is not a class of {variants.name}: unpack the archive "
-                    "again."
+                    f"{path}, line {number}: {brief(name)} is not a class of {variants.name}: unpack the "
+                    "archive again."
                 )
             listing[split].append(Entry(f"{_layout(card).images}/{image}.jpg", label[name], name))
     return listing
@@ -134,12 +139,7 @@ def _imagenet(card: Card, folder: Path) -> Listing:
     file system, which differs between machines, so its few-shot draws of ImageNet cannot be repeated.
     """
     path = split_file(card, folder)
-    lines = [
-        line.strip().partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
-    names = {wordnet: name.strip() for wordnet, _, name in lines}
-    if not all(names.values()):
-        raise UserError(f"{path}: a line has no class name after its folder name. Download the file again.")
+    names = _class_names(path)
     layout = _layout(card)
     where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
     found = {name for part in where.values() for name in _folders(folder / part, layout.ignore, card)}
@@ -151,11 +151,49 @@ def _imagenet(card: Card, folder: Path) -> Listing:
     nameless = sorted(found - set(names))
     if nameless:
         raise UserError(
-            f"{path} has no class name for the folder {nameless[0]!r}: download the file again, "
+            f"{path} has no class name for the folder {brief(nameless[0])}: download the file again, "
             f"or remove the folder if it is not a class."
         )
     label = {name: i for i, name in enumerate(order)}
     return {s: _class_folders(card, folder, where[s], label, names) if s in where else [] for s in SPLITS}
+
+
+def _class_names(path: Path) -> dict[str, str]:
+    """Folder name -> class name. Raises UserError for a line without a name, and for lists of other kinds."""
+    names: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        folder, name = _two(line)
+        if folder and not name:
+            raise UserError(
+                f"{path}, line {number}: {brief(line.strip())} has no class name after its folder name: "
+                f"{stand_in(read_bytes(path)) or 'download the file again'}."
+            )
+        if names.setdefault(folder, name) != name:
+            raise UserError(f"{path}, line {number}: {brief(folder)} has two class names: correct the file.")
+    names.pop("", None)
+    if not names:
+        raise UserError(f"{path} is empty: download the file again.")
+    # Two other lists of ImageNet's classes go under this name, with lines such as 'n01440764 1 tench' and
+    # 'n01440764 tench, Tinca tinca'.
+    firsts = [name.split()[0] for name in names.values()]
+    if all(one.isdecimal() for one in firsts) and len(set(firsts)) == len(firsts):
+        raise UserError(
+            f"{path} has a number before every class name, e.g. {brief(names[next(iter(names))])}, so it is "
+            "another list: take the file that the card names, with a folder and a name on each line."
+        )
+    synonyms = [name for name in names.values() if ", " in name]
+    if len(synonyms) > len(names) / 4:
+        raise UserError(
+            f"{path} has synonyms in its class names, e.g. {brief(synonyms[0])}, so it is another list: take "
+            "the file that the card names, with one name for each class."
+        )
+    return names
+
+
+def _two(line: str) -> tuple[str, str]:
+    """What stands before and after the first blank or tab of a line; "" for what is not there."""
+    first, *rest = line.split(None, 1) or [""]
+    return first, rest[0].strip() if rest else ""
 
 
 def _folder(card: Card, folder: Path) -> Listing:
@@ -188,16 +226,29 @@ def _class_folders(
 ) -> list[Entry]:
     """The images under folder/where/<class folder>, sorted by class folder and name."""
     present = _folders(folder / where, _layout(card).ignore, card)
+    if not present and _images(folder / where):
+        raise UserError(
+            f"{card.title}: {folder / where} holds images, but no class folders: move each image into a "
+            "folder of its class. (ImageNet's validation images: by the script valprep.sh, which the page of "
+            "soumith/imagenetloader.torch has.)"
+        )
     strangers = sorted(set(present) - set(label))
     if strangers:
         raise UserError(
             f"{card.title}: the folder {folder / where / strangers[0]} is not a class: remove it, or "
             "correct the card."
         )
+    images = {name: _images(folder / where / name) for name in present}
+    empty = [name for name in present if not images[name]]
+    if empty:
+        raise UserError(
+            f"{card.title}: the folder {folder / where / empty[0]} holds no images: add its images, remove "
+            "the folder, or list it in the card's layout.ignore."
+        )
     return [
         Entry(f"{where}/{name}/{image}", label[name], names.get(name, name))
         for name in sorted(present, key=lambda name: label[name])
-        for image in _images(folder / where / name)
+        for image in images[name]
     ]
 
 
@@ -208,8 +259,9 @@ def _folders(path: Path, ignore: Iterable[str], card: Card) -> list[str]:
             "images."
         )
     with os.scandir(path) as entries:
+        skipped = {*SYSTEM, *ignore}
         return sorted(
-            e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in ignore
+            e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in skipped
         )
 
 

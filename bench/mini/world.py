@@ -4,8 +4,7 @@ They are kept in the cache. Its folder (`bench.paths.cache_dir()/mini`) may be d
 """
 
 import hashlib
-import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from bench import cache
 from bench.errors import UserError, did_you_mean
 from bench.mini.paint import SIZE, paint
 from bench.mini.tasks import LOOKS, TASKS
-from bench.paths import cache_dir
 
 SPLITS = {"train": 64, "val": 500, "test": 1000}  # train: images per class; val and test: images in all
 REAL = "mini-digits"  # the one data set of real pictures
@@ -49,26 +47,15 @@ def render(name: str) -> dict[str, Split]:
     """
     if name not in names():
         raise UserError(f"no mini data set {name!r}. {did_you_mean(name, names())}")
-    paths = {split: cache_dir() / "mini" / f"{name}-{split}-{key()}.npy" for split in SPLITS}
-    kept = {split: rows for split, path in paths.items() if (rows := cache.read(path)) is not None}
-    if len(kept) == len(paths):
-        return {split: _split(rows) for split, rows in kept.items()}
-    splits = draw(name)
-    try:
-        for split, path in paths.items():
-            cache.write(path, _rows(*splits[split]))
-    except OSError as error:
-        warnings.warn(
-            f"cannot write the image cache {cache_dir() / 'mini'} ({error.strerror}), so {name} is rendered "
-            "again each time: free space, or set BENCH_CACHE to a folder that can be written",
-            stacklevel=2,
-        )
-    return splits
+    return {
+        split: _split(cache.kept("mini", f"{name}-{split}-{key()}", partial(_rows, name, split)))
+        for split in SPLITS
+    }
 
 
 def draw(name: str) -> dict[str, Split]:
     """The same as `render`, without the cache."""
-    return _digits() if name == REAL else {split: _rendered(name, split) for split in SPLITS}
+    return {split: _split(_rows(name, split)) for split in SPLITS}
 
 
 def stream(name: str, seed: int = 0) -> tuple[np.random.Generator, torch.Generator]:
@@ -101,8 +88,9 @@ def _digits() -> dict[str, Split]:
     return {split: (np.ascontiguousarray(images[a:b]), labels[a:b]) for split, (a, b) in ends.items()}
 
 
-def _rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _rows(name: str, split: str) -> np.ndarray:
     """A split as one structured array [N] with the fields label and image, as the cache keeps it."""
+    images, labels = _digits()[split] if name == REAL else _rendered(name, split)
     rows = np.empty(len(labels), [("label", "<i8"), ("image", "u1", images.shape[1:])])
     rows["label"], rows["image"] = labels, images
     return rows

@@ -9,13 +9,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bench import cache as disk
-from bench import paths
-from bench.errors import UserError
 from bench.prompt import Images
 from bench.protocols import Backbone, Frozen
 
@@ -27,25 +24,13 @@ def features(model: Frozen, images: Images, batch: int = BATCH, keep: bool = Tru
     """Features [N, e] of the images without augmentation, on the CPU, mapped from the disk.
 
     batch: images that are encoded at once. keep: write what is not there yet; else it is worked out for the
-    caller alone. Raises UserError if the cache folder cannot be written.
+    caller alone. A cache that cannot be used costs time, and there is a warning (bench.cache).
     """
     identity = (_code(), *model.identity, images.key)
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
-    path = paths.cache_dir() / "features" / f"{key}.npy"
-    shape = (len(images), model.embed_dim)
-    kept = _read(path, shape)
-    if kept is None:
-        made = _in_batches(model.encode_clean, images, batch)
-        if not keep:
-            return made
-        _write(path, made.numpy())
-        kept = _read(path, shape)
-    if kept is None:  # something changes the files while they are written
-        raise UserError(
-            f"the feature cache {path.parent} does not keep what is written; set BENCH_CACHE to another "
-            "folder"
-        )
-    return torch.from_numpy(kept)
+    return torch.from_numpy(
+        disk.kept("features", key, lambda: _in_batches(model.encode_clean, images, batch).numpy(), keep)
+    )
 
 
 def trunks(backbone: Backbone, images: Images, batch: int = BATCH, limit: int = TRUNK_LIMIT) -> Tensor | None:
@@ -73,19 +58,3 @@ def _code() -> str:
     files = sorted(Path(__file__).parent.glob("*.py"))
     text = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(text + torch.__version__.encode()).hexdigest()
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array, or None if the file is missing, damaged, or of another shape."""
-    kept = disk.read(path)
-    return kept if kept is not None and kept.shape == shape else None
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    try:
-        disk.write(path, array)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the feature cache {path.parent} ({error.strerror}); free space, or set "
-            "BENCH_CACHE to a folder that can be written"
-        ) from error

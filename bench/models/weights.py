@@ -21,7 +21,7 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.factory import load_checkpoint
+from open_clip.factory import load_checkpoint, load_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transform import PreprocessCfg
 from open_clip.transformer import QuickGELU
@@ -29,9 +29,18 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bench.errors import NotHere, UserError, did_you_mean
+from bench.files import refusing, stand_in
 from bench.models.block import OpenClip
+from bench.paths import expanded
 
 RANDOM_SEED = 0
+# Tables that open_clip stretches to the model's size without a word; the model is then another one.
+POSITIONS = {
+    "positional_embedding": "context length",
+    "text.positional_embedding": "context length",
+    "visual.positional_embedding": "image size",
+    "visual.trunk.pos_embed": "image size",
+}
 OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")  # entries that are not weights
 
 
@@ -63,7 +72,7 @@ def load_model(name: str, offline: bool = False) -> Loaded:
         return Loaded(model, _tokenizer(arch, offline), _preprocess(model, {}))
     if rest.startswith(("/", "./", "../", "~")):
         model = _build(config)
-        read_checkpoint(model, Path(rest).expanduser(), arch)
+        read_checkpoint(model, expanded(rest), arch)
         return Loaded(_freeze(model), _tokenizer(arch, offline), _preprocess(model, {}))
     tag = _tag(arch, rest)
     # OpenAI's weights and some others were trained with QuickGELU. The tag knows that, so it decides.
@@ -143,6 +152,10 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}: correct the path after {arch}/")
+    with refusing(f"cannot read the weights file {path}"), open(path, "rb") as file:
+        what = stand_in(file.read(400))
+    if what:
+        raise UserError(f"weights file {path} is {what}")
     archive = _is_torchscript(path)
     if archive and not any(isinstance(module, QuickGELU) for module in model.modules()):
         raise UserError(
@@ -154,27 +167,58 @@ def read_checkpoint(model: OpenClip, path: Path, arch: str) -> None:
             state = torch.jit.load(str(path), map_location="cpu").state_dict()
             model.load_state_dict({k: v for k, v in state.items() if k not in OPENAI_FACTS}, strict=True)
             return
+        if path.suffix not in (".npz", ".npy"):
+            _check_kind(load_state_dict(str(path)), model, path, arch)
         load_checkpoint(model, str(path), strict=True, weights_only=True, device="cpu")
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"weights file {path} is damaged or holds more than tensors ({first_line(error)}); "
-            "download it again, or save its state dict as safetensors"
+            f"weights file {path} is damaged or holds more than tensors; download it again, or save its "
+            "state dict as safetensors"
         ) from error
-    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+    except (SafetensorError, OSError, EOFError, ValueError, StopIteration) as error:
+        raise UserError(f"weights file {path} is damaged ({first_line(error)}); download it again") from error
+    except Exception as error:  # whatever its bytes, or another model's names and shapes, lead to
         raise UserError(
             f"weights file {path} is damaged or does not fit {arch} ({first_line(error)}); "
             "download it again, or name the architecture that it was saved from"
         ) from error
-    except (SafetensorError, OSError, EOFError, ValueError, StopIteration) as error:
-        raise UserError(f"weights file {path} is damaged ({first_line(error)}); download it again") from error
+
+
+def _check_kind(state: Any, model: OpenClip, path: Path, arch: str) -> None:
+    """Raise UserError for a state dict that open_clip would stretch until it fits, or cannot name."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"weights file {path} holds no state dict: save the tensors by name, as safetensors")
+    if any(name.startswith(("text_model.", "vision_model.")) for name in state):
+        raise UserError(
+            f"weights file {path} is in the format of Hugging Face's transformers: take the model's file for "
+            "open_clip (open_clip_pytorch_model.bin or open_clip_model.safetensors)"
+        )
+    if "logit_bias" in state and getattr(model, "logit_bias", None) is None:
+        raise UserError(
+            f"weights file {path} has a logit_bias, as SigLIP models have, and {arch} has none: name the "
+            "SigLIP architecture that it was saved from, or remove the entry"
+        )
+    own = model.state_dict()
+    for name, what in POSITIONS.items():
+        if name in state and name in own and state[name].shape != own[name].shape:
+            given, wanted = list(state[name].shape), list(own[name].shape)
+            raise UserError(
+                f"weights file {path} has another {what} than {arch}: {name} is {given}, not {wanted}; name "
+                "the architecture that it was saved from"
+            )
 
 
 def _is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive like OpenAI's, which torch.load(weights_only=True) refuses."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
+        return False  # damaged, and said so when it is read
 
 
 def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
@@ -182,7 +226,7 @@ def _download(name: str, tag: dict[str, Any], offline: bool) -> Path:
     url = tag.get("url", "")
     if offline and not tag.get("hf_hub"):
         # open_clip keeps files with a plain URL in this folder.
-        path = Path.home() / ".cache" / "clip" / Path(url).name
+        path = expanded("~/.cache/clip") / Path(url).name
         if not path.is_file():
             raise _absent(name)
         return path

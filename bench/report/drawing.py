@@ -32,6 +32,7 @@ RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
     "lines.markersize": 3.2,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.fonttype": "none",  # keep text as text
     "pdf.fonttype": 42,
     "svg.hashsalt": "bench",  # fixed, so that the same records give the same bytes

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report.frame import ROW, Results
+from bench.report.render import inert
 
 
 def tidy(results: Results) -> pd.DataFrame:
@@ -28,7 +29,9 @@ def export(results: Results, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
-            frame.to_csv(path, index=False)
+            frame.map(lambda value: inert(value) if isinstance(value, str) else value).to_csv(
+                path, index=False
+            )
         else:
             frame.to_parquet(path, index=False)
     except OSError as error:

@@ -13,7 +13,8 @@ import pandas as pd
 from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
-from bench.record import ChatLog, Record, read
+from bench.files import below
+from bench.record import ChatLog, Malformed, Record, read
 from bench.report.scores import seedless
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
@@ -83,7 +84,7 @@ def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, 
         try:
             record = read(path)
         except (UserError, OSError) as error:
-            damaged.append((path, f"damaged: {error}"))
+            damaged.append((path, f"damaged: {error}" if isinstance(error, Malformed) else str(error)))
             continue
         if record.cell in seen:
             damaged.append((path, f"holds the same cell as {seen[record.cell]}"))
@@ -94,9 +95,8 @@ def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, 
 
 
 def record_files(folder: Path) -> list[Path]:
-    """The JSON files at or under `folder`, sorted by name, without hidden ones."""
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
-    return [path for path in files if not path.name.startswith(".")]
+    """The JSON files at or under `folder`, links to folders followed, sorted by name, without hidden ones."""
+    return [folder] if folder.is_file() else below(folder, ".json")
 
 
 def _row(record: Record) -> dict[str, Any]:

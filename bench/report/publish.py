@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.cell import PROTOCOLS
 from bench.errors import UserError
+from bench.files import read_text
 from bench.report import plots
 from bench.report.diagram import cd
 from bench.report.drawing import save
@@ -28,7 +29,7 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
     The README's part stands between the lines BEGIN and END. Returns the files that were written.
     Raises UserError if the README does not have these lines, or if cells are missing.
     """
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    text = read_text(readme) if readme.exists() else ""
     if BEGIN not in text or END not in text:
         raise UserError(
             f"{readme} has no place for results: it needs the lines '{BEGIN} ... -->' and '{END}'"

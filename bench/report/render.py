@@ -5,8 +5,10 @@ import html as htmllib
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from bench.errors import UserError, did_you_mean
+from bench.files import shown
 from bench.report.table import Entry, Row, Table
 
 SIGN = {
@@ -30,10 +32,31 @@ def render(table: Table, form: str, width: int | None = None, colour: bool = Fal
     width: of the terminal, in characters; None: no limit. colour: whether the terminal shows styles.
     """
     if form == "terminal":
-        return terminal(table, width, colour)
+        return terminal(_printable(table), width, colour)
     if form not in FORMS:
         raise UserError(f"no table format {form!r}. {did_you_mean(form, [*FORMS, 'terminal'])}")
-    return FORMS[form](table)
+    return FORMS[form](_printable(table))
+
+
+def _printable(table: Table) -> Table:
+    """The table without letters that steer a terminal, or that no XML may hold."""
+
+    def clean(texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(shown(" ".join(text.splitlines())) for text in texts)
+
+    blocks = tuple(
+        replace(
+            block,
+            title=clean([block.title])[0],
+            rows=tuple(replace(row, lead=clean(row.lead)) for row in block.rows),
+        )
+        for block in table.blocks
+    )
+    columns = tuple(replace(one, name=clean([one.name])[0]) for one in table.columns)
+    (title,) = clean([table.title])
+    return replace(
+        table, title=title, blocks=blocks, columns=columns, heads=clean(table.heads), notes=clean(table.notes)
+    )
 
 
 def notes(table: Table) -> list[str]:
@@ -89,15 +112,18 @@ def to_csv(table: Table) -> str:
     }
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["block", "group", *table.heads]
-        + [column.name + suffix for j, column in enumerate(table.columns) for suffix, _ in parts[j]]
-    )
+    names = [column.name + suffix for j, column in enumerate(table.columns) for suffix, _ in parts[j]]
+    writer.writerow(map(inert, ["block", "group", *table.heads, *names]))
     for block in table.blocks:
         for row in block.rows:
             numbers = [value(row.entries[j]).replace(",", "") for j in parts for _, value in parts[j]]
-            writer.writerow([block.title, row.group, *row.lead, *numbers])
+            writer.writerow([*map(inert, [block.title, row.group, *row.lead]), *numbers])
     return out.getvalue()
+
+
+def inert(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula: OWASP, CSV injection."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _csv_spread(entry: Entry) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bench.errors import UserError
+from bench.files import reason, refusing, shown
 from bench.schedule.process import environment, worker_environment
 from bench.schedule.signals import Stopped, StopRequest
 
@@ -57,8 +58,7 @@ def ray_session(address: str | None, cpus: int, gpus: float, stop: StopRequest) 
         raise UserError("Ray already runs in this process: call ray.shutdown() first, or run with --local.")
     if address is not None:
         _check_reachable(address)
-    base = os.environ.get("RAY_TMPDIR") or _short_temp()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=base, ignore_cleanup_errors=True) as folder:
+    with _temporary() as folder:
         own = {
             "address": "local",
             "num_cpus": cpus,
@@ -99,14 +99,26 @@ def _init(ray: Any, address: str | None, own: dict[str, Any], stop: StopRequest)
 def _check_reachable(address: str) -> None:
     """Raise UserError if nothing answers at this address. ray.init would try for minutes."""
     host, _, port = address.rpartition(":")
-    if port.isdigit() and "://" not in address:
+    if port.isdecimal() and "://" not in address:
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
+        except (
+            OSError,
+            OverflowError,
+            ValueError,
+        ) as error:  # a port of 6 digits, a host's name of 300 letters
             raise UserError(
-                f"nothing answers at --ray-address {address}: {error.strerror or error}. Start a cluster "
+                f"nothing answers at --ray-address {shown(address)}: {reason(error)}. Start a cluster "
                 "there with `ray start --head`, or leave out --ray-address."
             ) from error
+
+
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    """A new folder for Ray's files. Raises UserError where none can be made."""
+    base = os.environ.get("RAY_TMPDIR") or _short_temp()
+    remedy = "Set RAY_TMPDIR to a folder that can be written, or use --local to run without Ray."
+    with refusing(f"Ray cannot keep its files in {shown(base)}", remedy):
+        return tempfile.TemporaryDirectory(prefix="bench-", dir=base, ignore_cleanup_errors=True)
 
 
 def _short_temp() -> str:
