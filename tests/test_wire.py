@@ -95,7 +95,7 @@ def test_a_prompt_of_several_parts_is_in_the_bill(address: str) -> None:
 
 
 def test_serial_and_together_are_the_same(address: str) -> None:
-    cell = asking(address, "hf", "bar", answers=["probs"], budgets=[7], score="val")
+    cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
     serial, together = (run_over(cell, at_once=n, fresh=True, run=f"{n}") for n in (1, 8))
     assert serial.ok, serial.error
     assert serial.trace == together.trace

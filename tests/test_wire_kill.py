@@ -13,7 +13,7 @@ SCRIPT = """
 import sys
 from wired import asking, run_over
 address, store = sys.argv[1:]
-cell = asking(address, "hf", "bar", answers=["probs"], budgets=[7], score="val")
+cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
 print("go", flush=True)
 record = run_over(cell, store=store, run="again", drift=0.0)
 print(record.ok, record.error, flush=True)
@@ -36,7 +36,7 @@ def test_a_killed_cell_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
             images = meter(address)["images"]
             os.kill(process.pid, signal.SIGKILL)
             process.wait(20)
-        cell = asking(address, "hf", "bar", answers=["probs"], budgets=[7], score="val")
+        cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
         resumed = run_over(cell, store=store, run="again")
         paid = meter(address)
         again = run_over(cell, store=store, run="third", drift=0.0)
@@ -52,5 +52,5 @@ def test_a_killed_cell_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     assert untouched == paid["images"]
     cost = again.run.wire
     assert cost is not None
-    assert (cost.images, cost.requests, again.queries) == (0, 0, 7)
+    assert (cost.images, cost.requests, again.queries) == (0, 0, 6)
     assert cost.hits > 0
