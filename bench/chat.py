@@ -17,6 +17,7 @@ import msgspec
 
 from bench.blackbox import BudgetSpent
 from bench.errors import UserError
+from bench.files import read_bytes
 from bench.record import ChatLog, Record
 
 SCRIPTED = "scripted"  # the name that stands for `Scripted` in place of a model
@@ -246,14 +247,14 @@ def transcript_of(record: PurePath) -> PurePath:
 def read_transcript(path: Path) -> list[Call]:
     """The calls of a transcript. Raises UserError if it is missing or damaged."""
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"no transcript {path}: {error.strerror or error}. Name its folder.") from error
+        lines = read_bytes(path).split(b"\n")
+    except UserError as error:
+        raise UserError(f"no transcript: {error} Name its folder.") from error
     calls = []
     for index, line in enumerate(lines[:-1] if lines[-1] == b"" else lines):
         try:
             call = msgspec.json.decode(line, type=Call)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise UserError(f"{path}, line {index + 1} is damaged: {error}.") from error
         if call.index != index or call.sha256 != call.request.sha256:
             raise UserError(f"{path}, line {index + 1} is damaged: its number or its checksum is wrong.")

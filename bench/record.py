@@ -217,6 +217,10 @@ class Record:
             raise Malformed("a seed or a count is negative")
         if self.status == "failed" and not (self.error or "").strip():
             raise Malformed("status is 'failed', but field 'error' is empty")
+        if self.chat is not None and (not self.chat.file or Path(self.chat.file).name != self.chat.file):
+            raise Malformed(
+                f"chat.file is {brief(self.chat.file)}, and not the name of a file beside the record"
+            )
         if self.ok:
             self._check_scores()
 

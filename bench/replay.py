@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.chat import ChatSettings
 from bench.errors import UserError
+from bench.files import read_bytes
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.record import ChatLog, Record, lasting
@@ -17,8 +18,8 @@ def replay_faults(record: Record, chat: ChatLog, file: Path, lab: Lab) -> list[s
     """Why the transcript beside a record does not give the same record again; empty if it does."""
     transcript = file.with_name(Path(chat.file).name)
     try:
-        digest = hashlib.sha256(transcript.read_bytes()).hexdigest()
-    except OSError:
+        digest = hashlib.sha256(read_bytes(transcript)).hexdigest()
+    except UserError:
         return [f"its transcript {transcript.name} is missing: keep it beside the record"]
     if digest != chat.sha256:
         return [f"its transcript {transcript.name} is not the one with which it was made: restore that one"]

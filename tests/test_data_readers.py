@@ -269,8 +269,8 @@ def empty(path: Path) -> None:
     ("damage", "message"),
     [
         (remove, "is missing"),
-        (truncate, "damaged or not an image"),
-        (replace, "damaged or not an image"),
+        (truncate, "damaged or not an image|is a web page"),
+        (replace, "damaged or not an image|is a web page"),
         (empty, "empty"),
     ],
 )

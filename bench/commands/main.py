@@ -13,6 +13,8 @@ from bench import __version__
 from bench.errors import UserError
 from bench.files import reason, shown
 
+LONGEST = 1500  # letters of a line of a message: it may quote what the user gave
+
 EPILOG = """\b
 Examples
   bench run --methods zip,blackvip --budget 5000      run two methods on the mini suite; no download
@@ -69,7 +71,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
+            lines = [shown(line) for line in str(error).splitlines()]
+            short = [line if len(line) <= LONGEST else f"{line[:LONGEST]}..." for line in lines]
+            click.echo("Error: " + "\n".join(short), err=True)
         except OSError as error:  # from a place that nobody thought of
             if error.errno == errno.EPIPE:  # `bench table | head`: click knows what to do
                 raise

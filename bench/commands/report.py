@@ -545,9 +545,10 @@ def results_show(path: Path, form: str | None, output: Path | None) -> None:
 
     try:
         made = record_tables(read(path))
-    except (UserError, FileNotFoundError) as error:
-        why = error if isinstance(error, UserError) else "there is no such file"
-        raise UserError(f"{path}: {why}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     show(made, form or form_of(output), output)
 
 

@@ -28,7 +28,7 @@ from open_clip.transformer import QuickGELU
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from bench.errors import NotHere, UserError, did_you_mean
+from bench.errors import BRIEF, NotHere, UserError, brief, did_you_mean
 from bench.files import refusing, stand_in
 from bench.models.block import OpenClip
 from bench.paths import expanded
@@ -86,10 +86,10 @@ def load_model(name: str, offline: bool = False) -> Loaded:
 def _config(arch: str) -> dict[str, Any]:
     config = open_clip.get_model_config(arch) if arch in open_clip.list_models() else None
     if config is None:
-        close = get_close_matches(arch, ["mini", *open_clip.list_models()], n=3, cutoff=0.5)
+        close = get_close_matches(arch[:BRIEF], ["mini", *open_clip.list_models()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UserError(
-            f"no backbone {arch!r}: it is neither 'mini' nor an architecture of open_clip.{hint} "
+            f"no backbone {brief(arch)}: it is neither 'mini' nor an architecture of open_clip.{hint} "
             'List them with: python -c "import open_clip; print(open_clip.list_models())"'
         )
     if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"]:
