@@ -3,11 +3,13 @@
 import pytest
 import torch
 from cells import mini_cells
+from click.testing import CliRunner
 from toy import ToyBackbone, ToyLab, toy_cell, trial_of
 
 from bench.access import APIS, CONSENT, WHITE_BOX, answered, runs_on, sent
 from bench.answered import KINDS, Level, parse
 from bench.coarse import REST, SURE, coarse
+from bench.commands.main import main
 from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.plugins import METHODS, load_method
@@ -136,3 +138,14 @@ def test_a_run_with_coarse_answers(answers: str) -> None:
     assert record.ok, record.error
     assert record.cell.answers == answers
     assert answers.replace(":", "") in record.cell.path.name
+
+
+def test_all_methods_are_those_that_can_work_with_the_answers() -> None:
+    """The others are named, and none that asks a language model is among them."""
+    asked = ["run", "--methods", "all", "--answers", "label", "--datasets", "mini-digits", "--dry-run"]
+    planned = CliRunner().invoke(main, asked)
+    assert planned.exit_code == 0, planned.output
+    assert "left out: zip reads top, but --answers label does not grant that" in planned.stderr
+    rows = [line.partition(",")[0] for line in planned.stdout.splitlines() if "answers label" in line]
+    assert {"cmaes", "edits", "head", "manual"} <= set(rows)
+    assert not {"zip", "coop", "probe", "llm"} & set(rows)

@@ -197,7 +197,7 @@ def run_cells(
     wiring = wiring_of(results, fresh, spend)
     endpoint = endpoint_given(backbone, dialect, wiring, offline)
     if "all" in methods:
-        methods = everything(chosen, what["answers"], endpoint)
+        methods = that_fit(chosen, methods, what["answers"], endpoint)
     made = make_cells(chosen, methods, backbone=backbone, endpoint=endpoint, **what)
     cells = resolve(made, chosen, precision, endpoint)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
@@ -238,14 +238,16 @@ def echo_notes(notes: Sequence[str]) -> None:
         click.echo(f"note: {note}.")
 
 
-def everything(suite: "Suite", answers: Sequence[str], endpoint: "Endpoint | None" = None) -> tuple[str, ...]:
-    """The methods that can work with these answers; the others are named on standard error."""
-    from bench.plugins import METHODS
+def that_fit(
+    suite: "Suite", methods: Sequence[str], answers: Sequence[str], endpoint: "Endpoint | None"
+) -> tuple[str, ...]:
+    """Those of "all" methods that can work with these answers; the others are named on standard error."""
+    from bench.plan import named
     from bench.resolve import misfit
 
     why = {
         name: [m for one in answers if (m := misfit(suite, name, one, endpoint=endpoint))]
-        for name in METHODS.files()
+        for name in named(methods)
     }
     for reasons in why.values():
         click.echo("".join(f"left out: {reason}\n" for reason in reasons), nl=False, err=True)
