@@ -269,7 +269,7 @@ def test_a_model_that_cannot_be_asked_is_refused_in_one_line(answer: Any, says: 
     [
         ("", ChatSettings(url=URL), "llm names no language model: add --set llm.model=NAME"),
         ("small", ChatSettings(), "give --llm-url URL"),
-        ("small", ChatSettings(replay="/nowhere"), "no transcript /nowhere"),
+        ("small", ChatSettings(replay="/nowhere"), "no transcript: cannot read /nowhere"),
     ],
 )
 def test_what_is_missing_is_named(model: str, settings: ChatSettings, says: str) -> None:
