@@ -17,7 +17,7 @@ from bench.errors import UserError
 from bench.pixels import from_bytes, to_bytes
 from bench.remote import Declared, Endpoint, Price, Wiring, declared, endpoint_of
 from bench.retry import Rule, Unusable, asked_wait
-from bench.wire.client import Client, checked_url
+from bench.wire.client import KEY, Client, checked_url, key_for
 from bench.wire.connect import told
 from bench.wire.probe import Probe, refuse_above, seen
 
@@ -265,3 +265,29 @@ def test_an_address_needs_its_dialect_and_a_network() -> None:
 def test_a_price_is_dollars() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         Price("2026-01-31", image=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("address", "goes"),
+    [
+        ("http://127.0.0.1:8765/rank", True),
+        ("http://localhost/rank", True),
+        ("http://[::1]:80/rank", True),
+        ("http://10.1.2.3/rank", True),
+        ("https://models.example.com/clip", True),
+        ("http://models.example.com/clip", False),
+        ("http://8.8.8.8/clip", False),
+    ],
+)
+def test_a_key_crosses_no_public_network_in_clear(
+    address: str, goes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "a-secret")
+    if goes:
+        assert key_for(address) == "a-secret"
+    else:
+        with pytest.raises(UserError, match="without encryption") as error:
+            key_for(address)
+        assert "a-secret" not in str(error.value)
+    monkeypatch.delenv(KEY)
+    assert key_for(address) == ""

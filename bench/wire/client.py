@@ -1,5 +1,6 @@
 """One request and its answer: limits on time and length, retries, and a key that is written nowhere."""
 
+import ipaddress
 import json
 import os
 import random
@@ -168,12 +169,26 @@ def _advice(status: int) -> str:
     }.get(status, "")
 
 
-def key_of() -> str:
-    """The key in the environment, "" without one. Raises UserError, which does not show it."""
-    key = os.environ.get(KEY, "").strip()
+def key_for(address: str) -> str:
+    """The key in the environment for this address, "" without one.
+
+    Raises UserError, which does not show the key, if it is malformed or would cross a public network
+    unencrypted.
+    """
+    key, url = os.environ.get(KEY, "").strip(), httpx2.URL(address)
     if not all("!" <= one <= "~" for one in key):
         raise UserError(f"{KEY} holds characters that no key has: set it again.")
+    if key and url.scheme == "http" and not _near(url.host):
+        raise UserError(f"{KEY} would go to {url.host} without encryption: use https, or unset it.")
     return key
+
+
+def _near(host: str) -> bool:
+    """Whether a host is this machine, or one of a private network, by its address."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"
 
 
 def checked_url(text: str) -> str:

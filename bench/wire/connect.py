@@ -7,7 +7,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.remote import Declared, Endpoint, Wiring, declared, endpoint_of
 from bench.wire.asker import Asker
-from bench.wire.client import Client, checked_url, key_of
+from bench.wire.client import Client, checked_url, key_for
 from bench.wire.failed import WireFailed
 from bench.wire.store import Answers
 
@@ -16,7 +16,7 @@ def endpoint(text: str, dialect: str | None) -> Endpoint:
     """The endpoint of --backbone and --dialect. Reads its metadata, which is free. Raises UserError."""
     found = declared(text, dialect)
     checked_url(found.url)
-    client = Client(Wiring(), key_of())
+    client = Client(Wiring(), key_for(found.url))
     try:
         return endpoint_of(found, told(client, found))
     finally:
@@ -44,4 +44,4 @@ def told(client: Client, found: Declared) -> Mapping[str, Any]:
 
 def connected(found: Endpoint, wiring: Wiring) -> Asker:
     """What asks it. Raises UserError."""
-    return Asker(found, wiring, Client(wiring, key_of()), Answers(wiring.store))
+    return Asker(found, wiring, Client(wiring, key_for(found.url)), Answers(wiring.store))
