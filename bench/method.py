@@ -29,7 +29,9 @@ class Method(ABC):
 
     - title: the row in the papers' tables; paper: the source;
     - access: what its prompts use (see bench.access.ACCESS);
-    - Params: a frozen dataclass whose defaults are the paper's values;
+    - Params: a frozen dataclass whose defaults are the paper's values. A count cannot be below 1, and a
+      number whose default is not negative cannot be negative. A field can name another limit:
+      metadata={"least": 0};
     - schedule: "budget" if a step depends on the whole budget (e.g. a decay that ends with it), else "free".
       With "budget", a run of 500 queries is not the beginning of a run of 5,000, and the reports mark results
       that they read from a longer run;

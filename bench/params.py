@@ -37,12 +37,12 @@ def parse_value(method: str, name: str, value: Value) -> Value:
 
     Raises UserError for an unknown parameter or a value that does not fit.
     """
-    known: dict[str, Any] = {f.name: f.default for f in fields(load_method(method).Params)}
+    known = {f.name: f for f in fields(load_method(method).Params)}
     if name not in known:
         raise UserError(f"method {method!r} has no parameter {name!r}. {did_you_mean(name, known)}")
-    default = known[name]
+    default: Any = known[name].default
     try:
-        return _convert(value, default)
+        return _convert(value, default, known[name].metadata.get("least"))
     except _Small as small:
         raise UserError(f"{method}.{name} must be at least {small}, not {brief(value)}.") from None
     except (TypeError, ValueError, OverflowError):
@@ -57,19 +57,19 @@ class _Small(Exception):
     """A number below the least that its parameter can have."""
 
 
-def _convert(value: Any, default: Value) -> Value:
+def _convert(value: Any, default: Value, least: int | None) -> Value:
     """`value` in the type of `default`. Text stays text only where the default is text."""
     if isinstance(default, tuple):
         parts = value.split("x") if isinstance(value, str) else value
         if not parts:
             raise ValueError(value)
-        return tuple(_number(part, default[0]) for part in parts)
+        return tuple(_number(part, default[0], least) for part in parts)
     if isinstance(default, bool):
         if str(value).lower() not in ("true", "false"):
             raise ValueError(value)
         return str(value).lower() == "true"
     if isinstance(default, int | float):
-        return _number(value, default)
+        return _number(value, default, least)
     if not isinstance(value, str | int | float):  # TOML has tables and dates, too
         raise TypeError(value)
     text = str(value)
@@ -78,14 +78,18 @@ def _convert(value: Any, default: Value) -> Value:
     return text
 
 
-def _number(value: Any, default: int | float) -> int | float:
-    """A number like the default. A count, a whole number whose default is 1 or more, stays one; and what is
-    not negative by default, such as a step or a width, never is."""
+def _number(value: Any, default: int | float, least: int | None) -> int | float:
+    """A number like the default, and not below `least`.
+
+    Where the field does not say the least value, a whole number whose default is 1 or more is a count and
+    stays at 1 or more, and a number that is not negative by default never is.
+    """
     number = float(value)
     if isinstance(value, bool) or not isfinite(number) or (isinstance(default, int) and not _whole(number)):
         raise ValueError(value)
-    least = 1 if isinstance(default, int) and default >= 1 else 0
-    if default >= 0 and number < least:
+    if least is None and default >= 0:
+        least = 1 if isinstance(default, int) and default >= 1 else 0
+    if least is not None and number < least:
         raise _Small(least)
     return int(number) if isinstance(default, int) else number
 

@@ -4,7 +4,7 @@ Park, Jeong, Kim, Lee, Lee. ICLR 2025, https://openreview.net/forum?id=2OegVbwvY
 Section 4.1: the context has a low-dimensional, low-rank form. Section 4.2: SPSA, clipped at sqrt(delta).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, log2
 
 import torch
@@ -23,7 +23,7 @@ class Params(SPSASettings):
 
     m: int = 8  # context tokens
     intrinsic: int = 500  # intrinsic dimension, divided among the tokens: q = floor(intrinsic / m)
-    rank: int = 5  # r; 0: no factorisation, one free vector per token
+    rank: int = field(default=5, metadata={"least": 0})  # r; 0: no factorisation, one free vector per token
     share: bool = True  # the vector u added to every token ("feature sharing")
     projection: str = "fastfood"  # or "gaussian"
     scale: float = 1.0  # factor on the projections; 1 in the paper

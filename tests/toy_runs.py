@@ -83,7 +83,7 @@ def run(resolved: Resolved, settings: Settings) -> Record:
     rng = torch.Generator().manual_seed(cell.seed_for("method"))
     product = torch.randn(300, 300, generator=rng) @ torch.randn(300, 300, generator=rng)
     assert torch.get_num_threads() == 1
-    return record(cell, accuracy=float(product.sum()))
+    return record(cell, accuracy=float(product.sum()) % 100)
 
 
 def mark(settings: Settings, name: str) -> None:
