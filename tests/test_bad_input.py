@@ -163,7 +163,7 @@ def test_no_value_of_a_runs_flag_is_a_traceback(given_flags: dict[str, str]) -> 
         (["run", "--set", "zip.rank=inf"], "zip.rank takes an integer"),
         (["run", "--set", "zip.rank=1e400"], "zip.rank takes an integer"),
         (["run", "--set", "zip.rank=" + "9" * 100_000], "zip.rank takes an integer"),
-        (["run", "--set", "zip.rank=-1"], "zip.rank must be at least 1"),
+        (["run", "--set", "zip.rank=-1"], "zip.rank must be at least 0"),
         (["run", "--set", "zip.a=-0.1"], "zip.a must be at least 0"),
         (["run", "--methods", "cmaes", "--set", "cmaes.population=1"], "at least 2 candidates"),
         (["run", "--methods", "craft", "--set", "craft.sigma=0"], "must be above 0"),
@@ -247,7 +247,7 @@ def test_no_suite_is_a_traceback(
 def test_a_suite_says_what_it_names_and_what_is_not_there(tmp_path: Path) -> None:
     for value, said in (
         ("{ nope = {} }", r"\[methods.nope\] names no method"),
-        ("{ cmaes = { rank = -1 } }", "cmaes.rank must be at least 1"),  # although it does not run
+        ("{ cmaes = { rank = -1 } }", "cmaes.rank must be at least 0"),  # although it does not run
         ("{ zip = { init = { a = 1 } } }", "zip.init takes a line"),
     ):
         (tmp_path / "odd.toml").write_bytes(as_toml(SUITE, {"methods": value}))
