@@ -50,7 +50,7 @@ def test_a_record_says_whether_its_schedule_depends_on_the_budget(serial: Path) 
     assert {record["schedule"] for record in records(serial).values()} == {"free"}
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_ray_leaves_the_same_records_as_one_process(workers: str, serial: Path, tmp_path: Path) -> None:
     done = bench("run", *JOB, "--workers", workers, "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
