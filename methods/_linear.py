@@ -52,6 +52,11 @@ class Map(Protocol):
         ...
 
     @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the parts of these weights."""
+        ...
+
+    @property
     def linear(self) -> bool:
         """Whether the map is linear in its weights, so that the loss has one minimum."""
         ...
@@ -71,7 +76,7 @@ class Map(Protocol):
 class Factor:
     """s X, with one number s for all classes (F = C)."""
 
-    size, linear = 1, True
+    size, shapes, linear = 1, [(1,)], True
 
     def start(self) -> np.ndarray:
         return np.zeros(1)
@@ -94,6 +99,10 @@ class Full:
     @property
     def size(self) -> int:
         return self.F * self.C
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [(self.F, self.C)]
 
     def start(self) -> np.ndarray:
         return np.zeros(self.size)
@@ -121,6 +130,10 @@ class LowRank:
     def size(self) -> int:
         return self.r * (self.F + self.C)
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [(self.F, self.r), (self.r, self.C)]
+
     def start(self) -> np.ndarray:
         k, n = np.arange(self.r), np.arange(self.F)
         A = np.cos(np.pi * (n[:, None] + 0.5) * k / self.F) * (2 / self.F) ** 0.5
@@ -137,6 +150,11 @@ class LowRank:
     def slope(self, X: np.ndarray, w: np.ndarray, G: np.ndarray) -> np.ndarray:
         A, B = self.parts(w)
         return np.concatenate([(X.T @ (G @ B.T)).ravel(), ((X @ A).T @ G).ravel()])
+
+
+def matrix(F: int, C: int, most: int, rank: int) -> Map:
+    """X W with W [F, C]: in full up to F = `most`, of this rank for more."""
+    return Full(F, C) if most >= F else LowRank(F, C, rank)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from itertools import islice
 
 import torch
 import torch.nn.functional as F
-from bench.methods._linear import Factor, Full, LowRank, Map, centred, fit
+from bench.methods._linear import Factor, centred, fit, matrix
 from torch import Tensor
 
 from bench import exact
@@ -56,11 +56,9 @@ class Head(Method):
 
     def setup(self) -> None:
         p, C = self.params, len(self.box.classes)
-        self.shapes = {
-            "bias": [(1,), (C,)],
-            "linear": [(C, C), (C,)] if p.most >= C else [(C, p.rank), (p.rank, C), (C,)],
-            "mlp": [(p.hidden, C), (p.hidden,), (C, p.hidden), (C,)],
-        }[p.kind]
+        self.map = Factor() if p.kind == "bias" else matrix(C, C, p.most, p.rank)
+        network = [(p.hidden, C), (p.hidden,), (C, p.hidden), (C,)]
+        self.shapes = network if p.kind == "mlp" else [*self.map.shapes, (C,)]
 
     @property
     def sizes(self) -> list[int]:
@@ -108,15 +106,8 @@ class Head(Method):
         """The state that is fitted to logits [N, C] and labels [N]."""
         if self.params.kind == "mlp":
             return self.trained(logits, labels)
-        parts = fit(self.map(), logits, centred(logits), labels, self.rng)
+        parts = fit(self.map, logits, centred(logits), labels, self.rng)
         return exact.stored(torch.cat(parts).to(self.box.device))
-
-    def map(self) -> Map:
-        """The map to fit, one of those in _linear.py."""
-        p, C = self.params, len(self.box.classes)
-        if p.kind == "bias":
-            return Factor()
-        return Full(C, C) if p.most >= C else LowRank(C, C, p.rank)
 
     def trained(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The network's weights after training with Adam on logits [N, C] and labels [N]."""

@@ -13,7 +13,7 @@ This method is our own; no paper has this row. The templates were published with
 from dataclasses import dataclass
 
 import torch
-from bench.methods._linear import Full, LowRank, Map, centred, fit
+from bench.methods._linear import centred, fit, matrix
 from torch import Tensor
 
 from bench import exact
@@ -48,12 +48,9 @@ class Readout(Method):
         listed = templates(self.params.templates)
         drawn = torch.randperm(len(listed), generator=self.rng)[: self.params.k - 1].tolist()
         self.parts = (Prompt(), *(Prompt(template=listed[i]) for i in drawn))
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
         p, C = self.params, len(self.box.classes)
-        F = p.k * C
-        return [(F, C), (C,)] if p.most >= F else [(F, p.rank), (p.rank, C), (C,)]
+        self.map = matrix(p.k * C, C, p.most, p.rank)
+        self.shapes = [*self.map.shapes, (C,)]
 
     @property
     def sizes(self) -> list[int]:
@@ -85,13 +82,8 @@ class Readout(Method):
         self.box.require(len(batches) * len(self.parts))
         answers = torch.cat([self.box.logits(batch, self.parts) for batch in batches], dim=1)  # [K, N, C]
         labels = torch.cat([batch.labels for batch in batches])
-        parts = fit(self.map(), answers[0], side_by_side(answers), labels, self.rng)
+        parts = fit(self.map, answers[0], side_by_side(answers), labels, self.rng)
         self.box.report(self.prompt(exact.stored(torch.cat(parts).to(self.box.device))))
-
-    def map(self) -> Map:
-        """The map to fit, one of those in _linear.py."""
-        p, C = self.params, len(self.box.classes)
-        return Full(p.k * C, C) if p.k * C <= p.most else LowRank(p.k * C, C, p.rank)
 
 
 def side_by_side(logits: Tensor) -> Tensor:
