@@ -172,8 +172,8 @@ def server(monkeypatch):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             cut, state["cut"] = state["cut"], None
+            state["sent"] += len(body[:cut])  # before the client can see the last byte and read the count
             self.wfile.write(body[:cut])
-            state["sent"] += len(body[:cut])
 
         def log_message(self, *_):
             pass
