@@ -14,6 +14,9 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Two workers run the tests (pyproject.toml), and each has one core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # HYPOTHESIS_PROFILE=large tries many more made-up inputs, others each time.
 _common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("small", max_examples=60, derandomize=True, **_common)
