@@ -43,6 +43,7 @@ class Params(BBT.Params):
     evaluations: int = 0
     batch: int = 256  # images per batch of the refinement, or fewer if the suite has fewer
     crop_scale: tuple[float, float] = (0.5, 1.0)  # share of the area, if the suite augments
+    refinement_only: bool = False  # for the ablation: the context keeps its words; bbt is the other half
 
 
 class CraFT(BBT):
@@ -101,12 +102,14 @@ class CraFT(BBT):
         self.weights = self.x0[p.intrinsic :].clone()
         adam = torch.optim.Adam([self.weights], lr=p.lr)
         stream = self.box.batches(p.batch, keep_last=True, crop_scale=p.crop_scale)
+        z, passes = self.x0[: p.intrinsic], 0 if p.refinement_only else p.population * len(self.views)
         epoch = ceil(spec.train_size / min(p.batch, spec.batch_size))
         for generation in count(1):
             # A generation and the refinement's epoch after it run together or not at all.
-            self.box.require(p.population * len(self.views) + epoch)
-            self.generation(es)
-            z = self.chosen(es)
+            self.box.require(passes + epoch)
+            if passes:
+                self.generation(es)
+                z = self.chosen(es)
             weight = p.consistency if generation * p.population <= self.warm_candidates else 0.0
             for batch in islice(stream, epoch):
                 self.improve(batch, super().prompt(z), adam, weight)

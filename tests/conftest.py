@@ -48,6 +48,12 @@ def script(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def board() -> ModuleType:
+    """benchmarks/board.py as a module."""
+    return script("board")
+
+
+@pytest.fixture(scope="session")
 def same_bytes() -> ModuleType:
     """benchmarks/same_bytes.py as a module."""
     return script("same_bytes")

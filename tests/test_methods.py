@@ -346,6 +346,20 @@ def test_crafts_refinement_pays_for_its_batches_and_starts_as_pytorch_does() -> 
     torch.testing.assert_close(fresh.prompt(fresh.x0).head(logits), logits + net(logits))
 
 
+def test_crafts_refinement_alone_keeps_the_words_and_pays_for_epochs_only() -> None:
+    """An epoch is 5 batches of 8. No candidate is scored, and the context stays that of the start."""
+    trial = toy_trial(load_method("craft").access, method="craft", budget=17)
+    method = build("craft", trial.box, **SMALL["craft"], refinement_only=True)
+    trial.report(method.prompt(method.x0))
+    with suppress(BudgetSpent):
+        method.tune()
+    trial.finish()
+    assert trial.meter.spent == 15 and trial.deployed is not None
+    start, last = method.x0, trial.deployed.state
+    n = method.params.intrinsic
+    assert torch.equal(last[:n], start[:n]) and not torch.equal(last[n:], start[n:])
+
+
 def test_crafts_fitness_pulls_the_logits_towards_the_refined_ones() -> None:
     """KL(refined || logits), which kl_div(log_softmax(logits), softmax(refined)) computes."""
     method: Any = small("craft")[0]
