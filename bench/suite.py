@@ -27,6 +27,8 @@ class Suite:
     methods: for each method, the parameter values that replace its defaults in this suite ([methods.craft]).
     Below it, `datasets` holds values for single data sets, which replace those in turn
     ([methods.craft.datasets.dtd]).
+    tuned_on: the data sets on whose validation images these values were chosen. A table shows the average
+    over the other data sets separately.
     methods_of: another suite. Its values for all data sets also apply here, to each method without a table.
     """
 
@@ -45,6 +47,7 @@ class Suite:
     ood: Transfer | None = None  # protocol "ood"
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     methods_of: str = ""
+    tuned_on: tuple[str, ...] = ()
     notes: str = ""
     hash: str = ""  # sha256 of the file, and of the file of `methods_of`
 
@@ -62,6 +65,8 @@ class Suite:
                     raise ValueError(f"[methods.{method}.datasets.{name}]: {name!r} is not in `datasets`")
                 if not isinstance(values, dict):
                     raise ValueError(f"[methods.{method}.datasets] {name} is no table of values")
+        if unknown := set(self.tuned_on) - set(self.datasets):
+            raise ValueError(f"tuned_on: {min(unknown)!r} is not in `datasets`")
         if not (self.backbone.strip() and self.encoder.strip()):
             raise ValueError("backbone and encoder must not be empty")
         if min(self.seeds) < 0:

@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.store import Store
+from bench.suite import load_suite
 
-DATASETS = ("mini-digits", "mini-letters", "mini-textures")
+DATASETS = load_suite("mini").tuned_on
 SEED, BUDGET = 0, 2_000
 
 # Not tuned: CoOp, the white-box reference, whose step in the paper works here; cbbt_adapter, a reference too;

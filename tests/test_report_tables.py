@@ -179,6 +179,23 @@ def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_pat
     assert any("partial: 1 cells are missing" in note for note in table.notes)
 
 
+def test_data_sets_that_were_not_tuned_on_have_an_average_of_their_own(tmp_path: Path) -> None:
+    """Values of the suite mini were chosen on digits, letters and textures."""
+    made = {"mini-digits": 90.0, "mini-colors": 40.0, "mini-shapes": 60.0}
+    for name, accuracy in made.items():
+        write(tmp_path, record(suite="mini", dataset=name, accuracy={"test": accuracy}))
+    table = measured(select(load(tmp_path)))
+    assert [column.name for column in table.columns] == ["colors", "digits", "shapes", "Other 2", "Average"]
+    assert [entry.value for entry in table.blocks[0].rows[0].entries[-2:]] == [50.0, pytest.approx(190 / 3)]
+    assert any("not used to choose parameter values" in note for note in table.notes)
+
+
+def test_a_table_of_sets_that_were_all_tuned_on_has_one_average(tmp_path: Path) -> None:
+    for name in ("mini-digits", "mini-letters"):
+        write(tmp_path, record(suite="mini", dataset=name, accuracy={"test": 50.0}))
+    assert [c.name for c in measured(select(load(tmp_path))).columns] == ["digits", "letters", "Average"]
+
+
 def test_runs_cut_at_image_queries_show_the_accuracy_reached_by_then(tmp_path: Path) -> None:
     """32 images per query: 7,000 image-queries reach the checkpoint at 200 queries, but not that at 500."""
     results = select(load(write(tmp_path, record("zip"), record("manual"))))

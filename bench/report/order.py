@@ -17,6 +17,16 @@ def suite_datasets(suite: str) -> tuple[str, ...]:
         return published.order(suite)
 
 
+@cache
+def not_tuned_on(suite: str) -> frozenset[str]:
+    """The suite's data sets that were not used to choose parameter values; empty if it does not say."""
+    try:
+        one = load_suite(suite)
+    except UserError:
+        return frozenset()
+    return frozenset(one.datasets) - set(one.tuned_on) if one.tuned_on else frozenset()
+
+
 def arrange(suite: str, names: Iterable[str]) -> list[str]:
     """`names` in the suite's order; names that it does not list come last, sorted."""
     place: dict[str, int] = {}

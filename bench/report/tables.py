@@ -10,7 +10,7 @@ from bench.errors import UserError
 from bench.report import published, schedule, stats
 from bench.report.access import deployment_said, group_of, place_of, wire_said
 from bench.report.frame import Results, harmonic, refuse_missing, select, within_images
-from bench.report.order import arrange, plain, shown, suite_datasets
+from bench.report.order import arrange, not_tuned_on, plain, shown, suite_datasets
 from bench.report.scores import Scores, scores, scores_of, seedless
 from bench.report.style import params_text
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -70,9 +70,10 @@ def measured(results: Results, form: Form = Form()) -> Table:
         for title, rows in blocks.items()
     }
     names = list(dict.fromkeys(name for listed in columns.values() for name in listed))
-    heads = [Column(_head(suite, protocol, name, cells)) for name in names] + [
-        Column(_average_head(protocol))
-    ]
+    apart = _apart(suite, protocol, names, form)
+    heads = [Column(_head(suite, protocol, name, cells)) for name in names]
+    heads += [Column(f"Other {len(apart)}")] if apart else []
+    heads.append(Column(_average_head(protocol)))
     seeds = int(cells.groupby("row")["seed"].nunique().max())
     facts = {row: part for row, part in cells.groupby("row")}
     same = seedless(cells)
@@ -85,7 +86,7 @@ def measured(results: Results, form: Form = Form()) -> Table:
             Block(
                 title,
                 tuple(
-                    _row(facts[r], rows[r], names, 0 if r in same else seeds, form, r in bound)
+                    _row(facts[r], rows[r], names, apart, 0 if r in same else seeds, form, r in bound)
                     for r in order
                     if r in rows
                 ),
@@ -94,6 +95,7 @@ def measured(results: Results, form: Form = Form()) -> Table:
         ),
         (
             *_caption(results, len(names), missing, form),
+            *([_apart_said(suite, apart)] if apart else []),
             *([schedule.said(int(cells["budget"].max()))] if bound else []),
         ),
     )
@@ -163,8 +165,33 @@ def _harmonic(base: Scores, new: Scores, form: Form) -> Scores:
     return replace(runs, average=float(harmonic(base.average, new.average)), average_by_seed=by_seed)
 
 
+def _apart(suite: str, protocol: str, names: list[str], form: Form) -> list[str]:
+    """The columns that get an average of their own, because no parameter value was chosen on them.
+
+    Empty for protocols that tune on one data set, and if all or none of the columns are of this kind.
+    """
+    if protocol in ELSEWHERE or form.harmonic == "of-averages":
+        return []
+    apart = [name for name in names if name in not_tuned_on(suite)]
+    return apart if 1 < len(apart) < len(names) else []
+
+
+def _apart_said(suite: str, apart: list[str]) -> str:
+    used = [shown(suite, name) for name in suite_datasets(suite) if name not in not_tuned_on(suite)]
+    return (
+        f"Other {len(apart)}: the average over the data sets that were not used to choose parameter values. "
+        f"Used for it were validation images of {', '.join(used)}."
+    )
+
+
 def _row(
-    part: pd.DataFrame, scores: Scores, names: list[str], seeds: int, form: Form, bound: bool = False
+    part: pd.DataFrame,
+    scores: Scores,
+    names: list[str],
+    apart: list[str],
+    seeds: int,
+    form: Form,
+    bound: bool = False,
 ) -> Row:
     """A row of the table. seeds: how many a complete row has; 0 if it is the same for every seed."""
 
@@ -180,6 +207,10 @@ def _row(
     ]
     have = sum(e.value is not None for e in entries)
     note = f" ({have} of {len(names)} sets)" if have < len(names) else ""
+    if apart:
+        others = scores_of(scores.by_seed, apart)
+        lacks = not set(apart) <= set(scores.by_seed.columns)
+        entries.append(Entry() if lacks else entry(others.average, others.average_by_seed))
     entries.append(entry(scores.average, scores.average_by_seed, note))
     params = params_text(int(part["n_params"].min()), int(part["n_params"].max()))
     label = part["label"].iloc[0] + (schedule.SIGN if bound else "")
