@@ -6,17 +6,17 @@ only to the header of the request.
 """
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
+from bench import http
 from bench.cell import Cell
 from bench.chat import (
     SCRIPTED,
@@ -32,7 +32,10 @@ from bench.chat import (
     transcript_of,
 )
 from bench.errors import UserError, did_you_mean
-from bench.retry import NoAnswer, Rule, Sleep, Unusable, asked_wait, passing
+from bench.http import Refused, Rules
+from bench.retry import NoAnswer, Rule, Sleep, Tried, Unusable
+
+T = TypeVar("T")
 
 KEY = "BENCH_LLM_KEY"  # the environment variable that holds the key
 TIMEOUT = httpx2.Timeout(120.0, connect=5.0)  # seconds without a byte
@@ -40,7 +43,6 @@ DEADLINE = 600.0  # seconds for one whole answer
 MOST = 1 << 20  # bytes of one answer
 RETRIES = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
-SAID = 200  # the most characters of a server's text in a message
 
 
 class Endpoint:
@@ -54,7 +56,8 @@ class Endpoint:
         transport: httpx2.BaseTransport | None = None,
         sleep: Sleep = time.sleep,
     ) -> None:
-        self.settings, self.model, self._key = settings, model, checked_key(key)
+        self.settings, self.model, self._key = settings, model, key
+        self._rules = Rules(MOST, DEADLINE, key)
         self.url = checked_url(settings.url)
         self.price = price_of(model, settings)
         self._transport, self._sleep = transport, sleep
@@ -70,10 +73,10 @@ class Endpoint:
             return Call(index, request, request.sha256, refused=why, price=self.price, time=now)
         self.calls += 1
         clock = time.perf_counter()
-        body = {**asdict(request), "stream": False}
-        answer, tries = self._tried("POST", "/chat/completions", self._read, body)
+        body = json.dumps({**asdict(request), "stream": False}).encode()
+        found = self._tried("POST", "/chat/completions", self._read, body)
         seconds = round(time.perf_counter() - clock, 3)
-        call = Call(index, request, request.sha256, answer, "", self.price, seconds, tries, now)
+        call = Call(index, request, request.sha256, found.value, "", self.price, seconds, found.tries, now)
         self.dollars += call.cost or 0.0
         return call
 
@@ -97,7 +100,7 @@ class Endpoint:
         A server without this route passes the check.
         """
         try:
-            served, _ = self._tried("GET", "/models", _model_names, retries=1)
+            served = self._tried("GET", "/models", _model_names, retries=1).value
         except ChatFailed as error:
             raise UserError(f"{error}.") from None
         # ollama lists a model "name" as "name:latest".
@@ -116,60 +119,32 @@ class Endpoint:
         self,
         method: str,
         route: str,
-        read: Callable[[Any], Any],
-        body: Any = None,
+        read: Callable[[Any], T],
+        body: bytes | None = None,
         retries: int = RETRIES,
-    ) -> tuple[Any, int]:
-        """The answer, converted by `read`, and the number of tries. Raises ChatFailed."""
+    ) -> Tried[T]:
+        """The answer, converted by `read`. Raises ChatFailed."""
         rule = Rule(retries, FIRST_WAIT, LONGEST_WAIT)
         try:
-            found = rule.tried(
+            return rule.tried(
                 lambda: read(self._sent(method, route, body)), self.host, self._jitter, self._sleep
             )
-        except NoAnswer as error:
+        except (NoAnswer, Refused) as error:
             raise ChatFailed(str(error)) from None
-        return found.value, found.tries
 
-    def _sent(self, method: str, route: str, body: Any) -> Any:
-        """The JSON of a good answer. Raises Unusable if another try may help, otherwise ChatFailed."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+    def _sent(self, method: str, route: str, body: bytes | None) -> Any:
+        """The JSON of a good answer. Raises Unusable if another try may help, otherwise Refused."""
         try:
-            with (
-                httpx2.Client(timeout=TIMEOUT, transport=self._transport, follow_redirects=False) as client,
-                client.stream(method, f"{self.url}{route}", json=body, headers=headers) as response,
-            ):
-                data = _bounded(response)
-        except httpx2.TransportError as error:
-            raise Unusable(self._clean(f"{type(error).__name__}: {error}")) from None
-        status = response.status_code
-        if passing(status):
-            wait = asked_wait(response.headers.get("Retry-After"))
-            raise Unusable(f"status {status}{self._words(data)}", wait)
-        if method == "GET" and status in (404, 405):
-            return {}
-        if status != 200:
-            redirect = " (a redirect: give the address that it leads to)" if response.is_redirect else ""
-            raise ChatFailed(f"{self.host} refuses the request: status {status}{redirect}{self._words(data)}")
+            with httpx2.Client(timeout=TIMEOUT, transport=self._transport, follow_redirects=False) as client:
+                data = self._rules.send(client, method, f"{self.url}{route}", body).body
+        except Refused as error:
+            if method == "GET" and error.status in (404, 405):
+                return {}
+            raise
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
             raise Unusable("its answer is no JSON") from error
-
-    def _words(self, data: bytes) -> str:
-        """The server's own error message, shortened, on one line and without the key."""
-        try:
-            error = json.loads(data)["error"]
-            text = error if isinstance(error, str) else error["message"]
-        except (ValueError, RecursionError, KeyError, TypeError):
-            return ""
-        return f": {self._clean(' '.join(str(text).split()))[:SAID]}"
-
-    def _clean(self, text: str) -> str:
-        """The text without the key, which a server may repeat, and without characters that UTF-8 lacks."""
-        text = text.replace(self._key, "[key]") if self._key else text
-        return text.encode("utf-8", "replace").decode()
 
     def _read(self, data: Any) -> Answer:
         """The answer in a response. Raises Unusable if the response has another shape."""
@@ -181,7 +156,7 @@ class Endpoint:
         usage = data.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Answer(
-            self._clean(text) if isinstance(text, str) else "",
+            http.without(text, self._key) if isinstance(text, str) else "",
             self._word(choice.get("finish_reason")),
             self._word(data.get("model")),
             self._word(data.get("system_fingerprint")),
@@ -190,19 +165,7 @@ class Endpoint:
         )
 
     def _word(self, value: Any) -> str | None:
-        return self._clean(value)[:SAID] if isinstance(value, str) else None
-
-
-def _bounded(response: httpx2.Response) -> bytes:
-    """The body of a response. Raises ChatFailed if it is too long, Unusable if it is too slow."""
-    data, begun = bytearray(), time.monotonic()
-    for chunk in response.iter_raw():
-        data += chunk
-        if len(data) > MOST:
-            raise ChatFailed(f"the answer of {response.url.host} is longer than {MOST:,} bytes")
-        if time.monotonic() - begun > DEADLINE:
-            raise Unusable(f"its answer takes longer than {DEADLINE:.0f} s")
-    return bytes(data)
+        return http.without(value, self._key)[: http.SAID] if isinstance(value, str) else None
 
 
 def _model_names(data: Any) -> list[str]:
@@ -221,24 +184,7 @@ def _count(value: Any) -> int | None:
 
 def checked_url(text: str) -> httpx2.URL:
     """The address of an endpoint. Raises UserError if it is not an address, or holds a key or a password."""
-    shown = text.split("?")[0].rpartition("@")[2]  # without passwords and keys
-    try:
-        url = httpx2.URL(text.rstrip("/"))
-    except (httpx2.InvalidURL, ValueError):
-        raise UserError(f"--llm-url {shown!r} is no address: e.g. http://localhost:11434/v1.") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"--llm-url {shown!r} is no address: e.g. http://localhost:11434/v1.")
-    if url.userinfo or url.query or url.fragment:
-        raise UserError(f"--llm-url takes an address alone: a key belongs into {KEY}.")
-    return url
-
-
-def checked_key(key: str) -> str:
-    """The key without blanks around it. Raises UserError, without the key, if it has wrong characters."""
-    key = key.strip()
-    if not all("!" <= one <= "~" for one in key):
-        raise UserError(f"{KEY} holds characters that no key has: set it again.")
-    return key
+    return http.checked_url(text, "--llm-url", KEY, "http://localhost:11434/v1")
 
 
 def price_of(model: str, settings: ChatSettings) -> Price | None:
@@ -264,7 +210,8 @@ def converse(cell: Cell, model: str, settings: ChatSettings) -> Conversation:
         raise UserError(
             f"{cell.method} asks a language model: give --llm-url URL, or --llm-replay FOLDER to ask none."
         )
-    return Conversation(Endpoint(settings, model, os.environ.get(KEY, "")), model)
+    key = http.key_from(KEY, str(checked_url(settings.url)))
+    return Conversation(Endpoint(settings, model, key), model)
 
 
 def _transcript(place: Path, cell: Cell) -> Path:

@@ -19,11 +19,11 @@ from bench.endpoint import (
     MOST,
     RETRIES,
     Endpoint,
-    checked_key,
     checked_url,
     converse,
 )
 from bench.errors import UserError
+from bench.http import key_from
 from bench.retry import PATIENCE
 
 SECRET = "sk-very-secret-0123456789"
@@ -215,11 +215,25 @@ def test_the_key_is_nowhere_but_in_the_header(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
-def test_what_no_header_may_hold_is_no_key_and_is_not_shown(key: str) -> None:
+def test_what_no_header_may_hold_is_no_key_and_is_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, key)
     with pytest.raises(UserError, match=KEY) as caught:
-        checked_key(key)
+        key_from(KEY, "https://model.test/v1")
     assert key not in str(caught.value)
-    assert checked_key(f" {SECRET}\n") == SECRET
+    monkeypatch.setenv(KEY, f" {SECRET}\n")
+    assert key_from(KEY, "https://model.test/v1") == SECRET
+
+
+def test_the_key_crosses_no_public_network_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    cell = toy_cell(method="llm")
+    with pytest.raises(UserError, match=f"{KEY} would go to model.test without encryption") as caught:
+        converse(cell, "small", ChatSettings(url=URL))
+    assert SECRET not in str(caught.value)
+    for url in ("https://model.test/v1", "http://localhost:11434/v1", "http://192.168.1.7:8000/v1"):
+        assert converse(cell, "small", ChatSettings(url=url)).source is not None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ PACKAGE = Path(bench.__file__).parent
 
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
-    {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels"},
+    {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels", "http"},
     {"answered"},
     {"access", "remote"},
     {"cell", "prompt", "methods"},
