@@ -2,27 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from bench.lab import Lab
-from bench.remote import Price
+from bench.remote import AT_ONCE, Endpoint, Price, Tokens, requests_for
 from bench.resolve import Resolved
 from bench.run import prepare
 from bench.trace import checkpoints
-from bench.wire.dialects import AT_ONCE
+from bench.wire.dialects import most_tokens
+from bench.wire.predictor import texts_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is sent, at most. tokens: with texts as long as the hand template's."""
+
+    images: int = 0
+    requests: int = 0
+    tokens: Tokens = (0, 0)
+
+    def __add__(self, other: "Part") -> "Part":
+        sent, said = (a + b for a, b in zip(self.tokens, other.tokens, strict=True))
+        return Part(self.images + other.images, self.requests + other.requests, (sent, said))
+
+    def __mul__(self, times: int) -> "Part":
+        sent, said = self.tokens
+        return Part(self.images * times, self.requests * times, (sent * times, said * times))
 
 
 @dataclass(frozen=True)
 class Bill:
-    """Images and requests, at most: kept answers cost nothing. price: None where none is declared."""
+    """An upper bound: kept answers cost nothing. price: None where none is declared."""
 
     price: Price | None
-    tuning: tuple[int, int]
-    scoring: tuple[int, int]
+    tuning: Part
+    scoring: Part
 
-    def dollars(self, part: tuple[int, int]) -> float:
-        """Of (images, requests)."""
-        return self.price.of(*part) if self.price else 0.0
+    def dollars(self, part: Part) -> float:
+        """Of one part."""
+        return self.price.of(part.images, part.requests, part.tokens) if self.price else 0.0
 
     @property
     def total(self) -> float:
@@ -32,24 +49,27 @@ class Bill:
 
 def bill(cells: Sequence[Resolved], lab: Lab) -> Bill | None:
     """The bill of the cells that ask an endpoint; None where none does."""
-    asking = [one for one in cells if one.endpoint is not None]
+    asking = [(one, one.endpoint) for one in cells if one.endpoint is not None]
     if not asking:
         return None
-    tuning, scoring = [0, 0], [0, 0]
+    tuning, scoring = Part(), Part()
     parts: dict[tuple[object, ...], int] = {}
-    for one in asking:
-        assert one.endpoint is not None
+    for one, endpoint in asking:
         if (row := (one.cell.method, one.cell.dataset, one.cell.overrides)) not in parts:
             parts[row] = parts_of(one, lab)
-        at_once, batch = AT_ONCE[one.endpoint.dialect], one.cell.batch_size
-        tuning[0] += one.queries * batch
-        tuning[1] += one.queries * ceil(batch / at_once)
+        task = lab.task(one)
+        tokens = most_tokens(texts_of(task.template, task.classes), endpoint)
+        tuning += asked(one.cell.batch_size, endpoint, tokens) * one.queries
         times = (len(checkpoints(one.cell.budget, few=True)) if one.tunes else 1) * parts[row]
-        images = sum(len(test.images) for test in lab.task(one).tests.values())
-        scoring[0] += times * images
-        scoring[1] += times * ceil(images / at_once)
-    assert asking[0].endpoint is not None
-    return Bill(asking[0].endpoint.price, (tuning[0], tuning[1]), (scoring[0], scoring[1]))
+        images = sum(len(test.images) for test in task.tests.values())
+        scoring += asked(images, endpoint, tokens) * times
+    return Bill(asking[0][1].price, tuning, scoring)
+
+
+def asked(images: int, endpoint: Endpoint, tokens: Tokens) -> Part:
+    """What one prompt on so many images sends. tokens: of one request."""
+    requests = requests_for(images, AT_ONCE[endpoint.dialect])
+    return Part(images, requests, (tokens[0] * requests, tokens[1] * requests))
 
 
 def parts_of(resolved: Resolved, lab: Lab) -> int:

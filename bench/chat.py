@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -113,6 +113,40 @@ class Answer:
     system_fingerprint: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+def answer_of(data: Any) -> Answer:
+    """The answer in an OpenAI-compatible chat completion. Raises ValueError if it has another shape."""
+    try:
+        choice = data["choices"][0]
+        text, finish = choice["message"].get("content"), choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError("its answer holds no message") from None
+    usage = data.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Answer(
+        _text(text) or "",
+        _text(finish),
+        _text(data.get("model")),
+        _text(data.get("system_fingerprint")),
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+    )
+
+
+def model_names(data: Any) -> list[str]:
+    """The names in the answer to GET /models; empty if the answer has another shape."""
+    models = data.get("data") if isinstance(data, dict) else None
+    entries = models if isinstance(models, list) else []
+    return [one["id"] for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 @dataclass(frozen=True)

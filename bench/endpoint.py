@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,8 @@ from bench.chat import (
     Replay,
     Request,
     Scripted,
+    answer_of,
+    model_names,
     transcript_of,
 )
 from bench.errors import UserError, did_you_mean
@@ -100,7 +102,7 @@ class Endpoint:
         A server without this route passes the check.
         """
         try:
-            served = self._tried("GET", "/models", _model_names, retries=1).value
+            served = self._tried("GET", "/models", model_names, retries=1).value
         except ChatFailed as error:
             raise UserError(f"{error}.") from None
         # ollama lists a model "name" as "name:latest".
@@ -149,34 +151,19 @@ class Endpoint:
     def _read(self, data: Any) -> Answer:
         """The answer in a response. Raises Unusable if the response has another shape."""
         try:
-            choice = data["choices"][0]
-            text = choice["message"].get("content")
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise Unusable("its answer holds no message") from None
-        usage = data.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        return Answer(
-            http.without(text, self._key) if isinstance(text, str) else "",
-            self._word(choice.get("finish_reason")),
-            self._word(data.get("model")),
-            self._word(data.get("system_fingerprint")),
-            _count(usage.get("prompt_tokens")),
-            _count(usage.get("completion_tokens")),
+            found = answer_of(data)
+        except ValueError as error:
+            raise Unusable(str(error)) from None
+        return replace(
+            found,
+            text=http.without(found.text, self._key),
+            finish_reason=self._word(found.finish_reason),
+            model=self._word(found.model),
+            system_fingerprint=self._word(found.system_fingerprint),
         )
 
-    def _word(self, value: Any) -> str | None:
-        return http.without(value, self._key)[: http.SAID] if isinstance(value, str) else None
-
-
-def _model_names(data: Any) -> list[str]:
-    """The names in the answer to GET /models; empty if the answer has another shape."""
-    models = data.get("data") if isinstance(data, dict) else None
-    entries = models if isinstance(models, list) else []
-    return [one["id"] for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    def _word(self, value: str | None) -> str | None:
+        return None if value is None else http.without(value, self._key)[: http.SAID]
 
 
 # The user's settings

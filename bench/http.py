@@ -1,8 +1,8 @@
 """One request over HTTP, and the rules of every client here: of a language model and of a prediction API.
 
-An address holds no key. A key comes from the environment, goes into a header, and is in no other text. It does
-not cross a public network unencrypted. Redirects are not followed. An answer has a longest size and duration.
-When a request is sent again is decided in bench/retry.py.
+An address holds no key. A key comes from the environment, goes into a header, and is in no other text. It
+does not cross a public network unencrypted. Redirects are not followed. An answer has a longest size and
+duration. When a request is sent again is decided in bench/retry.py.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ SAID = 200  # the most characters of a server's own words in a message
 
 
 class Refused(Exception):
-    """The answer is a no, in one line; another try does not help. status: the server's; 0 if there is none."""
+    """The answer is a no, in one line; another try does not help. status: the server's; 0 without one."""
 
     def __init__(self, words: str, status: int = 0) -> None:
         super().__init__(words)

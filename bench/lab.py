@@ -137,17 +137,17 @@ class Lab:
     def probe(self, resolved: Resolved) -> "Probe":
         """What the endpoint was seen to grant, before any query. Raises UserError for too little."""
         from bench.wire.failed import WireFailed
-        from bench.wire.predictor import texts_of
-        from bench.wire.probe import probe, refuse_above
+        from bench.wire.predictor import other_than, texts_of
+        from bench.wire.probe import probe, refuse
 
         endpoint, task = endpoint_of(resolved), self.task(resolved)
         if endpoint not in self._probes:
             try:
-                asker = self.asker(resolved)
-                self._probes[endpoint] = probe(asker, texts_of(task.template, task.classes))
+                words = [texts_of(one, task.classes) for one in (task.template, other_than(task.template))]
+                self._probes[endpoint] = probe(self.asker(resolved), *words)
             except WireFailed as error:
                 raise UserError(f"{endpoint.url} cannot be used: {error}.") from None
-        refuse_above(self._probes[endpoint], parse(resolved.cell.answers), endpoint.url)
+        refuse(self._probes[endpoint], parse(resolved.cell.answers), endpoint)
         return self._probes[endpoint]
 
     def weights_hash(self, resolved: Resolved) -> str:

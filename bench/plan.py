@@ -258,7 +258,7 @@ def check_chats(cells: Sequence[Resolved], settings: Settings, ask: bool) -> Non
 def probe_endpoints(cells: Sequence[Resolved], lab: Lab) -> list[str]:
     """Look at what each endpoint grants, before any query, in words. Raises UserError where it is too little.
 
-    This asks, and costs what two requests cost.
+    This asks, and costs what four requests about one image cost, at most.
     """
     asked = {(one.endpoint.place, one.cell.answers): one for one in cells if one.endpoint is not None}
     return list(dict.fromkeys(f"{place}: {lab.probe(one)}." for (place, _), one in asked.items()))

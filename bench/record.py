@@ -83,6 +83,8 @@ class Wired:
     drifted: int = 0  # of these, answered otherwise
     waited: float = 0.0  # seconds between tries
     dollars: float = 0.0  # at the declared price
+    prompt_tokens: int = 0  # as the server counts them, else an upper bound
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,31 +15,52 @@ from bench.answered import Level, parse
 from bench.errors import UserError, did_you_mean
 from bench.toml import read_toml
 
-DIALECTS = ("oip", "hf", "rank")
-CEILING = {"oip": "logits", "hf": "probs", "rank": "logits"}  # the most that a dialect has words for
+DIALECTS = ("oip", "hf", "rank", "chat")
+# the most that a dialect has words for
+CEILING = {"oip": "logits", "hf": "probs", "rank": "logits", "chat": "label"}
+AT_ONCE = {"oip": 64, "rank": 64, "hf": 1, "chat": 1}  # images of one request
 KNOWN = {"resize_mode": ("shortest", "squash"), "interpolation": ("bicubic", "bilinear")}
 TAKES = frozenset({"words", "pixels"})  # beside images and class names, in every dialect: see bench.access
+
+Tokens = tuple[int, int]  # of prompts, of completions
 
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars, as the user looked them up on that day."""
+    """Dollars, as the user looked them up on that day. prompt, completion: of a million tokens."""
 
     date: str  # ISO 8601
     image: float = 0.0
     request: float = 0.0
+    prompt: float = 0.0
+    completion: float = 0.0
+    image_tokens: int | None = None  # tokens of a prompt that an image counts as, at most
 
     def __post_init__(self) -> None:
-        if not all(0 <= one < float("inf") for one in (self.image, self.request)):
-            raise ValueError("price: image and request must be dollars, 0 or more")
+        amounts = (self.image, self.request, self.prompt, self.completion, self.image_tokens or 0)
+        if not all(0 <= one < float("inf") for one in amounts):
+            raise ValueError("price: every amount must be a number, 0 or more")
+        if self.prompt and self.image_tokens is None:
+            raise ValueError("price: prompt needs image_tokens, the most tokens that an image counts as")
         try:
             date.fromisoformat(self.date)
         except ValueError:
             raise ValueError(f'price: date is {self.date!r}: write date = "2026-01-31"') from None
 
-    def of(self, images: int, requests: int) -> float:
+    @property
+    def by_token(self) -> bool:
+        """Whether tokens cost something."""
+        return bool(self.prompt or self.completion)
+
+    def of(self, images: int, requests: int, tokens: Tokens = (0, 0)) -> float:
         """Dollars."""
-        return images * self.image + requests * self.request
+        by_tokens = (tokens[0] * self.prompt + tokens[1] * self.completion) / 1e6
+        return images * self.image + requests * self.request + by_tokens
+
+
+def requests_for(images: int, at_once: int) -> int:
+    """The requests that so many images take. at_once: images of one request."""
+    return -(-images // at_once)
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class Endpoint:
 
     url: str
     dialect: str
-    name: str  # of its model; random streams depend on it
+    name: str  # of its model, which the dialect chat asks for; random streams depend on it
     image_size: int
     answers: str  # what it is said to answer with
     resize_mode: str = "shortest"
@@ -102,7 +123,7 @@ class Wiring:
     store: str | None = None  # file of the answers that are paid for; None: they are kept while this runs
     run: str = ""  # names this run among those that fill the store
     fresh: bool = False  # answers of earlier runs are ignored
-    spend: float | None = None  # dollars of this run
+    spend: float | None = None  # dollars of all runs that fill the store
     at_once: int = 8  # requests
     first_wait: float = 1.0  # seconds: see bench.retry.Rule
     drift: float = 0.01  # share of the answers of earlier runs that are asked for again
@@ -140,6 +161,11 @@ def endpoint_of(found: Declared, told: Mapping[str, Any]) -> Endpoint:
         raise UserError(
             f"{found.url} does not say how large its images are: declare the endpoint in a TOML file with "
             "image_size = 224 and give that file as --backbone (see docs/serve.md)."
+        )
+    if found.dialect == "chat" and "name" not in facts:
+        raise UserError(
+            f"{found.url} does not say which model it has: declare the endpoint in a TOML file with name = "
+            "its model's name, and give that file as --backbone (see docs/serve.md)."
         )
     facts.setdefault("name", found.url.partition("://")[2])
     facts.setdefault("answers", CEILING[found.dialect])

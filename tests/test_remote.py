@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import torch
 from click.testing import CliRunner
-from wired import cell_of, meter, served, streamed
+from wired import PROBED, cell_of, meter, served, streamed
 
 from bench.answered import Level, parse
 from bench.coarse import coarse, filled, narrowed
@@ -19,7 +19,7 @@ from bench.remote import Declared, Endpoint, Price, Wiring, declared, endpoint_o
 from bench.retry import Rule, Unusable, asked_wait
 from bench.wire.client import KEY, Client, checked_url, key_for
 from bench.wire.connect import told
-from bench.wire.probe import Probe, refuse_above, seen
+from bench.wire.probe import Probe, refuse, seen
 
 URL = "http://server/v2/models/clip"
 SECRET = "a-secret-key"
@@ -149,7 +149,7 @@ def test_a_probe_sees_what_is_said() -> None:
     assert of(1.0, nan, nan) == parse("label")
     assert of(1.0, 0.0, 0.0) == probs
     with pytest.raises(UserError, match="give --answers probs:2"):
-        refuse_above(Probe(parse("probs:2"), True, 1.0), parse("probs:4"), URL)
+        refuse(Probe(parse("probs:2"), True, 1.0), parse("probs:4"), HF)
 
 
 def test_bytes_are_read_as_an_image_set_reads_them() -> None:
@@ -243,9 +243,9 @@ def test_from_an_endpoint_to_a_record(tmp_path: Path, monkeypatch: pytest.Monkey
     records = [json.loads(path.read_text()) for path in Path("runs").rglob("*.json")]
     assert {record["status"] for record in records} == {"ok"}
     costs = [record["run"]["wire"] for record in records]
-    # two images of the probe are no cell's
-    assert sum(cost["images"] for cost in costs) == used["images"] - 2
-    assert sum(cost["dollars"] for cost in costs) == pytest.approx((used["images"] - 2) / 1000)
+    # the four images of the probe are no cell's
+    assert sum(cost["images"] for cost in costs) == used["images"] - PROBED
+    assert sum(cost["dollars"] for cost in costs) == pytest.approx((used["images"] - PROBED) / 1000)
     assert not any(SECRET.encode() in path.read_bytes() for path in Path("runs").rglob("*") if path.is_file())
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import httpx2
 import pytest
-from wired import asking, cell_of, meter, run_over, served
+from wired import PROBED, asking, cell_of, meter, run_over, served
 
-from bench.bill import bill
+from bench.bill import Part, bill
 from bench.lab import Lab, Settings
 from bench.run import run_cell
 
@@ -89,9 +89,9 @@ def test_a_prompt_of_several_parts_is_in_the_bill(address: str) -> None:
     assert head is not None
     assert readout is not None
     # before the first query, after 500, at the end
-    assert head.scoring[0] == 3 * images
-    assert readout.scoring[0] == 5 * 3 * images
-    assert head.tuning == (600 * 32, 600)
+    assert head.scoring.images == 3 * images
+    assert readout.scoring.images == 5 * 3 * images
+    assert head.tuning == Part(600 * 32, 600)
 
 
 def test_serial_and_together_are_the_same(address: str) -> None:
@@ -111,8 +111,7 @@ def test_both_meters_agree_after_faults() -> None:
         found = meter(address)
     assert all(record.ok for record in records), records[0].error or records[1].error
     costs = [record.run.wire for record in records]
-    assert (
-        sum(cost.images for cost in costs if cost) == found["images"] - 2 * 2
-    )  # the probes are not a cell's
+    # the probes are not a cell's
+    assert sum(cost.images for cost in costs if cost) == found["images"] - 2 * PROBED
     assert sum(cost.retries for cost in costs if cost) > 0
     assert all(record.queries == STEPS for record in records)

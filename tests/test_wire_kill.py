@@ -47,7 +47,7 @@ def test_a_killed_cell_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     assert images >= 150
     assert resumed.trace == again.trace == whole.trace
     assert resumed.prompt == again.prompt == whole.prompt
-    # both include the two requests of the probe
+    # both include the requests of the probe
     assert paid["images"] == unbroken
     assert untouched == paid["images"]
     cost = again.run.wire

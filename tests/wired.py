@@ -19,7 +19,8 @@ from bench.run import run_cell
 from bench.suite import load_suite
 from bench.wire.connect import endpoint
 
-ROUTES = {"oip": "/v2/models/clip", "hf": "/hf/models/clip", "rank": "/rank"}
+ROUTES = {"oip": "/v2/models/clip", "hf": "/hf/models/clip", "rank": "/rank", "chat": "/v1"}
+PROBED = 4  # images of a probe
 HOME = Path(__file__).parents[1]
 
 

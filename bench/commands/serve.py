@@ -63,7 +63,8 @@ def serve(
     """Serve a model as a prediction API, for this machine alone unless --host says otherwise.
 
     Routes: /v2 (Open Inference Protocol), /hf/models/clip (Hugging Face's zero-shot image classification),
-    /rank (CLIP-API-service), /meter (what a key has used). See docs/serve.md.
+    /rank (CLIP-API-service), /v1 (an OpenAI-compatible vision chat that answers with the label), /meter (what
+    a key has used). See docs/serve.md.
 
     \b
     Examples:

@@ -24,15 +24,16 @@ wire = options.stack(
             "--dialect",
             type=click.Choice(DIALECTS),
             help="How an endpoint is asked: oip (Open Inference Protocol v2), hf (Hugging Face's zero-shot "
-            "image classification) or rank (CLIP-API-service).",
+            "image classification), rank (CLIP-API-service) or chat (an OpenAI-compatible vision chat, "
+            "which answers with the label alone).",
         ),
         click.option("--fresh", is_flag=True, help="Ask an endpoint anew for what earlier runs paid for."),
         click.option(
             "--spend",
             type=click.FloatRange(0),
             metavar="DOLLARS",
-            help="What this run may cost at the endpoint's declared price; no call is made that would "
-            "pass it.",
+            help="What the runs of this results folder may cost together, at the endpoint's declared price; "
+            "no call is made that would pass it. What earlier runs have paid counts.",
         ),
     ]
 )
@@ -73,7 +74,8 @@ def echo_dollars(todo: "Sequence[Resolved]", lab: "Lab | None") -> None:
     click.echo(f"images and class names leave this machine: they go to {asking[0].url}")
     for name, part in (("tuning", found.tuning), ("scoring", found.scoring)):
         dollars = f", ${found.dollars(part):,.2f}" if found.price else ""
-        click.echo(f"{name}: at most {part[0]:,} images in {part[1]:,} requests{dollars}")
+        tokens = f" and {sum(part.tokens):,} tokens" if any(part.tokens) else ""
+        click.echo(f"{name}: at most {part.images:,} images in {part.requests:,} requests{tokens}{dollars}")
     if found.price:
         click.echo(f"at most ${found.total:,.2f} at the prices of {found.price.date}")
     else:
@@ -86,5 +88,24 @@ def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> 
 
     echo_dollars(todo, lab)
     found = bill(todo, lab)
-    if found and found.total > 0 and wiring.spend is None:
-        raise UserError(f"this run may cost ${found.total:,.2f}: add --spend {found.total:.2f} or less.")
+    if found is None or not found.total > 0:
+        return
+    paid = paid_before(wiring)
+    if paid:
+        left = "" if wiring.spend is None else f"; ${max(wiring.spend - paid, 0):,.2f} of --spend are left"
+        click.echo(f"earlier runs of this results folder have paid ${paid:,.2f}{left}")
+    if wiring.spend is None:
+        most = paid + found.total
+        before = f", and ${paid:,.2f} are paid" if paid else ""
+        raise UserError(f"this run may cost ${found.total:,.2f}{before}: add --spend {most:.2f} or less.")
+
+
+def paid_before(wiring: Wiring) -> float:
+    """Dollars that earlier runs of the same store have paid. Raises UserError."""
+    from bench.wire.store import Answers
+
+    answers = Answers(wiring.store)
+    try:
+        return answers.paid()
+    finally:
+        answers.close()

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from bench.access import BILLED
 from bench.serve.batcher import Batcher
 from bench.serve.bucket import Bucket
+from bench.serve.chat import Chat
 from bench.serve.cut import Cut
 from bench.serve.dialect import Dialect
 from bench.serve.faults import SLOW, WAIT, Fault, Faults
@@ -122,6 +123,10 @@ class Service:
     async def describe(self, request: Request, account: Account) -> Response:
         return JSONResponse(metadata(self.model))
 
+    async def models(self, request: Request, account: Account) -> Response:
+        one = {"id": self.model.backbone.name, "object": "model"}
+        return JSONResponse({"object": "list", "data": [one]})
+
     async def meter(self, request: Request, account: Account) -> Response:
         return JSONResponse(account.shown())
 
@@ -160,6 +165,9 @@ def make_app(model: Model, accounts: Accounts, manners: Manners, features: bool 
         Route(f"{oip}/infer", service.asked(OpenInference()), methods=["POST"]),
         Route("/hf/models/clip", described),
         Route("/hf/models/clip", service.asked(HuggingFace()), methods=["POST"]),
+        Route("/v1", described),
+        Route("/v1/models", service.guarded(service.models)),
+        Route("/v1/chat/completions", service.asked(Chat(model.backbone.name)), methods=["POST"]),
         Route("/meter", service.guarded(service.meter)),
     ]
     # its answers have no place for what is not said

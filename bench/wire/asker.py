@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bench import http
 from bench.record import Wired
-from bench.remote import Endpoint, Wiring
+from bench.remote import AT_ONCE, Endpoint, Tokens, Wiring
 from bench.wire.client import Client, Stopped
-from bench.wire.dialects import AT_ONCE, Question, address, understood, written
+from bench.wire.dialects import Question, address, most_tokens, understood, used_tokens, wording, written
 from bench.wire.failed import WireFailed
 from bench.wire.store import Answers
 
@@ -53,9 +54,11 @@ class Tally:
     drifted: int = 0
     waited: float = 0.0
     dollars: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def count(self, tries: int, waited: float, images: int, dollars: float) -> None:
+    def count(self, tries: int, waited: float, images: int, dollars: float, tokens: Tokens) -> None:
         """One answer."""
         with self.lock:
             self.requests += tries
@@ -63,6 +66,8 @@ class Tally:
             self.images += images
             self.waited += waited
             self.dollars += dollars
+            self.prompt_tokens += tokens[0]
+            self.completion_tokens += tokens[1]
 
     def shown(self) -> Wired:
         """As a record keeps it."""
@@ -75,6 +80,8 @@ class Tally:
             self.drifted,
             round(self.waited, 3),
             round(self.dollars, 6),
+            self.prompt_tokens,
+            self.completion_tokens,
         )
 
 
@@ -102,7 +109,7 @@ class Asker:
 
     def _item(self, texts: Texts, image: np.ndarray, nonce: str) -> Item:
         digest = hashlib.sha256(self.endpoint.identity.encode())
-        for text in (nonce, str(image.shape), *texts):
+        for text in (nonce, str(image.shape), *texts, *filter(None, [wording(self.endpoint)])):
             digest.update(b"\0" + text.encode())
         digest.update(b"\0" + image.tobytes())
         return Item(digest.digest(), image, texts)
@@ -184,14 +191,24 @@ class Asker:
         question = Question([png(item.image) for item in items], items[0].texts)
         body = written(question, self.endpoint)
         name = hashlib.sha256(f"{nonce} {self.wiring.run if self.wiring.fresh else ''}".encode() + body)
-        price = self.endpoint.price
-        dollars = price.of(len(items), 1) if price else 0.0
-        self.answers.spend(self.wiring.run, dollars, self.wiring.spend)
+        most = self._price(len(items), most_tokens(question.texts, self.endpoint))
+        self.answers.spend(self.wiring.run, most, self.wiring.spend)
         reply = self.client.post(address(self.endpoint), body, name.hexdigest())
         billed = len(items) if reply.value.images is None else reply.value.images
-        tally.count(reply.tries, reply.waited, billed, dollars)
-        said = understood(reply.value.body, question, self.endpoint)
+        tokens = used_tokens(reply.value.body, question.texts, self.endpoint)
+        dollars = self._price(len(items), tokens)
+        self.answers.spend(self.wiring.run, dollars - most, None)
+        tally.count(reply.tries, reply.waited, billed, dollars, tokens)
+        try:
+            said = understood(reply.value.body, question, self.endpoint)
+        except WireFailed as error:  # it may quote the server
+            raise WireFailed(http.without(str(error), self.client.key)) from None
         return dict(zip((item.key for item in items), said, strict=True))
+
+    def _price(self, images: int, tokens: Tokens) -> float:
+        """Dollars of one request."""
+        price = self.endpoint.price
+        return price.of(images, 1, tokens) if price else 0.0
 
 
 def _pictures(images: Tensor) -> list[np.ndarray]:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.chat import model_names
 from bench.errors import UserError
+from bench.http import one_line
 from bench.remote import Declared, Endpoint, Wiring, declared, endpoint_of
 from bench.wire.asker import Asker
 from bench.wire.client import Client, checked_url, key_for
@@ -28,18 +30,33 @@ def told(client: Client, found: Declared) -> Mapping[str, Any]:
 
     Where the sizes are declared, nothing need be told.
     """
+    data = _told(client, found, found.url)
+    facts = data.get("parameters") if isinstance(data, dict) else None
+    facts = facts if isinstance(facts, dict) else {}
+    if found.dialect == "chat" and not found.name and "backbone" not in facts:
+        names = model_names(_told(client, found, f"{found.url}/models"))
+        if len(names) > 1:
+            some = one_line(", ".join(names[:10]))
+            raise UserError(
+                f"{found.url} serves {len(names)} models ({some}): declare the endpoint in a TOML file with "
+                "name = one of them."
+            )
+        facts = facts | ({"backbone": names[0]} if names else {})
+    return facts
+
+
+def _told(client: Client, found: Declared, url: str) -> Any:
+    """The JSON at an address; {} where there is none. Raises UserError, unless the sizes are declared."""
     try:
-        reply = client.get(found.url)
+        reply = client.get(url)
     except WireFailed as error:
         if found.image_size is not None:
             return {}
         raise UserError(f"{error}.") from None
     try:
-        data = json.loads(reply.body) if reply else {}
+        return json.loads(reply.body) if reply else {}
     except (ValueError, RecursionError):
         return {}
-    facts = data.get("parameters") if isinstance(data, dict) else None
-    return facts if isinstance(facts, dict) else {}
 
 
 def connected(found: Endpoint, wiring: Wiring) -> Asker:

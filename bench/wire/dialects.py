@@ -13,10 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.remote import Endpoint
+from bench.chat import answer_of
+from bench.http import SAID, one_line
+from bench.remote import Endpoint, Tokens
 from bench.wire.failed import WireFailed
 
-AT_ONCE = {"oip": 64, "rank": 64, "hf": 1}  # images of one request
+# The dialect chat has no field for class texts, so they are listed in words. The server of this project
+# (bench/serve/chat.py) reads the list as a model would. The answers depend on these words.
+ASKED = "Which line describes the image best? Answer with that line alone, exactly as it is written."
+ITEM = "- "  # the beginning of a listed text
+QUOTES = "\"'`"
+FRAME = 16  # tokens of the frame around a message, at most
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,12 @@ class Question:
 
 def address(endpoint: Endpoint) -> str:
     """Where questions go."""
-    return f"{endpoint.url}/infer" if endpoint.dialect == "oip" else endpoint.url
+    return endpoint.url + {"oip": "/infer", "chat": "/chat/completions"}.get(endpoint.dialect, "")
+
+
+def wording(endpoint: Endpoint) -> str:
+    """What a question holds beside images and texts, and what its answer depends on."""
+    return ASKED if endpoint.dialect == "chat" else ""
 
 
 def written(question: Question, endpoint: Endpoint) -> bytes:
@@ -51,13 +63,64 @@ def written(question: Question, endpoint: Endpoint) -> bytes:
     else:
         if len(set(texts)) < len(texts):
             raise WireFailed("two classes have the same text, and this dialect tells classes apart by it")
-        parameters = {"candidate_labels": texts, "hypothesis_template": "{}"}
-        data = {"inputs": images[0], "parameters": parameters}
+        if endpoint.dialect == "hf":
+            parameters = {"candidate_labels": texts, "hypothesis_template": "{}"}
+            data = {"inputs": images[0], "parameters": parameters}
+        else:
+            data = _chat_request(images[0], question.texts, endpoint.name)
     return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _bytes(name: str, values: list[str]) -> dict[str, Any]:
     return {"name": name, "shape": [len(values)], "datatype": "BYTES", "data": values}
+
+
+def _chat_request(image: str, texts: tuple[str, ...], model: str) -> dict[str, Any]:
+    """One user message: a list of the texts, and the image as a data URL."""
+    if any(text != text.strip() or not text.isprintable() for text in texts):
+        raise WireFailed("a class text has a line break or outer blanks, and this dialect lists one a line")
+    content = [
+        {"type": "text", "text": _listed(texts)},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+    ]
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "temperature": 0.0,
+        "seed": 0,
+        "max_tokens": _longest(texts),
+        "stream": False,
+    }
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    return "\n".join([ASKED, *(f"{ITEM}{text}" for text in texts)])
+
+
+def _longest(texts: tuple[str, ...]) -> int:
+    """The tokens of an answer, at most: one for a byte of the longest text, and a frame."""
+    return max(len(text.encode()) for text in texts) + FRAME
+
+
+def most_tokens(texts: tuple[str, ...], endpoint: Endpoint) -> Tokens:
+    """The tokens of a question and of its answer, at most; (0, 0) where a dialect has none."""
+    if endpoint.dialect != "chat":
+        return 0, 0
+    of_image = (endpoint.price.image_tokens if endpoint.price else 0) or 0
+    return len(_listed(texts).encode()) + FRAME + of_image, _longest(texts)
+
+
+def used_tokens(body: bytes, texts: tuple[str, ...], endpoint: Endpoint) -> Tokens:
+    """The tokens that an answer says it took. Those that it does not say count as `most_tokens`."""
+    most = most_tokens(texts, endpoint)
+    if endpoint.dialect != "chat":
+        return most
+    try:
+        said = answer_of(json.loads(body))
+    except (ValueError, RecursionError):
+        return most
+    sent, wrote = said.prompt_tokens, said.completion_tokens
+    return most[0] if sent is None else sent, most[1] if wrote is None else wrote
 
 
 def understood(body: bytes, question: Question, endpoint: Endpoint) -> Tensor:
@@ -67,7 +130,8 @@ def understood(body: bytes, question: Question, endpoint: Endpoint) -> Tensor:
     except (ValueError, RecursionError):
         raise WireFailed("its answer is no JSON") from None
     try:
-        said = {"oip": _oip, "rank": _rank, "hf": _hf}[endpoint.dialect](data, question, endpoint)
+        read = {"oip": _oip, "rank": _rank, "hf": _hf, "chat": _chat}[endpoint.dialect]
+        said = read(data, question, endpoint)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError):
         raise WireFailed(f"its answer has not the shape of the dialect {endpoint.dialect}") from None
     if said.isinf().any() or said.isnan().all(-1).any():
@@ -122,6 +186,19 @@ def _hf(data: Any, question: Question, endpoint: Endpoint) -> Tensor:
             raise WireFailed("its answer names a label twice")
         seen.add(label)
         said[0, places[label]] = _matrix([one.get("score", 1.0)], (1, 1))[0, 0]
+    return said
+
+
+def _chat(data: Any, question: Question, endpoint: Endpoint) -> Tensor:
+    """The reply has to be one of the texts, apart from blanks, the sign of the list, or quotes around it."""
+    reply = answer_of(data).text.strip()
+    item = reply.removeprefix(ITEM).strip()
+    forms = (reply, item, *(item[1:-1] for quote in QUOTES if item[:1] == quote == item[-1:]))
+    place = next((question.texts.index(one) for one in forms if one in question.texts), None)
+    if place is None:
+        raise WireFailed(f"its answer names a label that was not sent: {one_line(reply)[:SAID]!r}")
+    said = torch.full(question.shape, torch.nan, dtype=torch.float64)
+    said[0, place] = 1.0
     return said
 
 

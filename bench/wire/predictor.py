@@ -84,6 +84,11 @@ def texts_of(template: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(template.format(name) for name in classes)
 
 
+def other_than(template: str) -> str:
+    """Another template: the class name alone, or a few words around it."""
+    return "{}" if template.strip(" .") != "{}" else "a photo of a {}."
+
+
 def spec_of(endpoint: Endpoint) -> ModelSpec:
     """What its provider publishes; 0 and NaN for what concerns parts that it does not take."""
     return ModelSpec(

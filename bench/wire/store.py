@@ -70,18 +70,26 @@ class Answers:
         with self._lock, self._base:
             self._base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", given)
 
-    def spend(self, run: str, dollars: float, limit: float | None) -> None:
-        """Take dollars from what a run may spend, in all its processes.
+    def paid(self) -> float:
+        """Dollars that all runs have spent which share this store."""
+        with self._lock:
+            return float(self._base.execute("SELECT COALESCE(SUM(dollars), 0) FROM spent").fetchone()[0])
 
-        Raises WireFailed if they do not fit.
+    def spend(self, run: str, dollars: float, limit: float | None) -> None:
+        """Take dollars from what all runs may spend that share this store, in all their processes.
+
+        dollars: negative ones are given back. Raises WireFailed if they do not fit.
         """
         if not dollars:
             return
         with self._lock, self._base:
             self._base.execute("BEGIN IMMEDIATE")
-            row = self._base.execute("SELECT dollars FROM spent WHERE run = ?", (run,)).fetchone()
-            spent = row[0] if row else 0.0
+            spent = float(self._base.execute("SELECT COALESCE(SUM(dollars), 0) FROM spent").fetchone()[0])
             # a sum of cents may end a rounding error above its limit
             if limit is not None and spent + dollars > limit * (1 + 1e-9):
-                raise WireFailed(f"{spent:.4f} of {limit:g} dollars are spent; {dollars:.4f} more do not fit")
-            self._base.execute("INSERT OR REPLACE INTO spent VALUES (?, ?)", (run, spent + dollars))
+                raise WireFailed(
+                    f"{spent:.4f} of {limit:g} dollars are spent in this results folder; {dollars:.4f} more "
+                    "do not fit"
+                )
+            added = "ON CONFLICT(run) DO UPDATE SET dollars = dollars + excluded.dollars"
+            self._base.execute(f"INSERT INTO spent VALUES (?, ?) {added}", (run, dollars))
