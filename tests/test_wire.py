@@ -3,17 +3,19 @@
 import random
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import httpx2
 import pytest
-from wired import PROBED, asking, cell_of, meter, run_over, served
+from wired import PROBED, asking, cell_of, few_images, meter, run_over, served
 
 from bench.bill import Part, bill
 from bench.lab import Lab, Settings
+from bench.remote import Price
 from bench.run import run_cell
 
-BUDGET = 30  # queries: a read-out's pass takes 25
+BUDGET = 30  # queries: more than a read-out's pass takes
 STEPS = 12  # queries: two of BAR's steps
 
 
@@ -23,8 +25,17 @@ def address() -> Iterator[str]:
         yield found
 
 
+@pytest.fixture(
+    scope="module", params=[pytest.param(4, id="few"), pytest.param(16, id="all", marks=pytest.mark.slow)]
+)
+def shots(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Training images per class; with few of them there are few to score on, too."""
+    with few_images() if request.param < 16 else nullcontext():
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def lab() -> Lab:
+def lab(shots: int) -> Lab:
     return Lab(Settings())
 
 
@@ -42,12 +53,13 @@ def lab() -> Lab:
         ("rank", "probs", "bar", STEPS),
         ("hf", "probs", "head", BUDGET),
         ("hf", "probs:2", "bar", STEPS),
+        ("chat", "label", "head", BUDGET),
     ],
 )
 def test_over_the_wire_as_in_this_process(
-    address: str, lab: Lab, dialect: str, answers: str, method: str, budget: int
+    address: str, lab: Lab, shots: int, dialect: str, answers: str, method: str, budget: int
 ) -> None:
-    what = {"answers": [answers], "budgets": [budget], "score": "val"}
+    what = {"answers": [answers], "budgets": [budget], "score": "val", "shots": [shots]}
     there = run_over(asking(address, dialect, method, **what))
     here = run_cell(cell_of(method, None, **what), Settings(), lab)
     assert there.ok, there.error
@@ -94,24 +106,37 @@ def test_a_prompt_of_several_parts_is_in_the_bill(address: str) -> None:
     assert head.tuning == Part(600 * 32, 600)
 
 
-def test_serial_and_together_are_the_same(address: str) -> None:
-    cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
+def test_serial_and_together_are_the_same(address: str, shots: int) -> None:
+    cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val", shots=[shots])
     serial, together = (run_over(cell, at_once=n, fresh=True, run=f"{n}") for n in (1, 8))
     assert serial.ok, serial.error
     assert serial.trace == together.trace
     assert serial.prompt == together.prompt
 
 
-def test_both_meters_agree_after_faults() -> None:
+def test_both_meters_agree_after_faults(shots: int) -> None:
+    what = {"answers": ["probs"], "budgets": [STEPS // 2], "score": "val", "shots": [shots]}
     with served("--faults", "0.05", "--seed", "3") as address:
-        records = [
-            run_over(asking(address, dialect, "bar", answers=["probs"], budgets=[STEPS], score="val"))
-            for dialect in ("hf", "rank")
-        ]
+        records = [run_over(asking(address, dialect, "bar", **what)) for dialect in ("hf", "rank")]
         found = meter(address)
     assert all(record.ok for record in records), records[0].error or records[1].error
     costs = [record.run.wire for record in records]
     # the probes are not a cell's
     assert sum(cost.images for cost in costs if cost) == found["images"] - 2 * PROBED
     assert sum(cost.retries for cost in costs if cost) > 0
-    assert all(record.queries == STEPS for record in records)
+    assert all(record.queries == STEPS // 2 for record in records)
+
+
+def test_a_chat_is_paid_by_the_token(address: str) -> None:
+    with few_images():
+        cell = asking(address, "chat", "manual", answers=["label"], budgets=[1], score="val")
+        assert cell.endpoint is not None
+        price = Price("2026-01-31", image=0.5, prompt=2e6, completion=1e6, image_tokens=10)
+        record = run_over(replace(cell, endpoint=replace(cell.endpoint, price=price)), fresh=True, run="paid")
+    assert record.ok, record.error
+    cost = record.run.wire
+    assert cost is not None
+    assert (record.cell.backbone, record.cell.endpoint) == ("mini", f"chat+{address}/v1")
+    assert cost.prompt_tokens > cost.completion_tokens > cost.images > 0
+    dollars = 0.5 * cost.images + 2 * cost.prompt_tokens + cost.completion_tokens
+    assert cost.dollars == pytest.approx(dollars)

@@ -1,56 +1,111 @@
-"""A run that is killed, and started again, pays for nothing twice."""
+"""A run that is killed, and started again, loses no answer and pays for none twice."""
 
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
-from wired import HOME, asking, meter, run_over, served
+import pytest
+from wired import HOME, served
 
-SCRIPT = """
-import sys
-from wired import asking, run_over
-address, store = sys.argv[1:]
-cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
-print("go", flush=True)
-record = run_over(cell, store=store, run="again", drift=0.0)
-print(record.ok, record.error, flush=True)
+from bench.record import lasting, read
+from bench.report.frame import record_files
+
+# Loads everything once; each line of its input is a command, which it runs in a process of its own.
+# Nothing is asked for again to see whether the endpoint has changed: that is paid for twice, on purpose.
+LAUNCHER = """
+import functools, os, sys
+from wired import cell_of, few_images
+import bench.commands.wire as wire
+import bench.report.tables, bench.schedule.pool, bench.wire.connect
+from bench.commands.main import main
+wire.Wiring = functools.partial(wire.Wiring, drift=0.0)
+cell_of("bar", None)
+with few_images():
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            sys.stdout = open(os.devnull, "w")
+            code = main(line.split(), standalone_mode=False)
+            os._exit(code or 0)
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
 """
+Pipes = tuple[IO[str], IO[str]]
 
 
-def test_a_killed_cell_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
-    store = str(tmp_path / "answers.sqlite")
+@contextmanager
+def launcher() -> Iterator[Pipes]:
     environment = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'tests'}"}
-    with served("--latency", "10ms", "--price", "1.0") as address:
-        images = 0
-        for _ in range(3):
-            command = [sys.executable, "-c", SCRIPT, address, store]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-            assert process.stdout is not None
-            assert process.stdout.readline() == "go\n"
-            begun = time.monotonic()
-            while meter(address)["images"] < images + 60 and time.monotonic() - begun < 60:
-                time.sleep(0.02)
-            images = meter(address)["images"]
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(20)
-        cell = asking(address, "hf", "bar", answers=["probs"], budgets=[6], score="val")
-        resumed = run_over(cell, store=store, run="again")
-        paid = meter(address)
-        again = run_over(cell, store=store, run="third", drift=0.0)
-        untouched = meter(address)["images"]
-        whole = run_over(cell, fresh=True, run="whole")
-        unbroken = meter(address)["images"] - untouched
-    assert resumed.ok and again.ok and whole.ok, (resumed.error, again.error, whole.error)
-    assert images >= 150
-    assert resumed.trace == again.trace == whole.trace
-    assert resumed.prompt == again.prompt == whole.prompt
-    # both include the requests of the probe
-    assert paid["images"] == unbroken
-    assert untouched == paid["images"]
-    cost = again.run.wire
-    assert cost is not None
-    assert (cost.images, cost.requests, again.queries) == (0, 0, 6)
-    assert cost.hits > 0
+    given: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER], **given) as process:
+        assert process.stdin is not None and process.stdout is not None
+        yield process.stdin, process.stdout
+        process.stdin.close()
+
+
+def started(pipes: Pipes, command: str) -> int:
+    """The process that runs `bench COMMAND`."""
+    print(command, file=pipes[0], flush=True)
+    return int(pipes[1].readline())
+
+
+def ended(pipes: Pipes) -> int:
+    """Its status, once it has ended."""
+    return int(pipes[1].readline())
+
+
+def images(address: str) -> int:
+    """How many the server has billed."""
+    with urllib.request.urlopen(f"{address}/meter") as answer:
+        return int(json.load(answer)["images"])
+
+
+def killed(address: str, pipes: Pipes, command: str, rng: random.Random, most: int) -> bool:
+    """Kill a run at a random moment, mostly among its requests. Whether it was still running."""
+    process, before = started(pipes, command), images(address)
+    wanted = before + rng.randint(1, most)
+    late = time.monotonic() + (60 if rng.random() < 0.8 else rng.uniform(0, 2))
+    while images(address) < wanted and time.monotonic() < late:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.03))
+    os.kill(process, signal.SIGKILL)
+    return ended(pipes) == signal.SIGKILL
+
+
+def records(folder: Path) -> list[dict[str, str]]:
+    return [lasting(read(path)) for path in record_files(folder)]
+
+
+@pytest.mark.parametrize(
+    ("kills", "shots", "most"), [(3, 1, 30), pytest.param(20, 8, 18, marks=pytest.mark.slow)]
+)
+def test_a_killed_run_goes_on_and_pays_nothing_twice(
+    tmp_path: Path, kills: int, shots: int, most: int
+) -> None:
+    rng, places = random.Random(kills), {name: tmp_path / name for name in ("broken", "whole")}
+    with served("--latency", "10ms") as address, launcher() as pipes:
+        command = (
+            f"run --backbone {address}/hf/models/clip --dialect hf --answers probs -m bar -d mini-digits "
+            f"-b 6 --shots {shots} --score val --local --results"
+        )
+        alive = [killed(address, pipes, f"{command} {places['broken']}", rng, most) for _ in range(kills)]
+        broken = images(address)
+        started(pipes, f"{command} {places['broken']}")
+        assert ended(pipes) == 0
+        paid = images(address)
+        started(pipes, f"{command} {places['whole']} --fresh")
+        assert ended(pipes) == 0
+        unbroken = images(address) - paid
+    assert all(alive)
+    assert 0 < broken < paid == unbroken
+    assert len(records(places["whole"])) == 2
+    assert records(places["broken"]) == records(places["whole"])
+    print(f"{kills} kills, {broken} of {paid} images paid for before the last run")

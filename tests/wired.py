@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from bench.data.dataset import RenderedDataset
 from bench.lab import Lab, Settings
 from bench.plan import make_cells
 from bench.record import Record
@@ -39,6 +41,19 @@ def served(*flags: str, **keys: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def few_images() -> Iterator[None]:
+    """Inside, the mini suite's data sets have at most 49 images to score on, of all classes."""
+    whole = RenderedDataset.images
+
+    def some(self: Any, items: Any, view: Any, keep: bool, device: Any = "cpu") -> Any:
+        return whole(self, items if keep else items[:: max(1, len(items) // 25)], view, keep, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RenderedDataset, "images", some)
+        yield
 
 
 def meter(address: str, key: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from bench.report.frame import Results, load, missing_cells, select
 from bench.report.render import FORMS, render
 from bench.report.table import Table
 
-OTHERS = ("ranks", "efficiency", "answers", "pairs")  # tables that are not of one protocol alone
+OTHERS = ("ranks", "efficiency", "answers", "cost", "pairs")  # tables that are not of one protocol alone
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
 
 FORMAT = click.option(
@@ -35,6 +35,22 @@ TO_FILE = click.option(
     help=f"File to write ({', '.join(SUFFIXES)}). Default: the screen.",
 )
 TO_REACH = "accuracies to reach, in %, e.g. 50,60. Default: shares of the way from zero-shot to the best."
+COST = options.stack(
+    [
+        click.option(
+            "--price",
+            type=options.PLACE,
+            help="cost: a TOML file with [price], as one that declares an endpoint has (docs/serve.md).",
+        ),
+        click.option(
+            "--sums",
+            type=NUMBERS,
+            default=(1.0, 10.0, 100.0),
+            show_default="1,10,100",
+            help="cost: dollars, to see what they buy.",
+        ),
+    ]
+)
 AT = click.option(
     "--at", type=options.COUNT, help="Read runs after this many queries. Default: their whole budget."
 )
@@ -137,7 +153,7 @@ def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
     type=click.Choice(PROTOCOLS),
     default="few-shot",
     show_default=True,
-    help="ranks, efficiency, answers, pairs: the protocol of the runs.",
+    help="ranks, efficiency, answers, cost, pairs: the protocol of the runs.",
 )
 @conditions
 @click.option(
@@ -182,6 +198,7 @@ def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
     default=(),
     help=f"efficiency: {TO_REACH}",
 )
+@COST
 @click.option(
     "--digits", type=click.IntRange(0, 6), default=1, show_default=True, help="Decimals of an accuracy."
 )
@@ -198,6 +215,8 @@ def table(
     at: int | None,
     images: int | None,
     targets: tuple[float, ...],
+    price: Path | None,
+    sums: tuple[float, ...],
     digits: int,
     output: Path | None,
     **wanted: Any,
@@ -207,14 +226,16 @@ def table(
     For a protocol such as few-shot, the table shows accuracies, as in the papers. `ranks` shows the average
     accuracy and rank of each method, and which differences are real. `efficiency` shows the accuracy at
     several budgets, and the queries to each target. `answers` shows the accuracy for each level of answers.
-    `pairs` compares two methods image by image. A table with missing cells is an error; the message lists
-    them.
+    `cost` shows what accuracy costs at the prices of a file: dollars to tune, dollars per point gained over
+    the hand template, what sums of dollars buy, and dollars to use a prompt on 1,000 images. `pairs` compares
+    two methods image by image. A table with missing cells is an error; the message lists them.
 
     \b
     Examples:
       bench table few-shot -o table.tex
       bench table few-shot --source both --suite zip
       bench table ranks --at 500
+      bench table cost --price clip.toml
       bench table pairs --methods zip,blackvip
     """
     from bench.report.published import SOURCES
@@ -236,7 +257,11 @@ def table(
         made = tables(found, kind, source, asked, **wanted)
     else:
         wanted["protocol"] = protocol
-        made = [other_table(kind, records(results), wanted, partial, at, targets)]
+        found = records(results)
+        if kind == "cost":
+            made = [priced_table(found, wanted, partial, price, sums)]
+        else:
+            made = [other_table(kind, found, wanted, partial, at, targets)]
     show(made, form, output)
 
 
@@ -261,6 +286,25 @@ def other_table(
     if kind == "ranks":
         return summary.ranks_table(chosen, at, partial)
     return summary.efficiency_table(chosen, absolute=targets, partial=partial)
+
+
+def priced_table(
+    found: Results, wanted: dict[str, Any], partial: bool, price: Path | None, sums: tuple[float, ...]
+) -> Table:
+    """The table of cost, from the records that are `wanted`. Raises UserError without a price."""
+    from bench.report.cost import cost_table, tariff
+
+    chosen = select(found, **wanted)
+    return cost_table(chosen, tariff(price_given(price, sums), chosen), sums, partial)
+
+
+def price_given(price: Path | None, sums: tuple[float, ...]) -> Path:
+    """The file of --price. Raises UserError if there is none, or for sums that are none."""
+    if price is None:
+        raise UserError('dollars need --price FILE: [price] with date = "2026-01-31" and image = DOLLARS.')
+    if min(sums) <= 0:
+        raise UserError(f"--sums {min(sums):g}: give dollars, more than 0.")
+    return price
 
 
 @click.group()
@@ -459,6 +503,34 @@ def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial:
     from bench.report.plots import answers
 
     save_all(answers(by_answers(records(results), partial, **wanted), width), output, "answers")
+
+
+@plot.command("cost")
+@picture
+@COST
+def plot_cost(
+    results: Path,
+    output: tuple[Path, ...],
+    width: float,
+    price: Path | None,
+    sums: tuple[float, ...],
+    **wanted: Any,
+) -> None:
+    """Draw accuracy against dollars.
+
+    The dollars are what tuning one prompt has cost, at the prices of a file. A band is ± one standard
+    deviation over seeds; dotted lines show the sums.
+
+    \b
+    Example:
+      bench plot cost --price clip.toml
+    """
+    from bench.report.cost import tariff
+    from bench.report.plots import cost
+
+    file = price_given(price, sums)
+    chosen = select(records(results), **wanted)
+    save_all(cost(chosen, tariff(file, chosen), sums, width), output, "cost")
 
 
 @click.command()

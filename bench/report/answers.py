@@ -63,9 +63,7 @@ def answers_table(found: ByAnswers) -> Table:
     facts = {str(row): part for row, part in cells.groupby("row")}
     rows = []
     for row in sorted(facts, key=lambda row: place_of(facts[row])):
-        entries = [
-            _entry(found.scores[level].get(row), 0 if row in same else seeds) for level in found.levels
-        ]
+        entries = [entry(found.scores[level].get(row), 0 if row in same else seeds) for level in found.levels]
         rows.append(Row((facts[row]["label"].iloc[0],), tuple(entries), group_of(facts[row])))
     suite, protocol = cells[["suite", "protocol"]].iloc[0]
     budget = int(cells["budget"].iloc[0])
@@ -80,7 +78,7 @@ def answers_table(found: ByAnswers) -> Table:
     )
 
 
-def _entry(scores: Scores | None, seeds: int) -> Entry:
+def entry(scores: Scores | None, seeds: int) -> Entry:
     """An average and its spread. seeds: how many it should have; 0 if it is the same for every seed."""
     if scores is None:
         return Entry()

@@ -119,3 +119,14 @@ def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
         axis.set_xlim(left=max(start, end / 1000))  # earlier, a method has made almost no step
     axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
     axis.set_xlim(right=end * (1.06 if log else 1.01))
+
+
+def dollar_axis(axis: "Axes", start: float, end: float) -> None:
+    """Make the x axis a logarithmic one of dollars, labelled $0.10, $1, $10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator())
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda d, _: f"${d:,.0f}" if d >= 1 else f"${d:g}"))
+    axis.set_xlim(start / 1.2, end * 1.2)

@@ -304,14 +304,17 @@ def refuse(missing: list[str], remedy: str = "print with --partial", partial: bo
     return missing
 
 
-def points(results: Results) -> pd.DataFrame:
+def points(results: Results, carry: Sequence[str] = ()) -> pd.DataFrame:
     """One accuracy per run and checkpoint, in columns row, label, method, ..., dataset, seed, at, accuracy.
+
+    carry: more columns of the trace, which are the same for all test sets.
 
     few-shot: the accuracy on the test set. base-to-new: the harmonic mean of base and new. cross-dataset and
     ood: each target counts as a data set, and the data set that was tuned on is left out.
     """
     trace = results.trace
     keys = ["row", "label", "method", "variant", "reference", "n_params", "dataset", "seed", "at"]
+    keys += carry
     if trace.empty:
         return trace[[*keys, "accuracy"]]
     protocol = trace["protocol"].iloc[0]

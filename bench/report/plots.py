@@ -1,4 +1,4 @@
-"""The plots: curves, efficiency, ablation, parameters, answers. Each function returns a matplotlib figure."""
+"""The plots: curves, efficiency, ablation, parameters, answers, cost. Each returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,18 @@ from bench.cell import REFERENCE
 from bench.errors import UserError, did_you_mean
 from bench.report import efficiency, stats
 from bench.report.answers import ByAnswers
-from bench.report.drawing import QUERIES, RC, count_axis, drawing, grid, legend, query_axis, rows_of
+from bench.report.cost import SUMS, Tariff, curve, priced
+from bench.report.drawing import (
+    QUERIES,
+    RC,
+    count_axis,
+    dollar_axis,
+    drawing,
+    grid,
+    legend,
+    query_axis,
+    rows_of,
+)
 from bench.report.frame import Results, points, refuse_missing
 from bench.report.order import arrange, shown
 from bench.report.style import Look, look
@@ -227,3 +238,40 @@ def answers(found: ByAnswers, width: float = 5.0) -> "Figure":
         axis.set(xlabel="what the black box answers with", ylabel="average accuracy (%)")
         figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
     return figure
+
+
+def cost(results: Results, tariff: Tariff, sums: Sequence[float] = SUMS, width: float = 5.0) -> "Figure":
+    """Average accuracy against the dollars that tuning one prompt has cost.
+
+    Line: mean over seeds; it steps up at a checkpoint. Band: ± one standard deviation (n - 1). Dashed lines:
+    rows that pay nothing, such as the hand template. Dotted lines: `sums` of dollars. width: in inches.
+    Raises UserError if cells are missing, or if nothing costs anything.
+    """
+    refuse_missing(results, SAME)
+    frame = priced(results, tariff)
+    paid = frame.loc[frame["dollars"] > 0, "dollars"]
+    if paid.empty:
+        raise UserError("at this price nothing costs anything: give another with --price")
+    with drawing():
+        figure, (axis,) = grid(1, width, 2.4, 1)
+        handles: dict[str, Any] = {}
+        for row, style in rows_of(frame).items():
+            line = curve(frame[frame["row"] == row])
+            if line["dollars"].max() == 0:
+                free = line["mean"].iloc[-1]
+                handles[style.title] = axis.axhline(free, color=style.colour, lw=0.9, ls=DASHED)
+            else:
+                handles[style.title] = _steps(axis, line[line["dollars"] > 0], style)
+        for one in sums:
+            axis.axvline(one, color="#999999", lw=0.7, ls=(0, (1, 1.5)))
+        dollar_axis(axis, float(paid.min()), float(paid.max()))
+        axis.set(xlabel="dollars to tune one prompt", ylabel="average accuracy (%)")
+        figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
+    return figure
+
+
+def _steps(axis: "Axes", line: pd.DataFrame, style: Look) -> Any:
+    x, y, band = (line[name].to_numpy() for name in ("dollars", "mean", "std"))
+    axis.fill_between(x, y - band, y + band, step="post", color=style.colour, alpha=0.18, lw=0)
+    axis.plot(x[-1:], y[-1:], ls="", color=style.colour, marker=style.marker)
+    return axis.step(x, y, where="post", color=style.colour, ls=style.line)[0]

@@ -225,7 +225,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
     budget: read runs after this many queries; None: at their end. partial: allow missing cells.
     Raises UserError for missing cells unless `partial`.
     """
-    results, missing_said = _complete(results, partial)
+    results, missing_said = complete(results, partial)
     s = standing(results, budget)
     letters = s.comparison.letters
     rows = []
@@ -266,7 +266,7 @@ def efficiency_table(
     absolute: targets in %, instead of the default ones (see efficiency.goals). partial: allow missing cells.
     Raises UserError for missing cells unless `partial`.
     """
-    results, missing_said = _complete(results, partial)
+    results, missing_said = complete(results, partial)
     frame = points(results)
     limit = efficiency.fair_budget(frame)
     goals = efficiency.goals(frame, absolute, efficiency.images_behind(results))
@@ -377,7 +377,7 @@ def _targets_said(
     return said
 
 
-def _complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
+def complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     """The rows that have every data set, and sentences about missing cells and the rows that are left out.
 
     Averages over different data sets do not compare. Raises UserError for missing cells unless `partial`, and
