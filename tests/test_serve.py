@@ -33,6 +33,7 @@ from bench.serve.refused import Refused
 
 SECRET = "a-secret-key"
 INFER = "/v2/models/clip/infer"
+CHAT = "/v1/chat/completions"
 Ask = Callable[[httpx2.AsyncClient], Awaitable[Any]]
 
 
@@ -70,6 +71,16 @@ def hf(image: Any, labels: Any, **more: Any) -> dict[str, Any]:
     return {"inputs": image, "parameters": {"candidate_labels": labels} | more}
 
 
+def chat(image: Any, texts: list[str], **more: Any) -> dict[str, Any]:
+    words = "\n".join(["Which?", *(f"- {text}" for text in texts)])
+    content = [{"type": "text", "text": words}, {"type": "image_url", "image_url": {"url": image}}]
+    return {"model": "toy", "messages": [{"role": "user", "content": content}]} | more
+
+
+def data_url(image: str) -> str:
+    return f"data:image/png;base64,{image}"
+
+
 # What is answered
 
 
@@ -90,6 +101,22 @@ def test_all_dialects_say_the_same() -> None:
     torch.testing.assert_close(10 * cosines, logits, atol=1e-4, rtol=0)
     assert [one["label"] for one in pairs] == [texts[i] for i in logits.argsort(descending=True)]
     assert sum(one["score"] for one in pairs) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("answers", ["logits", "top:2", "label"])
+def test_a_chat_answers_with_the_best_text(answers: str) -> None:
+    texts = ["red", "green", "blue"]
+
+    async def ask(client: httpx2.AsyncClient) -> Any:
+        pairs = await client.post("/hf/models/clip", json=hf(picture(), texts, hypothesis_template="{}"))
+        said = await client.post(CHAT, json=chat(data_url(picture()), texts))
+        return pairs.json(), said.json(), (await client.get("/v1/models")).json()
+
+    pairs, said, models = served(ask, answers)
+    assert said["choices"][0]["message"] == {"role": "assistant", "content": pairs[0]["label"]}
+    usage = said["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+    assert [one["id"] for one in models["data"]] == [said["model"]] == ["toy"]
 
 
 @pytest.mark.parametrize(("answers", "count"), [("top:2", 2), ("label", 1), ("probs:2", 3)])
@@ -289,6 +316,28 @@ def test_what_is_refused(body: Any, status: int, words: str) -> None:
     assert meter["queries"] == 0
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (chat("http://169.254.169.254/latest", ["a", "b"]), 422, "not opened"),
+        (chat("file:///etc/passwd", ["a", "b"]), 422, "not opened"),
+        (chat("data:,/etc/passwd", ["a", "b"]), 422, "not opened"),
+        (chat(data_url(bomb()), ["a", "b"]), 413, "pixels"),
+        (chat(data_url(picture()), ["a"]), 422, "at least 2"),
+        (chat(data_url(picture()), ["a", "b"], model="gpt"), 404, "toy"),
+        (chat(data_url(picture()), ["a", "b"], stream=True), 422, "streamed"),
+        (chat(data_url(picture()), ["a", "b"], messages=[]), 422, "messages"),
+    ],
+)
+def test_what_a_chat_refuses(body: Any, status: int, words: str) -> None:
+    async def ask(client: httpx2.AsyncClient) -> Any:
+        return await client.post(CHAT, json=body), (await client.get("/meter")).json()
+
+    found, meter = served(ask)
+    assert (found.status_code, meter["queries"]) == (status, 0), found.text
+    assert words in found.json()["error"]
+
+
 def test_an_address_of_an_image_is_not_opened() -> None:
     async def ask(client: httpx2.AsyncClient) -> Any:
         body = {"queries": [{"img_uri": "file:///etc/passwd"}], "candidates": [{"text": "a"}, {"text": "b"}]}
@@ -337,12 +386,13 @@ def malformed(seed: int) -> list[tuple[str, str, bytes]]:
         INFER: infer([picture()], ["a", "b"]),
         "/hf/models/clip": hf(picture(), ["a", "b"]),
         "/rank": rank,
+        CHAT: chat(data_url(picture()), ["a", "b"]),
     }
     found = []
-    for _ in range(180):
+    for _ in range(240):
         route = rng.choice(list(good))
         data = json.loads(json.dumps(good[route]))
-        place, depth = data, rng.randint(0, 3)
+        place, depth = data, rng.randint(0, 5)
         for _ in range(depth):
             inner = [
                 v

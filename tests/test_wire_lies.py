@@ -5,6 +5,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -12,13 +13,17 @@ import pytest
 import torch
 from wired import cell_of, streamed
 
+from bench.answered import parse
+from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.remote import Endpoint, Price, Wiring
 from bench.run import run_cell
 from bench.wire import connect
 from bench.wire.asker import Asked, Asker, Tally
 from bench.wire.client import MOST, Client
+from bench.wire.dialects import ASKED, most_tokens
 from bench.wire.failed import WireFailed
+from bench.wire.probe import Probe, probe, refuse
 from bench.wire.store import Answers
 
 SECRET = "s3cret-key"
@@ -26,9 +31,15 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 def at(dialect: str, **more: Any) -> Endpoint:
-    answers = "logits" if dialect == "oip" else "probs"
-    url = {"oip": "http://server/v2/models/clip", "hf": "http://server/hf", "rank": "http://server/rank"}
-    given = {"url": url[dialect], "dialect": dialect, "name": "mini", "image_size": 32, "answers": answers}
+    answers = {"oip": "logits", "chat": "label"}.get(dialect, "probs")
+    routes = {"oip": "v2/models/clip", "hf": "hf", "rank": "rank", "chat": "v1"}
+    given = {
+        "url": f"http://server/{routes[dialect]}",
+        "dialect": dialect,
+        "name": "mini",
+        "image_size": 32,
+        "answers": answers,
+    }
     return Endpoint(**(given | more))
 
 
@@ -59,6 +70,11 @@ def scores(*numbers: Any, **more: Any) -> dict[str, Any]:
 
 def labels(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
     return [{"label": label, "score": score} for label, score in pairs]
+
+
+def reply(text: Any, **usage: int) -> dict[str, Any]:
+    """A chat completion."""
+    return {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}
 
 
 def endless() -> Iterator[bytes]:
@@ -96,6 +112,15 @@ LIES = [
     ("rank", {"probabilities": [[0.5, 0.5]]}, "2 scores"),
     ("rank", {"probabilities": [[0.5, 0.5, None]]}, "no numbers"),
     ("rank", {"cosine_similarities": [[0.5, 0.5, 0.1]]}, "shape"),
+    ("chat", reply("d"), "not sent: 'd'"),
+    ("chat", reply("a or b"), "not sent: 'a or b'"),
+    ("chat", reply("A"), "not sent: 'A'"),
+    ("chat", reply("I cannot\nsay \x1b[2J."), "not sent: 'I cannot say "),
+    ("chat", reply("x" * 10**5), "not sent"),
+    ("chat", reply(""), "not sent: ''"),
+    ("chat", reply(None), "not sent: ''"),
+    ("chat", {"choices": []}, "shape"),
+    ("chat", {"error": {"message": "?"}}, "shape"),
 ]
 
 
@@ -106,10 +131,138 @@ def test_a_lie_is_one_line(dialect: str, data: Any, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["b", " b\n", "- b", '"b"', "`b`"])
+def test_a_chat_answers_with_one_of_the_texts(text: str) -> None:
+    (said,) = asked(at("chat"), fixed(reply(text)))
+    assert said.nan_to_num(0.0).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_a_chat_is_asked_with_what_every_server_knows() -> None:
+    sent: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json=reply("a"))
+
+    asked(at("chat"), handler)
+    (request,) = sent
+    body = json.loads(request.content)
+    assert str(request.url) == "http://server/v1/chat/completions"
+    assert set(body) == {"model", "messages", "temperature", "seed", "max_tokens", "stream"}
+    assert (body["model"], body["temperature"], body["stream"]) == ("mini", 0.0, False)
+    words, image = body["messages"][0]["content"]
+    assert words["text"].endswith("\n- a\n- b\n- c")
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("texts", [("a", "a"), ("a", "b\nc"), ("a", "b ")])
+def test_what_a_chat_cannot_list_is_not_sent(texts: tuple[str, ...]) -> None:
+    one = asker(lambda _: pytest.fail("sent"), at("chat"))
+    with pytest.raises(WireFailed):
+        one.ask([Asked(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), texts)], Tally())
+    one.close()
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [({"prompt_tokens": 40, "completion_tokens": 2}, (40, 2)), ({"prompt_tokens": 40}, (40, 17)), ({}, None)],
+)
+def test_tokens_are_paid_as_counted_else_at_their_bound(
+    usage: dict[str, int], tokens: tuple[int, int] | None
+) -> None:
+    price = Price("2026-01-31", prompt=1e6, completion=2e6, image_tokens=300)
+    endpoint, tally = at("chat", price=price), Tally()
+    most = most_tokens(("a", "b", "c"), endpoint)
+    assert most == (len(f"{ASKED}\n- a\n- b\n- c") + 16 + 300, 17)
+    one = asker(fixed(reply("a", **usage)), endpoint, spend=sum(most) + most[1])
+    question = [Asked(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ("a", "b", "c"))]
+    one.ask(question, tally)
+    sent, said = tokens or most
+    assert (tally.prompt_tokens, tally.completion_tokens, tally.dollars) == (sent, said, sent + 2 * said)
+    assert one.answers.paid() == tally.dollars
+    with pytest.raises(WireFailed, match="dollars are spent"):  # the bound of another call does not fit
+        one.ask(question, tally, "another")
+    one.close()
+
+
+def test_an_unknown_label_is_counted_and_paid_for() -> None:
+    price, tally = Price("2026-01-31", image=0.5), Tally()
+    one = asker(fixed(reply(f"neither, {SECRET}")), at("chat", price=price))
+    with pytest.raises(WireFailed, match=r"not sent: 'neither, \[key\]'"):
+        one.ask([Asked(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ("a", "b"))], tally)
+    assert (tally.requests, tally.images, tally.dollars) == (1, 1, 0.5)
+    one.close()
+
+
 @pytest.mark.parametrize("content", [b"x" * (MOST + 1), endless()], ids=["huge", "endless"])
 def test_a_body_without_end_is_left(content: Any) -> None:
     with pytest.raises(WireFailed, match="longer than"):
         asked(at("oip"), lambda request: httpx2.Response(200, content=content))
+
+
+# The probe
+
+TEXTS, OTHERS = ("red", "green", "blue"), ("a red one", "a green one", "a blue one")
+
+
+def probed(dialect: str, answer: Callable[[list[str]], Any]) -> tuple[Probe, Endpoint]:
+    """What is seen of a server that answers texts with `answer`."""
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        body = json.loads(request.content)
+        if dialect == "oip":
+            return httpx2.Response(200, json=scores(*answer(body["inputs"][1]["data"])))
+        lines = body["messages"][0]["content"][0]["text"].split("\n- ")[1:]
+        return httpx2.Response(200, json=reply(answer(lines)))
+
+    endpoint = at(dialect)
+    one = asker(handler, endpoint)
+    try:
+        return probe(one, TEXTS, OTHERS), endpoint
+    finally:
+        one.close()
+
+
+def test_a_good_endpoint_passes_the_probe() -> None:
+    found, endpoint = probed("oip", lambda texts: [zlib.crc32(text.encode()) / 1e9 for text in texts])
+    assert (found.deterministic, found.follows, found.worded, found.requests) == (True, True, True, 4)
+    assert "WARNING" not in str(found) and "(probe: 4 requests)" in str(found)
+    refuse(found, parse("logits"), endpoint)
+
+
+def test_scores_that_do_not_follow_their_labels_are_refused() -> None:
+    found, endpoint = probed("oip", lambda texts: sorted(zlib.crc32(text.encode()) / 1e9 for text in texts))
+    assert found.follows is False
+    with pytest.raises(UserError, match="do not belong to the labels") as error:
+        refuse(found, parse("logits"), endpoint)
+    assert "\n" not in str(error.value)
+
+
+def test_words_that_do_not_arrive_are_a_warning() -> None:
+    names = {"red": 1.0, "green": 2.0, "blue": 3.0}
+    found, endpoint = probed(
+        "oip", lambda texts: [next(v for k, v in names.items() if k in t) for t in texts]
+    )
+    assert (found.follows, found.worded) == (True, False)
+    assert "WARNING: another template gets the same answer" in str(found)
+    refuse(found, parse("logits"), endpoint)
+
+
+def test_a_chat_may_prefer_the_first_of_a_list() -> None:
+    found, endpoint = probed("chat", lambda texts: texts[0])
+    assert (found.level, found.follows, found.worded, found.requests) == (parse("label"), False, None, 3)
+    assert "WARNING: another order" in str(found)
+    refuse(found, parse("label"), endpoint)
+    steady, _ = probed("chat", lambda texts: "green")
+    assert steady.follows is True
+
+
+def test_what_changes_by_itself_says_nothing_about_order() -> None:
+    count = iter(range(10**6))
+    found, endpoint = probed("oip", lambda texts: [float(next(count)) for _ in texts])
+    assert (found.deterministic, found.follows, found.worded) == (False, None, None)
+    assert "ANOTHER answer" in str(found)
+    refuse(found, parse("logits"), endpoint)
 
 
 def test_a_cell_fails_with_that_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,15 +380,15 @@ def test_a_retry_has_the_name_of_the_first_try() -> None:
     assert len(set(names)) == 1
 
 
-def test_dollars_are_refused_before_the_call() -> None:
-    sent = []
+def test_dollars_are_refused_before_the_call(tmp_path: Any) -> None:
+    sent, store = [], str(tmp_path / "answers")
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         sent.append(request)
         return httpx2.Response(200, json=scores(1.0, 2.0, 3.0))
 
     endpoint = at("oip", price=Price("2026-01-31", image=0.4, request=0.1))
-    one = asker(handler, endpoint, spend=1.2)
+    one = asker(handler, endpoint, spend=1.2, store=store)
     tally = Tally()
     images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 32, 32)
     for image in images[:2]:
@@ -246,6 +399,14 @@ def test_dollars_are_refused_before_the_call() -> None:
     one.close()
     assert len(sent) == 2
     assert (tally.dollars, tally.images, tally.hits) == (1.0, 2, 2)
+    # a later run of the same store has what is left, and no more
+    for spend, paid in ((1.4, 2), (1.6, 3)):
+        later = asker(handler, endpoint, spend=spend, store=store, run=f"later {spend}", drift=0.0)
+        with suppress(WireFailed):
+            later.ask([Asked(images, ("a", "b", "c"))], Tally())
+        assert len(sent) == paid
+        assert later.answers.paid() == pytest.approx(0.5 * paid)
+        later.close()
 
 
 def test_drift_is_seen(tmp_path: Any) -> None:
