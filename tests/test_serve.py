@@ -30,6 +30,7 @@ from bench.serve.keys import Account, Accounts, accounts_of
 from bench.serve.memory import Memory
 from bench.serve.model import Model
 from bench.serve.refused import Refused
+from bench.serve.run import listen
 
 SECRET = "a-secret-key"
 INFER = "/v2/models/clip/infer"
@@ -464,6 +465,14 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     found = CliRunner().invoke(main, ["serve"])
     assert (found.exit_code, found.output.count("\n")) == (2, 1)
     assert "blackbox-prompt-bench[serve]" in found.output
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    """Otherwise each small answer takes about 40 ms more."""
+    with listen("127.0.0.1", 0) as place, socket.create_connection(place.getsockname()):
+        accepted, _ = place.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_in_use_is_one_line() -> None:

@@ -45,7 +45,7 @@ def lab(shots: int) -> Lab:
         ("oip", "logits", "manual", 1),
         ("oip", "logits", "head", BUDGET),
         ("oip", "logits", "readout", BUDGET),
-        ("oip", "logits", "bar", BUDGET),
+        ("oip", "logits", "bar", STEPS),
         ("oip", "probs:4", "head", BUDGET),
         ("oip", "top:3", "bar", STEPS),
         ("oip", "label", "head", BUDGET),
