@@ -92,8 +92,8 @@ def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> 
         return
     paid = paid_before(wiring)
     if paid:
-        left = "" if wiring.spend is None else f"; ${max(wiring.spend - paid, 0):,.2f} of --spend are left"
-        click.echo(f"earlier runs of this results folder have paid ${paid:,.2f}{left}")
+        left = "" if wiring.spend is None else f"; ${max(wiring.spend - paid, 0):,.4f} of --spend are left"
+        click.echo(f"earlier runs of this results folder have paid ${paid:,.4f}{left}")
     if wiring.spend is None:
         most = paid + found.total
         before = f", and ${paid:,.2f} are paid" if paid else ""

@@ -187,14 +187,16 @@ def cost_table(
     talks = any(one.llm_tokens for one in found.values())
     same, seeds = seedless(cells), cells["seed"].nunique()
     cut = {row for row in schedule.bound(cells) if found[row].dollars > min(sums) * ROUNDING}
-    digits, budget = _digits(found.values()), int(cells["budget"].max())
+    budget = int(cells["budget"].max())
+    digits = _digits(one for cost in found.values() for one in (cost.dollars, cost.llm_dollars, *cost.deploy))
+    fine = _digits(cost.per_point or 0.0 for cost in found.values())
     rows = tuple(
         Row(
             (
                 facts[row]["label"].iloc[0] + (schedule.SIGN if row in cut else ""),
                 access_of(results, row, budget).runs_on,
             ),
-            _entries(found[row], 0 if row in same else seeds, talks, digits),
+            _entries(found[row], 0 if row in same else seeds, talks, digits, fine),
             group_of(facts[row]),
         )
         for row in order
@@ -221,7 +223,7 @@ def cost_table(
     return marked(Table(title, ("Method", "Runs on"), columns, (Block("", rows),), notes))
 
 
-def _entries(cost: Cost, seeds: int, talks: bool, digits: int) -> tuple[Entry, ...]:
+def _entries(cost: Cost, seeds: int, talks: bool, digits: int, fine: int) -> tuple[Entry, ...]:
     low, high = (round(one, digits) for one in cost.deploy)
     note = "" if low == high else f" (from {low:,.{digits}f})"
     n = len(cost.final.average_by_seed)
@@ -229,22 +231,17 @@ def _entries(cost: Cost, seeds: int, talks: bool, digits: int) -> tuple[Entry, .
         entry(cost.final, seeds),
         Entry(n if seeds else None, digits=0),
         Entry(cost.dollars, digits=digits),
-        Entry(cost.per_point, digits=digits),
+        Entry(cost.per_point, digits=fine),
         *(entry(one, seeds) for one in cost.bought),
         *((Entry(cost.llm_dollars, digits=digits), Entry(cost.llm_tokens, digits=0)) if talks else ()),
         Entry(high, digits=digits, note=note),
     )
 
 
-def _digits(found: Iterable[Cost]) -> int:
+def _digits(amounts: Iterable[float]) -> int:
     """Decimals with which the smallest sum shows two digits that are not 0: 2 to 6."""
-    amounts = [
-        amount
-        for one in found
-        for amount in (one.dollars, one.per_point or 0.0, one.llm_dollars, *one.deploy)
-        if amount > 0
-    ]
-    return int(np.clip(1 - np.floor(np.log10(min(amounts, default=1.0))), 2, 6))
+    smallest = min((one for one in amounts if one > 0), default=1.0)
+    return int(np.clip(1 - np.floor(np.log10(smallest)), 2, 6))
 
 
 def _dollars(amount: float) -> str:

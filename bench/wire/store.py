@@ -88,8 +88,8 @@ class Answers:
             # a sum of cents may end a rounding error above its limit
             if limit is not None and spent + dollars > limit * (1 + 1e-9):
                 raise WireFailed(
-                    f"{spent:.4f} of {limit:g} dollars are spent in this results folder; {dollars:.4f} more "
-                    "do not fit"
+                    f"{spent:.4f} of {limit:g} dollars are spent in this results folder, and {dollars:.4f} "
+                    "more do not fit: give a higher --spend"
                 )
             added = "ON CONFLICT(run) DO UPDATE SET dollars = dollars + excluded.dollars"
             self._base.execute(f"INSERT INTO spent VALUES (?, ?) {added}", (run, dollars))
