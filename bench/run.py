@@ -4,7 +4,9 @@ import base64
 import os
 import platform
 import resource
+import signal
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -31,6 +33,7 @@ from bench.params import make_params
 from bench.plugins import load_method
 from bench.predictor import LocalPredictor, Predictor
 from bench.prompt import Prompt
+from bench.pulse import OutOfTime, Pulse, Stopped
 from bench.record import Deployed, Expected, Made, Record, as_read, failure
 from bench.resolve import Resolved, resolve_record
 from bench.trial import Trial, Watch
@@ -44,22 +47,28 @@ PACKAGES = (
 
 
 def run_cell(
-    resolved: Resolved, settings: Settings, lab: Lab | None = None, watch: Watch = lambda predictor: predictor
+    resolved: Resolved,
+    settings: Settings,
+    lab: Lab | None = None,
+    watch: Watch = lambda predictor: predictor,
+    pulse: Pulse | None = None,
 ) -> Record:
     """Run one cell and return its record.
 
-    An exception in the method gives a record with status "failed" and the traceback. So does a change of what
-    later cells use, however the method ended. UserError (bad input) and KeyboardInterrupt pass through.
-    Raises Spoiled if this process should run no more cells. watch: see Trial.
+    An exception in the method gives a record with status "failed" and the traceback, whatever its type. So
+    does a change of what later cells use, however the method ended. UserError (bad input), Stopped and Ctrl-C
+    pass through. Raises Spoiled if this process should run no more cells. watch, pulse: see Trial.
     """
     lab = lab or _lab(settings)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     torch.set_num_threads(1)  # one thread per worker: faster in total, and the order of sums is fixed
     lab.load(resolved)
-    before = Before()
+    before, pulse = Before(), pulse or Pulse()
+    pulse.start()
     try:
-        record = _attempt(resolved, settings, lab, watch)
+        record = _attempt(resolved, settings, lab, watch, pulse)
     finally:
+        pulse.end()
         faults = before.compare(lab.broken)
         if faults.spoiled:
             lab.clear()
@@ -72,25 +81,37 @@ def run_cell(
     return record
 
 
-def _attempt(resolved: Resolved, settings: Settings, lab: Lab, watch: Watch) -> Record:
+def _attempt(resolved: Resolved, settings: Settings, lab: Lab, watch: Watch, pulse: Pulse) -> Record:
     """The record of a method's run, without its `run` field; a failed record if the method raises."""
     trial = conversation = None
     try:
         conversation = converse(resolved, settings)
-        method, trial = prepare(resolved, lab, watch, conversation)
+        method, trial = prepare(resolved, lab, watch, conversation, pulse)
         about = described(type(method))
         trial.report(method.prompt(method.x0))
         with suppress(BudgetSpent):
             method.tune()
         trial.finish()
         record = replace(_record(resolved, lab, method, trial), **about)
-    except UserError:
+    except (UserError, Stopped):
         raise
+    except OutOfTime as error:
+        lab.clear()  # it may have come in the middle of a change
+        record = _failed(resolved, trial, str(error))
     except (ChatFailed, WireFailed) as error:
         record = _failed(resolved, trial, str(error))
-    except (Exception, SystemExit):
+    except BaseException as error:  # SystemExit and KeyboardInterrupt, too, if the method raises them
+        if _from_the_keyboard(error):
+            raise
         record = _failed(resolved, trial, traceback.format_exc())
     return record if conversation is None else conversation.written_to(record)
+
+
+def _from_the_keyboard(error: BaseException) -> bool:
+    """Whether a KeyboardInterrupt may be Ctrl-C: Python raises one, unless a run has its own handler."""
+    mine = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    return isinstance(error, KeyboardInterrupt) and mine and handler is signal.default_int_handler
 
 
 def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
@@ -120,6 +141,7 @@ def prepare(
     lab: Lab,
     watch: Watch = lambda predictor: predictor,
     conversation: Conversation | None = None,
+    pulse: Pulse | None = None,
 ) -> tuple[Method, Trial]:
     """The method and the trial behind its box. No query is spent yet. Raises UserError."""
     cell = resolved.cell
@@ -127,7 +149,7 @@ def prepare(
     params = make_params(cell.method, resolved.params)
     features = CellFeatures(lab, resolved.precision)
     predictor = predictor_of(resolved, lab, features)
-    trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch)
+    trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch, pulse)
     chat = None if conversation is None else conversation.chat
     return cls(trial.box, params, cell.seed_for("method"), chat), trial
 

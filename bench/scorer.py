@@ -1,6 +1,6 @@
 """The scorer: the test accuracies of a prompt. It costs no query, and no method can reach it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -18,7 +18,8 @@ class Scorer:
     """Scores prompts on a task's test sets.
 
     classes: those on which a method tunes, which its head fits. probable: whether answers are probabilities.
-    busy: whether a prompt is being scored. While it is, functions of the method run.
+    beat: called after every part of a test set, as a sign of life. busy: whether a prompt is being scored.
+    While it is, functions of the method run.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class Scorer:
         tests: Mapping[str, TestSet],
         classes: tuple[str, ...],
         probable: bool = True,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.predictor, self.loader, self.tests, self.classes = predictor, loader, tests, classes
-        self.probable = probable
+        self.probable, self.beat = probable, beat
         self._samples: dict[str, list[Sample]] = {}
         self.busy = False
 
@@ -55,6 +57,7 @@ class Scorer:
             # A new batch each time, so that no change of an earlier batch remains. The name keeps it alive.
             _batch = self.loader.give_out(sample)
             answers.append(answer(sample).cpu())
+            self.beat()
         whole = torch.cat(answers)
         if not whole.isfinite().all():
             raise FloatingPointError("the reported prompt's logits are not finite: it diverged")

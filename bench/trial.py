@@ -20,6 +20,7 @@ from bench.outcome import accuracy
 from bench.predictor import Answers, Predictor, image_features
 from bench.prompt import Batch, Prompt, Scale
 from bench.protocols import Features, Task
+from bench.pulse import Pulse
 from bench.record import Outcome
 from bench.scorer import Scorer
 from bench.trace import Trace
@@ -33,7 +34,7 @@ class Trial:
     """The objects behind a black box. The method gets only `box`, and nothing in the box leads to them.
 
     watch: wraps the predictor that the method's calls use, e.g. with a second counter. The scorer uses the
-    predictor without it.
+    predictor without it. pulse: gets a sign of life for whatever the method asks or reports.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Trial:
         features: Features,
         access: Sequence[str],
         watch: Watch = lambda predictor: predictor,
+        pulse: Pulse | None = None,
     ) -> None:
+        self.pulse = pulse or Pulse()
         self.classes, self.template, self.access = task.classes, task.template, frozenset(access)
         self.meter = Meter(cell.budget)
         self.trace = Trace(cell.budget, few=bool(cell.endpoint))
@@ -54,7 +57,8 @@ class Trial:
         self.loader = Loader(task.train, cell, predictor.device, predictor.dtype)
         # The scorer has its own loader, so that a method cannot send the batches that are scored.
         own = Loader(task.train, cell, predictor.device, predictor.dtype)
-        self.scorer = Scorer(cut(predictor, level), own, task.tests, task.classes, level.grants("probs"))
+        probable, beat = level.grants("probs"), self.pulse.beat
+        self.scorer = Scorer(cut(predictor, level), own, task.tests, task.classes, probable, beat)
         self.deployed: Prompt | None = None
         self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
         self._scored: Prompt | None = None
@@ -118,6 +122,7 @@ class Trial:
         while self.trace.due(self.meter.spent + queries):
             self._checkpoint()
         self.meter.charge(queries, len(self.loader.behind(batch)))
+        self.pulse.beat(self.meter.spent)
 
     def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
         """The answer to a call that is paid for. Raises FloatingPointError if it is not finite."""
@@ -145,6 +150,7 @@ class Trial:
         """See BlackBox.encode. While a prompt is scored, it takes only the batches that are scored."""
         loader = self.scorer.loader if self.scorer.busy else self.loader
         sample, model = loader.behind(batch), self.features.encoder(encoder)
+        self.pulse.beat()
         with inside(self.predictor.device):
             return image_features(model, sample, encoder, self.features, self.predictor.device).clone()
 
@@ -158,6 +164,7 @@ class Trial:
     def report(self, prompt: Prompt) -> None:
         """See BlackBox.report."""
         self.deployed = self.door.deployed(prompt)
+        self.pulse.beat()
 
     def finish(self) -> None:
         """Close the box, and score the deployed prompt at the checkpoints that are left, up to the budget."""

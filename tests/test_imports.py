@@ -20,7 +20,7 @@ PACKAGE = Path(bench.__file__).parent
 LAYERS = [
     {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels", "http"},
     {"answered"},
-    {"access", "remote"},
+    {"access", "remote", "pulse"},
     {"cell", "prompt", "methods"},
     {"protocols", "blackbox", "record", "optim"},
     {"chat"},
@@ -35,8 +35,8 @@ LAYERS = [
     {"trial"},
     {"run"},
     {"replay"},
-    {"plan", "schedule", "report", "bill"},
-    {"contract"},
+    {"plan", "forecast", "schedule", "report", "bill"},
+    {"contract", "apart"},
     {"commands", "__main__"},
 ]
 

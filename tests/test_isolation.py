@@ -21,6 +21,7 @@ from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.paths import cache_dir
 from bench.prompt import Batch, Prompt
+from bench.pulse import Pulse
 from bench.record import Record, failure, read
 from bench.resolve import Resolved
 from bench.run import run_cell
@@ -290,7 +291,7 @@ def test_an_import_that_changes_the_process_fails_its_own_method(
     (tmp_path / "harmful.py").write_text(text)
     harmful, zip_ = mini_cells("harmful", "zip", datasets=["mini-digits"], budgets=[20])
     (tmp_path / "harmful.py").write_text(f"import torch\n{SWITCH}\n{text}")
-    outcome = attempt(run_cell, harmful, Settings())
+    outcome = attempt(run_cell, harmful, Settings(), Pulse())
     assert "while it was imported" in outcome.record.reason and not outcome.spoiled
     assert lasting(run_cell(zip_, Settings(), Lab(Settings()))) == alone
 
@@ -349,7 +350,7 @@ def test_a_record_that_cannot_be_written_fails_its_own_cell(tmp_path: Path) -> N
         run_all(cells, Settings(), run=fails, on_record=full, local=True)
 
 
-def fails(resolved: Resolved, settings: Settings) -> Record:
+def fails(resolved: Resolved, settings: Settings, *, pulse: Pulse) -> Record:
     return failure(resolved.cell, "it fails as intended")
 
 

@@ -74,7 +74,7 @@ def test_the_licence_and_the_command_are_in_it(wheel, names):
         (licence,) = (name for name in names if name.endswith("licenses/LICENSE"))
         assert b"Apache License" in archive.read(licence)
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
-        assert b"bench = bench.commands.main:main" in archive.read(entry)
+        assert b"bench = bench.__main__:main" in archive.read(entry)
 
 
 @pytest.fixture(scope="module")

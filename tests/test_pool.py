@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -173,6 +174,94 @@ def test_a_request_that_can_never_be_met_is_refused_at_once(settings, how, messa
     with pytest.raises(UserError, match=message) as caught:
         collect([resolved()], settings, **how)
     assert "\n" not in str(caught.value)
+
+
+@contextmanager
+def head(*answers: bytes):
+    """A server that takes a connection, answers with these bytes, and then hangs; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections = []
+
+        def serve():
+            with suppress(OSError):
+                while True:
+                    connections.append(server.accept()[0])
+                    for answer in answers:
+                        connections[-1].sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        for one in connections:
+            one.close()
+
+
+def test_a_head_that_hangs_is_an_error_and_no_endless_wait(settings, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "ANSWER", 1.0)
+    with head() as address, pytest.raises(UserError, match="does not answer within 1 s"):
+        collect([resolved()], settings, ray_address=address)
+    with head(b"HTTP/1.1 400 Bad Request\r\n") as address:
+        assert ray_cluster.head_fault(address, 5.0) == "it answers, but not as a Ray does"
+    with head(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))) as address:
+        assert ray_cluster.head_fault(address, 5.0) is None
+
+
+DIES = """
+import os, signal, sys, time, toy_runs
+from bench.schedule import driver, pool
+from bench.schedule.cluster import _own_node
+
+def kill():
+    for one in _own_node().all_processes[{who!r}]:
+        os.kill(one.process.pid, signal.SIGKILL)
+    time.sleep(0.5)  # until it is dead
+
+def at(owner, name):
+    before = getattr(owner, name)
+    def then(*given):
+        result = before(*given)
+        kill()
+        return result
+    setattr(owner, name, then)
+
+at(*{place})
+toy_runs.main(*sys.argv[1:])
+"""
+PLACES = {  # after what it dies
+    "before workers start": "(pool, 'room_for')",
+    "before workers are up": "(driver.Driver, 'start')",
+    "while cells run": "(driver.Driver, 'hand_out')",
+}
+
+
+@on_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("when", PLACES)
+@pytest.mark.parametrize("who", ["gcs_server", "raylet"])
+def test_a_dead_ray_ends_the_run_with_one_line(short_path, who, when):
+    with importable():
+        script = DIES.format(who=who, place=PLACES[when])
+        command = [sys.executable, "-c", script, short_path / "results", short_path, "ray", "sleeps"]
+        environment = os.environ | {"RAY_TMPDIR": str(short_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 2, done.stdout + done.stderr
+    line = f"Error: Ray's process {who} has died, and no worker can go on without it. Finished cells are kept"
+    assert done.stdout.startswith(line) and done.stdout.count("\n") == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert until(lambda: not family(short_path), 120), "Ray's agents go when they have missed it for a minute"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 3.0])
+def test_ctrl_c_while_a_command_loads_ends_it_with_130(seconds, tmp_path):
+    run = ["run", "--methods", "zip", "--datasets", "mini-digits", "--local", "--budget", "1000000"]
+    script = (
+        "import os, signal, sys, threading, bench.__main__\n"
+        f"sys.argv = ['bench', *{run}, '--results', {str(tmp_path / 'r')!r}]\n"
+        f"threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "bench.__main__.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

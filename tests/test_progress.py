@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from toy_runs import cell, record
 
+from bench.pulse import Sign
 from bench.record import Made, failure
 from bench.schedule.job import Event
 from bench.schedule.progress import Progress
@@ -87,3 +88,49 @@ def test_a_run_with_nothing_to_do_prints_nothing(clock):
     with Progress([], console, clock):
         pass
     assert console.file.getvalue() == ""
+
+
+def test_running_cells_give_a_rate_and_the_time_left_before_any_has_ended(clock):
+    cells = [cell("zip", budget=1000), cell("zip", seed=2, budget=1000), cell("spsa", budget=1000)]
+    console = Console(file=io.StringIO(), width=100)
+    progress = Progress(cells, console, clock)
+    for one in cells[:2]:
+        progress.event(Event("start", one))
+    assert progress.seconds_left() is None
+    clock.now = 5.0
+    progress.event(Event("pulse", cells[0], sign=Sign(100)))
+    clock.now = 10.0
+    for one in cells[:2]:
+        progress.event(Event("pulse", one, sign=Sign(200)))
+    # 400 queries in 20 s of work by two workers: 2,600 are left, 130 s of work, 65 s on the clock
+    assert progress.seconds_left() == pytest.approx(65)
+    progress.event(Event("lost", cells[1], "killed"))  # its queries are spent again
+    assert progress.seconds_left() == pytest.approx(2800 * (10 / 200))
+    assert lines(console) == [
+        "[0/3] 2 running; 20 queries/s, 2:20 left",
+        "a worker died (killed); zip, digits, seed 2 runs again in a new worker",
+    ]
+
+
+def test_lines_about_running_cells_become_rare(clock):
+    (one,) = cells = [cell("zip", budget=100_000)]
+    console = Console(file=io.StringIO(), width=100)
+    progress = Progress(cells, console, clock)
+    progress.event(Event("start", one))
+    said = []
+    for second in range(1, 3601):
+        clock.now = float(second)
+        progress.event(Event("pulse", one, sign=Sign(second)))
+        said += [second] * (len(lines(console)) - len(said))
+    assert said[:5] == [10, 30, 70, 150, 310] and len(said) < 12
+
+
+def test_a_bar_moves_inside_a_cell(clock):
+    (one,) = cells = [cell("zip", budget=1000)]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with Progress(cells, console, clock) as progress:
+        progress.event(Event("start", one))
+        clock.now = 10.0
+        progress.event(Event("pulse", one, sign=Sign(500)))
+    text = console.file.getvalue()
+    assert "50 queries/s, 0:10 left" in text[text.rindex("0/1 cells") :]

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from bench.cell import Cell
+from bench.errors import UserError
+from bench.pulse import Pulse
 from bench.record import Deployed, Hashes, Made, Point, Record
 from bench.resolve import Resolved
 from bench.schedule.job import Interrupted
@@ -61,7 +63,7 @@ def record(cell: Cell, accuracy: float = 50.0) -> Record:
     )
 
 
-def run(resolved: Resolved, settings: Settings) -> Record:
+def run(resolved: Resolved, settings: Settings, *, pulse: Pulse) -> Record:
     """Run one cell. The name of its method says how it behaves."""
     cell = resolved.cell
     if cell.method == "raises":
@@ -124,6 +126,9 @@ def main(results: str, folder: str, how: str, *methods: str) -> None:
     except Interrupted as stopped:
         print(f"{stopped}: {stopped.summary.left} left")
         sys.exit(128 + stopped.signum)
+    except UserError as error:
+        print(f"Error: {error}")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

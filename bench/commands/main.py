@@ -2,6 +2,7 @@
 
 import errno
 import io
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -70,6 +71,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped by SIGINT", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except UserError as error:
             lines = [shown(line) for line in str(error).splitlines()]
             short = [line if len(line) <= LONGEST else f"{line[:LONGEST]}..." for line in lines]

@@ -15,6 +15,7 @@ from bench.commands.language_model import chat_settings, echo_chats, llm
 from bench.commands.options import NAMES, QUERIES, WHOLE_NUMBERS
 from bench.commands.wire import agree_on_dollars, echo_dollars, endpoint_given, wire, wiring_of
 from bench.errors import UserError
+from bench.pulse import LIMITS, Limits, in_words
 
 if TYPE_CHECKING:
     from bench.lab import Settings
@@ -107,7 +108,31 @@ if TYPE_CHECKING:
     help="GPUs per cell, e.g. 0.25: four cells share a GPU. Default: follows from the memory that the first "
     "cell of each method needed.",
 )
-@click.option("--local", is_flag=True, help="Run in this process, one cell after the other, without Ray.")
+@click.option(
+    "--local",
+    is_flag=True,
+    help="Run in this process, one cell after the other, without Ray. A method that calls os._exit, or stays "
+    "in native code, then ends or blocks the whole run.",
+)
+@click.option(
+    "--cell-timeout",
+    type=options.Real(0, 100_000, min_open=True),
+    default=LIMITS.cell / 3600,
+    show_default=True,
+    help="Hours that a cell may take. After them it fails, and the other cells go on.",
+)
+@click.option(
+    "--quiet-timeout",
+    type=options.Real(0, 100_000, min_open=True),
+    default=LIMITS.quiet / 3600,
+    show_default=True,
+    help="Hours that a method may work without a query, a report or its end. After them its cell fails.",
+)
+@click.option(
+    "--cell-memory",
+    type=options.Real(0, 100_000, min_open=True),
+    help="GiB of memory that a worker may take; a method that needs more fails. Default: no limit.",
+)
 @click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto (cuda if this machine has it)."
 )
@@ -126,7 +151,12 @@ if TYPE_CHECKING:
     help="Also run the cells whose records are stale: made with other code, or with a method, card, split, "
     "parameters or precision that have changed.",
 )
-@click.option("--dry-run", is_flag=True, help="Check all input and print the plan; run and download nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check all input and print the plan, with the hours, memory and disk that it will take as far as "
+    "records of such cells tell; run and download nothing.",
+)
 def run(**given: Any) -> None:
     """Run every cell that has no record yet, and print the table.
 
@@ -161,6 +191,9 @@ def run_cells(
     ray_address: str | None,
     gpus_per_cell: float | None,
     local: bool,
+    cell_timeout: float,
+    quiet_timeout: float,
+    cell_memory: float | None,
     backbone: str | None,
     dialect: str | None,
     fresh: bool,
@@ -171,6 +204,7 @@ def run_cells(
 
     Raises UserError for wrong input, before any query is spent.
     """
+    from bench.forecast import forecast
     from bench.lab import Settings
     from bench.plan import (
         check_chats,
@@ -185,11 +219,13 @@ def run_cells(
     from bench.store import Store
     from bench.suite import load_suite
 
-    if local and (workers or ray_address or gpus_per_cell):
+    if local and (workers or ray_address or gpus_per_cell or cell_memory):
         raise UserError(
             "--local runs one cell at a time in this process: leave out --local, or leave out --workers, "
-            "--ray-address and --gpus-per-cell."
+            "--ray-address, --gpus-per-cell and --cell-memory."
         )
+    memory = None if cell_memory is None else int(cell_memory * 2**30)
+    limits = Limits(cell_timeout * 3600, quiet_timeout * 3600, memory)
     if REFERENCE not in methods and "all" not in methods:
         methods = (*methods, REFERENCE)
     chat = chat_settings(offline, **{name: what.pop(name) for name in list(what) if name.startswith("llm_")})
@@ -206,8 +242,12 @@ def run_cells(
     if dry_run:
         checked = check_without_fetching(cells, settings)
         plan = make_plan(cells, store, checked.lab)
-        echo_plan(plan, retry_stale)
+        echo_plan(plan, retry_stale, limits)
         echo_chats(plan.todo(retry_stale), chat)
+        for line in forecast(plan.todo(retry_stale), results).lines(
+            len(plan.todo(retry_stale)), 1 if local else workers
+        ):
+            click.echo(line)
         echo_notes(checked.notes)
         echo_dollars(plan.todo(retry_stale), checked.lab)
         for name in checked.absent:
@@ -218,14 +258,14 @@ def run_cells(
     lab, notes = check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store, lab)
-        echo_plan(plan, retry_stale)
+        echo_plan(plan, retry_stale, limits)
         echo_chats(plan.todo(retry_stale), chat)
         echo_notes(notes)
         check_chats(plan.todo(retry_stale), settings, ask=True)
         agree_on_dollars(plan.todo(retry_stale), lab, wiring)
         for line in probe_endpoints(plan.todo(retry_stale), lab):
             click.echo(line)
-        where = Where(workers, ray_address, gpus_per_cell, local)
+        where = Where(workers, ray_address, gpus_per_cell, local, limits)
         code = carry_out(plan, plan.todo(retry_stale), settings, store, where)
         if code <= 1:
             echo_notes(notes)  # below the table, too
@@ -256,12 +296,13 @@ def that_fit(
 
 @dataclass(frozen=True)
 class Where:
-    """On which processors the cells run: the values of the options with these names."""
+    """On which processors the cells run, and how long: the values of the options with these names."""
 
     workers: int | None
     ray_address: str | None
     gpus_per_cell: float | None
     local: bool
+    limits: Limits
 
 
 def carry_out(
@@ -271,29 +312,26 @@ def carry_out(
     from bench.run import run_cell
     from bench.schedule.gpu import rounds
     from bench.schedule.job import Interrupted
-    from bench.schedule.pool import run_all
+    from bench.schedule.pool import run_parts
     from bench.schedule.progress import Progress
 
     progress = Progress(one.cell for one in todo)
-    failed: list[tuple[Cell, str]] = []
     on_gpus = settings.device.startswith("cuda") and not where.local
     share = where.gpus_per_cell or (None if on_gpus else 0.0)  # None: `rounds` decides
     try:
         with progress:
-            for part, gpus in rounds(todo, plan.cells, store, share, where.workers):
-                summary = run_all(
-                    part,
-                    settings,
-                    run=run_cell,
-                    on_record=lambda record: progress.record(record, store.write(record)),
-                    on_event=progress.event,
-                    workers=where.workers,
-                    ray_address=where.ray_address,
-                    gpus_per_cell=gpus,
-                    local=where.local,
-                    to_follow=len(todo) - progress.done - len(part),
-                )
-                failed += summary.failed
+            summary = run_parts(
+                rounds(todo, plan.cells, store, share, where.workers),
+                len(todo),
+                settings,
+                run=run_cell,
+                on_record=lambda record: progress.record(record, store.write(record)),
+                on_event=progress.event,
+                workers=where.workers,
+                ray_address=where.ray_address,
+                local=where.local,
+                limits=where.limits,
+            )
     except Interrupted as stop:
         click.echo(
             f"{stop}: {progress.done} cells are written, {len(todo) - progress.done} are left. "
@@ -302,15 +340,15 @@ def carry_out(
         )
         return 128 + stop.signum
     echo_table([one.cell for one in plan.cells], store.root)
-    for cell, line in failed:
+    for cell, line in summary.failed:
         click.echo(f"failed: {cell.path}: {line}", err=True)
-    if failed:
+    if summary.failed:
         click.echo(
-            f"{len(failed)} of {len(todo)} cells failed. Their records hold the tracebacks. "
+            f"{len(summary.failed)} of {len(todo)} cells failed. Their records hold the tracebacks. "
             "Run the same command to try them again.",
             err=True,
         )
-    return 1 if failed else 0
+    return 1 if summary.failed else 0
 
 
 def pick_device(name: str, local: bool, elsewhere: bool) -> str:
@@ -338,7 +376,7 @@ def pick_device(name: str, local: bool, elsewhere: bool) -> str:
     return name
 
 
-def echo_plan(plan: "Plan", retry_stale: bool) -> None:
+def echo_plan(plan: "Plan", retry_stale: bool, limits: Limits) -> None:
     """Print the plan: one line per row of the table, with its number of cells by status; then the totals."""
     from bench.plan import queries
     from bench.store import Status
@@ -349,6 +387,10 @@ def echo_plan(plan: "Plan", retry_stale: bool) -> None:
         click.echo(f"{name:<40}{cells:>7}{asked:>12,}  " + "".join(f"{status[m]:>9}" for m in marks))
     todo = plan.todo(retry_stale)
     click.echo(f"{len(todo)} of {len(plan.cells)} cells to run: at most {queries(todo):,} queries")
+    click.echo(
+        f"a cell may take {in_words(limits.cell)} (--cell-timeout), and its method may be quiet for "
+        f"{in_words(limits.quiet)} (--quiet-timeout)"
+    )
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(

@@ -4,11 +4,12 @@ import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.isolation import Spoiled
+from bench.pulse import LIMITS, NO_SIGN, Limits, OutOfTime, Pulse, Sign, Stopped
 from bench.record import Record, failure
 from bench.resolve import Resolved
 from bench.schedule.signals import StopRequest
@@ -16,7 +17,13 @@ from bench.schedule.signals import StopRequest
 MOST_UNWRITTEN = 3  # records in a row that cannot be written: then the run ends
 
 S = TypeVar("S")  # the settings of a run: frozen, picklable, passed on unchanged
-Run = Callable[[Resolved, S], Record]
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+class Run(Protocol[S_contra]):
+    """Runs one cell, e.g. `bench.run.run_cell`. pulse: where it shows that the cell goes on."""
+
+    def __call__(self, resolved: Resolved, settings: S_contra, *, pulse: Pulse) -> Record: ...
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,14 @@ class Event:
     """Something that a user may want to see while cells run.
 
     kind: "ready", a worker has started; "waiting", no worker has started for a long time; "start", a cell was
-    handed out; "lost", a worker died; "spoiled", a cell changed what other cells use in its worker.
+    handed out; "pulse", a cell goes on; "lost", a worker died; "spoiled", a cell changed what other cells use
+    in its worker; "returned", a machine cannot run a cell, which goes to another one; "note", anything else.
     """
 
-    kind: Literal["ready", "waiting", "start", "lost", "spoiled"]
+    kind: Literal["ready", "waiting", "start", "pulse", "lost", "spoiled", "returned", "note"]
     cell: Cell | None = None  # for "lost": the cell that is tried again, if there is one
     detail: str = ""
+    sign: Sign = NO_SIGN  # for "pulse"
 
 
 @dataclass
@@ -63,6 +72,7 @@ class Job(Generic[S]):
     on_event: Callable[[Event], Any]
     stop: StopRequest
     summary: Summary
+    limits: Limits = LIMITS
 
     def keep(self, record: Record) -> None:
         """Pass a record on and count it.
@@ -88,19 +98,30 @@ class Job(Generic[S]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell's record, and whether the cell spoiled its process for other cells."""
+    """A cell's record, and what it means for other cells.
+
+    spoiled: the cell spoiled its process for them. refused: this machine cannot run the cell; another may.
+    """
 
     record: Record
     spoiled: bool = False
+    refused: bool = False
 
 
-def attempt(run: Run[S], resolved: Resolved, settings: S) -> Outcome:
-    """Run a cell. If `run` raises, the record is a failed one, with the same traceback as in a Ray worker."""
+def attempt(run: Run[S], resolved: Resolved, settings: S, pulse: Pulse) -> Outcome:
+    """Run a cell. If `run` raises, the record is a failed one, with the same traceback as in a Ray worker.
+
+    Only Stopped passes through.
+    """
     try:
-        return Outcome(run(resolved, settings))
+        return Outcome(run(resolved, settings, pulse=pulse))
+    except Stopped:
+        raise
     except Spoiled as error:
         return Outcome(error.record, spoiled=True)
-    except UserError as error:
+    except UserError as error:  # all input was checked where the run began, so it is this machine's
+        return Outcome(failure(resolved.cell, str(error)), refused=True)
+    except OutOfTime as error:
         return Outcome(failure(resolved.cell, str(error)))
-    except (Exception, SystemExit):
+    except BaseException:
         return Outcome(failure(resolved.cell, traceback.format_exc()))

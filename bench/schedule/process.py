@@ -3,7 +3,7 @@
 import os
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.paths import HOME
@@ -63,6 +63,19 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def limit_memory(most: int | None) -> None:
+    """Let this process and its children take at most so many bytes each; None: no limit.
+
+    Memory beyond it is a MemoryError in Python and a RuntimeError in torch. Linux counts private memory here,
+    other systems may count none.
+    """
+    if most is not None:
+        import resource
+
+        with suppress(ValueError, OSError):  # above what the system allows already
+            resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def worker_environment() -> dict[str, str]:

@@ -16,11 +16,14 @@ from bench.cell import Cell
 from bench.record import Record
 from bench.schedule.job import Event
 
+FIRST_WORD, LAST_WORD = 10.0, 600.0  # seconds between two lines about running cells, without a bar
+
 
 class Progress:
     """Counts records and shows the progress. A context manager; the pool calls `record` and `event`.
 
-    The time left is estimated from the queries that are left and each method's pace so far.
+    The time left is estimated from the queries that are left and the pace of each method, in cells that have
+    ended and in those that run. Its methods may be called while another thread draws the bar.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Progress:
         self.done = self._failed = self._queries = 0
         self._spent: Counter[str] = Counter()  # method -> budget of its cells that ended well, in queries
         self._busy: dict[str, float] = {}  # method -> seconds of work in these cells
+        self._running: dict[Cell, tuple[float, int]] = {}  # cell -> (when it began, queries so far)
+        self._say_at, self._gap = FIRST_WORD, FIRST_WORD  # seconds since the start, and until the next line
         self._best: dict[str, tuple[float, str]] = {}  # data set -> (best accuracy in %, its method)
         self._last = "the first cells are running"
         self._live: Live | None = None
@@ -61,6 +66,7 @@ class Progress:
     def record(self, record: Record, path: Path | None = None) -> None:
         """Count a cell that has ended, and show its result. path: the file of its record."""
         cell = record.cell
+        self._running.pop(cell, None)
         self.done += 1
         self._queries += record.queries
         self._left[cell.method] -= cell.budget
@@ -83,13 +89,31 @@ class Progress:
 
     def event(self, event: Event) -> None:
         """Show an event of the pool, if the user has to know it."""
-        if event.kind == "waiting":
+        if event.cell is not None:
+            self._follow(event.cell, event)
+        if event.kind in ("waiting", "note"):
             self._say(event.detail)
+        if event.kind == "returned" and event.cell is not None:
+            self._say(f"a machine cannot run {_name(event.cell)}, which goes to another one: {event.detail}")
         if event.kind == "spoiled" and event.cell is not None:
             self._say(f"{_name(event.cell)} changed what other cells use: {event.detail}")
         if event.kind == "lost":
             again = f"; {_name(event.cell)} runs again in a new worker" if event.cell else ""
             self._say(f"a worker died ({event.detail}){again}")
+
+    def _follow(self, cell: Cell, event: Event) -> None:
+        """Note how far a cell is. Without a bar, a line says so from time to time."""
+        now = self._clock()
+        if event.kind == "start":
+            self._running[cell] = (now, 0)
+        elif event.kind == "pulse" and cell in self._running:
+            self._running[cell] = (self._running[cell][0], event.sign.spent)
+        elif event.kind in ("lost", "returned"):
+            self._running.pop(cell, None)
+        if event.kind == "pulse" and not self._live and now - self._begun >= self._say_at:
+            self._gap = min(2 * self._gap, LAST_WORD)
+            self._say_at = now - self._begun + self._gap
+            self._say(f"[{self.done}/{self._total}] {len(self._running)} running; {self.pace()}")
 
     # Words and numbers
 
@@ -97,19 +121,32 @@ class Progress:
         """Queries per second and the time left, e.g. '612 queries/s, 1:05 left'."""
         elapsed = self._clock() - self._begun
         left = self.seconds_left()
-        rate = f"{self._queries / elapsed:,.0f} queries/s" if elapsed > 0 else "0 queries/s"
+        asked = self._queries + self._under_way().total()
+        rate = f"{asked / elapsed:,.0f} queries/s" if elapsed > 0 else "0 queries/s"
         return rate if left is None else f"{rate}, {_clock_words(left)} left"
 
+    def _under_way(self) -> Counter[str]:
+        """Method -> queries of its cells that run now."""
+        spent: Counter[str] = Counter()
+        for cell, (_, queries) in list(self._running.items()):
+            spent[cell.method] += queries
+        return spent
+
     def seconds_left(self) -> float | None:
-        """Estimated seconds until the end; None before the first cell has ended."""
-        busy, spent = sum(self._busy.values()), self._spent.total()
-        if not busy:
+        """Estimated seconds until the end; None before the first query of a cell is known."""
+        now, busy, spent = self._clock(), dict(self._busy), Counter(self._spent)
+        for cell, (begun, queries) in list(self._running.items()):
+            if queries:
+                busy[cell.method] = busy.get(cell.method, 0.0) + now - begun
+                spent[cell.method] += queries
+        if not (all_busy := sum(busy.values())) or not spent.total():
             return None
+        mean, under_way = all_busy / spent.total(), self._under_way()
         work = sum(
-            queries * (self._busy[name] / self._spent[name] if self._spent[name] else busy / spent)
+            (queries - under_way[name]) * (busy[name] / spent[name] if spent[name] else mean)
             for name, queries in self._left.items()
         )
-        return work * (self._clock() - self._begun) / busy  # seconds of all workers -> seconds on the clock
+        return max(0.0, work) * (now - self._begun) / all_busy  # seconds of all workers -> of the clock
 
     def _outcome(self, cell: Cell, record: Record) -> str:
         accuracy = fmean(record.accuracy.values())
@@ -125,9 +162,10 @@ class Progress:
 
     def __rich__(self) -> Group:
         failed = f", {self._failed} failed" if self._failed else ""
+        completed = self._all - self._left.total() + self._under_way().total()
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=self._all, completed=self._all - self._left.total(), width=30),
+            ProgressBar(total=self._all, completed=completed, width=30),
             f"{self.done}/{self._total} cells{failed}",
             f"[dim]{_clock_words(self._clock() - self._begun)}[/dim]",
             self.pace(),

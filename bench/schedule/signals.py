@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from bench.pulse import Stopped
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Stopped(BaseException):
-    """Raised inside `StopRequest.at_once`. It is not an Exception, so that no method catches it."""
 
 
 class StopRequest:
