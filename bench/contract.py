@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from bench.answered import Level
 from bench.blackbox import PUBLIC, ModelSpec
 from bench.chat import ChatSettings
 from bench.deploy import deployed
+from bench.errors import UserError
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.loader import Sample
@@ -63,15 +65,23 @@ class Verdict:
     detail: str
 
 
-def check(name: str, dataset: str = "mini-digits", budget: int = 1000) -> Iterator[Verdict]:
+def check(
+    name: str, dataset: str = "mini-digits", budget: int = 1000, overrides: Sequence[str] = ()
+) -> Iterator[Verdict]:
     """Check the contract for one method on one data set of the mini suite, and yield each verdict.
 
-    Raises UserError for an unknown method or data set.
+    overrides: as of `bench run --set`, e.g. ["zip.rank=1"]. Prompts are scored on validation images, so that
+    nobody tunes a method on what a check says about test images. Raises UserError for an unknown method, data
+    set or parameter.
     """
     load_method(name)
     yield reads_no_further(METHODS.file(name))
     suite = load_suite("mini")
-    (cell,) = resolve(make_cells(suite, [name], datasets=[dataset], budgets=[budget]), suite)
+    where: dict[str, Any] = {"datasets": [dataset], "budgets": [budget], "overrides": overrides}
+    cells = resolve(make_cells(suite, [name], score="val", **where), suite)
+    if len(cells) > 1:
+        raise UserError(f"--set gives {len(cells)} rows: a check takes one value of each parameter.")
+    (cell,) = cells
     lab = Lab(SETTINGS)
     yield keeps_its_budget(cell, lab)
     record, counted = counted_run(cell, lab)
@@ -289,8 +299,9 @@ def runs(record: Record, counted: int) -> Verdict:
 
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
     """A new process, in which nothing is cached, makes the same record."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        other = pool.apply(run_cell, (cell, SETTINGS))
+    # Unlike multiprocessing.Pool, it notices that its process has died.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        other = pool.submit(run_cell, cell, SETTINGS).result()
     mine, theirs = lasting(record), lasting(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
     detail = f"differs in {', '.join(differing)}" if differing else "all bytes are equal"
@@ -304,7 +315,8 @@ def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
     found = {name: accuracy(outcome) for name, outcome in trial.scorer.score(prompt).items()}
     gap = (answer(trial, prompt) - answer(other, again)).abs().max().item()
     same = found == record.accuracy and gap < 1e-4
-    detail = f"{found} against {record.accuracy}, logits differ by {gap:.0e}"
+    scores = f"{found['test']:.1f} against {record.accuracy['test']:.1f} %"
+    detail = f"validation accuracy {scores}, logits differ by {gap:.0e}"
     return Verdict("prompt rebuilt from its record", same, detail)
 
 
@@ -339,7 +351,7 @@ def learns(record: Record, lab: Lab) -> Verdict:
     z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
     first, last = (record.trace[i].accuracy["test"] for i in (0, -1))
     fall = f"the train {what} falls by {gain.mean():.3f} (z = {z:.1f}, must be above 0)"
-    detail = f"{fall}; test accuracy {first:.1f} -> {last:.1f} %"
+    detail = f"{fall}; validation accuracy {first:.1f} -> {last:.1f} %"
     return Verdict(point, z > 0, detail)
 
 
