@@ -143,6 +143,7 @@ class Record:
     image_queries: int = 0
     accuracy: dict[str, float] = field(default_factory=dict)  # % correct at the end, by test set
     n_test: dict[str, int] = field(default_factory=dict)  # images, by test set
+    n_train: int = 0  # images; 0: not stated. Fewer than shots x classes if a class has fewer than `shots`
     trace: tuple[Point, ...] = ()
     prompt: Deployed = field(default_factory=Deployed)
     deploy_queries: int = 1  # queries per batch of the deployed prompt; 0: the answers are computed locally
@@ -215,7 +216,8 @@ class Record:
             raise Malformed(f"cell.answers is {self.cell.answers!r}, expected {FORMS}")
         if min(self.cell.shots, self.cell.budget, self.cell.batch_size) < 1:
             raise Malformed("cell.shots, cell.budget and cell.batch_size must be at least 1")
-        if min(self.cell.seed, self.n_params, self.queries, self.image_queries, self.deploy_queries) < 0:
+        counts = (self.n_params, self.n_train, self.queries, self.image_queries, self.deploy_queries)
+        if min(self.cell.seed, *counts) < 0:
             raise Malformed("a seed or a count is negative")
         if self.status == "failed" and not (self.error or "").strip():
             raise Malformed("status is 'failed', but field 'error' is empty")
@@ -282,7 +284,7 @@ HUGE = 1e100  # other numbers stay below it, so that means and squares are finit
 FREE = ("error", "template", "refused", "models", "fingerprints", "warnings")
 
 # Fields that a finished record may lack, as the first records do.
-LATER = {"error", "schedule", "targets", "deploy_queries", "outcomes", "chat", "transcript"}
+LATER = {"error", "schedule", "targets", "n_train", "deploy_queries", "outcomes", "chat", "transcript"}
 
 
 def _required(data: dict[str, Any]) -> set[str]:

@@ -4,9 +4,9 @@ A worker gets a resolved cell and looks nothing up again. So the suite's file an
 need not be the same where the worker runs.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.access import FEATURES, LANGUAGE_MODEL, WHITE_BOX, answered, needed, runs_on, sent, takes
 from bench.answered import parse
@@ -19,6 +19,11 @@ from bench.plugins import load_method, method_hash
 from bench.record import Hashes, Record
 from bench.remote import TAKES, Endpoint
 from bench.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    from bench.method import Method
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -160,15 +165,51 @@ def card_hash(dataset: str, targets: tuple[str, ...]) -> str:
     return joint_hash(load_card(name).hash for name in targets or (dataset,))
 
 
-def known_hashes(record: Record) -> Hashes:
-    """The hashes that this installation has for the names in a record; "" for those that it does not have."""
+@dataclass(frozen=True)
+class Known:
+    """What this installation knows of a record's cell. None, and "" in the hashes: it does not know that."""
+
+    hashes: Hashes
+    about: Mapping[str, Any] | None = None  # see `described`
+    tunes: bool = True
+    params: Mapping[str, Value] | None = None  # the values in force
+    misfit: str = ""  # why the cell's overrides do not fit its method
+    targets: tuple[str, ...] | None = None
+
+
+def known_of(record: Record) -> Known:
+    """What this installation knows of a record's cell, from its method, its suite and its cards."""
+    cell = record.cell
+    cls, suite = _or_none(lambda: load_method(cell.method)), _or_none(lambda: load_suite(cell.suite))
+    method = _or_none(lambda: method_hash(cell.method)) or ""
+    card = _or_none(lambda: card_hash(cell.dataset, resolve_record(record).targets)) or ""
+    known = Known(Hashes(method, card, suite="" if suite is None else suite.hash, code=code_hash()))
+    if cls is not None:
+        known = replace(known, about=described(cls), tunes=cls.tunes())
+    if suite is not None:
+        known = replace(known, targets=_or_none(lambda: suite.tests(cell.protocol, cell.dataset)))
+    if cls is None or suite is None:
+        return known
     try:
-        method = method_hash(record.cell.method)
-    except UserError:
-        method = ""
+        params = as_values(params_in_force(suite, cell.method, cell.dataset, cell.overrides))
+    except UserError as error:
+        return replace(known, misfit=str(error))
+    return replace(known, params=params)
+
+
+def _or_none(look_up: Callable[[], V]) -> V | None:
     try:
-        resolved = resolve_record(record)
-        card = card_hash(record.cell.dataset, resolved.targets)
+        return look_up()
     except UserError:
-        card = ""
-    return Hashes(method, card, code=code_hash())
+        return None
+
+
+def described(cls: "type[Method]") -> dict[str, Any]:
+    """The fields of a record that describe the method's class. They are read before the method runs."""
+    access = tuple(cls.access)
+    return {
+        "title": cls.title,
+        "access": access,
+        "white_box": WHITE_BOX in access,
+        "schedule": cls.schedule,
+    }

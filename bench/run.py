@@ -14,13 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
 
 from bench import __version__
-from bench.access import WHITE_BOX
 from bench.answered import parse
 from bench.blackbox import BudgetSpent
 from bench.chat import ChatFailed, Conversation
@@ -35,7 +33,7 @@ from bench.predictor import LocalPredictor, Predictor
 from bench.prompt import Prompt
 from bench.pulse import OutOfTime, Pulse, Stopped
 from bench.record import Deployed, Expected, Made, Record, as_read, failure
-from bench.resolve import Resolved, resolve_record
+from bench.resolve import Resolved, described, resolve_record
 from bench.trial import Trial, Watch
 from bench.wire.failed import WireFailed
 
@@ -165,17 +163,6 @@ def predictor_of(resolved: Resolved, lab: Lab, features: CellFeatures) -> Predic
     return RemotePredictor(lab.asker(resolved), parse(cell.answers), lab.settings.device, dtype)
 
 
-def described(cls: type[Method]) -> dict[str, Any]:
-    """The fields of a record that describe the method's class. They are read before the method runs."""
-    access = tuple(cls.access)
-    return {
-        "title": cls.title,
-        "access": access,
-        "white_box": WHITE_BOX in access,
-        "schedule": cls.schedule,
-    }
-
-
 def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Record:
     points = tuple(trial.trace.points)
     return Record(
@@ -187,6 +174,7 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Recor
         image_queries=trial.meter.image_queries,
         accuracy=points[-1].accuracy,
         n_test=trial.scorer.n_test,
+        n_train=len(lab.task(resolved).train),
         trace=points,
         prompt=pack(trial.deployed),
         deploy_queries=0 if trial.deployed is None else len(trial.deployed.sent),
@@ -239,7 +227,7 @@ def machine(device: str, precision: str, started: datetime, seconds: float) -> M
         seconds=seconds,
         device=device,
         precision=precision,
-        hardware=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
+        hardware=hardware(device),
         pid=os.getpid(),
         peak_memory_mib=round(peak, 1),
         peak_gpu_memory_mib=round(torch.cuda.max_memory_reserved(device) / 2**20, 1) if on_gpu else None,
@@ -249,6 +237,11 @@ def machine(device: str, precision: str, started: datetime, seconds: float) -> M
             **{name: version(name) for name in PACKAGES},
         },
     )
+
+
+def hardware(device: str) -> str:
+    """The name of what computes on this device."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
 
 
 def cpu_name() -> str:

@@ -76,8 +76,8 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             transcript = record.transcript.encode()
             if record.chat is not None and record.chat.sha256 == sha256(transcript).hexdigest():
-                _write_whole(path.with_name(record.chat.file), transcript)
-            _write_whole(path, text.encode())
+                write_whole(path.with_name(record.chat.file), transcript)
+            write_whole(path, text.encode())
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror or error}. Finished records are kept: make room or "
@@ -99,7 +99,7 @@ class Store:
             try:
                 for leftover in _leftovers(self.root):
                     leftover.unlink()
-                _write_whole(self.root / PROBED, bytes(PROBE))
+                write_whole(self.root / PROBED, bytes(PROBE))
                 (self.root / PROBED).unlink()
             except BaseException:
                 _release(handle, lock)
@@ -130,7 +130,7 @@ def _read(path: Path) -> Record:
         raise UserError(f"{error} Correct that, then run the same command again.") from error
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, through a temporary file beside it. If it raises OSError, no file is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -149,7 +149,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _leftovers(root: Path) -> Iterator[Path]:
-    """What killed writers left below a results folder: files that `_write_whole` names, where it puts them.
+    """What killed writers left below a results folder: files that `write_whole` names, where it puts them.
 
     Links are not followed, and other people's temporary files are not touched.
     """

@@ -6,14 +6,14 @@ import pytest
 from click.testing import CliRunner, Result
 from fabricate import grid, with_outcomes, write
 
-from bench.commands import report as commands
+from bench.commands import report, results
 from bench.commands.main import main
 from bench.errors import UserError
 
 
 def call(name: str, *arguments: object, folder: Path | None = None) -> Result:
     given = [str(a) for a in arguments] + (["--results", str(folder)] if folder else [])
-    result = CliRunner().invoke(getattr(commands, name), given)
+    result = CliRunner().invoke(getattr(results if name == "results" else report, name), given)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -4,26 +4,43 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fabricate
 import pandas as pd
 import pytest
-from fabricate import failed, grid, outcome, record, with_outcomes, write
+from fabricate import as_run, failed, outcome, with_outcomes, write
 
 from bench.errors import UserError
 from bench.record import LATER, Confusion, Hashes, Outcome, Point, Record
 from bench.report.export import export, tidy
-from bench.report.faults import faults_of, verify
+from bench.report.faults import faults_of
 from bench.report.frame import load
-from bench.resolve import known_hashes
+from bench.report.verify import read
+from bench.resolve import Known, known_of
 
-KNOWN = Hashes(method="m" * 64, card="c" * 64)
+KNOWN = Known(Hashes(method="m" * 64, card="c" * 64, suite="s" * 64))
+CALIBRATED = {"calibration_error": 5.0, "log_loss": 1.0}
 
 
-def known(record: Record) -> Hashes:
+def known(record: Record) -> Known:
     return KNOWN
 
 
+def verify(folder: Path) -> list[str]:
+    return list(read(folder, known).faults)
+
+
+def record(*arguments: Any, **changes: Any) -> Record:
+    """A sound record, with changes."""
+    place = {name: changes.pop(name) for name in ("seed", "protocol", "answers") if name in changes}
+    return replace(as_run(fabricate.record(*arguments, **place)), **changes)
+
+
+def grid(*arguments: Any, **what: Any) -> list[Record]:
+    return [as_run(one) for one in fabricate.grid(*arguments, **what)]
+
+
 def test_records_without_faults_pass(tmp_path: Path) -> None:
-    assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new")), known) == []
+    assert verify(write(tmp_path, *grid(), *grid(protocol="base-to-new"))) == []
 
 
 def trace_with(index: int, **changes: Any) -> tuple[Point, ...]:
@@ -38,11 +55,11 @@ def trace_with(index: int, **changes: Any) -> tuple[Point, ...]:
         ({"queries": 5004}, "5004 queries were spent, but the budget is 5000"),
         ({"image_queries": 160_001}, "at most 160000 are possible with 32 images per query"),
         ({"trace": trace_with(0, queries=1, spent=1)}, "does not start with the untuned prompt"),
-        ({"trace": trace_with(2, queries=100)}, "the trace goes from checkpoint 100 to 5"),
-        ({"trace": trace_with(4, spent=0)}, "the trace's spent falls from 5 to 0 at checkpoint 10"),
-        ({"trace": trace_with(4, spent=11)}, "11 queries were spent by checkpoint 10"),
+        ({"trace": trace_with(2, queries=500)}, "the trace goes from checkpoint 500 to 50"),
+        ({"trace": trace_with(3, spent=0)}, "the trace's spent falls from 20 to 0 at checkpoint 50"),
+        ({"trace": trace_with(1, spent=11)}, "11 queries were spent by checkpoint 10"),
         ({"trace": trace_with(-1, queries=6000)}, "checkpoint 6000 lies beyond the budget of 5000"),
-        ({"trace": trace_with(3, accuracy={"other": 1.0})}, "checkpoint 5 has scores of other test sets"),
+        ({"trace": trace_with(3, accuracy={"other": 1.0})}, "checkpoint 50 has scores of other test sets"),
         ({"accuracy": {"test": 99.0}}, "accuracy on test is 99.0, but the trace ends at"),
         ({"accuracy": {"test": 101.0}}, "must be between 0 and 100 %"),
         ({"accuracy": {"test": 51.234}}, "51.234 %, which is not a whole number of 1000 test images"),
@@ -60,7 +77,7 @@ def test_each_fault_is_described(changes: dict[str, Any], said: str) -> None:
 
 def outcome_with(**changes: Any) -> dict[str, Outcome]:
     """The outcome of a record of 60 % on 10 images, with changes."""
-    return {"test": replace(outcome([True] * 6 + [False] * 4), **changes)}
+    return {"test": replace(outcome([True] * 6 + [False] * 4), **CALIBRATED | changes)}
 
 
 def small(**changes: Any) -> Record:
@@ -120,15 +137,16 @@ def test_each_fault_of_single_images_is_described(changes: dict[str, Any], said:
 def test_records_without_outcomes_are_valid(tmp_path: Path) -> None:
     old = {name: value for name, value in small().to_json().items() if name not in LATER}
     assert faults_of(Record.from_json(old), KNOWN) == []
-    coarse = [with_outcomes(one) for one in grid(("zip", "manual"), answers="probs:2")]
-    assert verify(write(tmp_path, *coarse), known) == []
+    coarse = [with_outcomes(one) for one in grid(("zip", "manual"), answers="top:3")]
+    assert verify(write(tmp_path, *coarse)) == []
 
 
 def test_the_check_asks_for_unknown_methods_and_cards() -> None:
-    faults = faults_of(record("mine", "toy-new"), Hashes())
+    faults = faults_of(record("mine", "toy-new"), Known(Hashes()))
     assert faults == [
         "no method 'mine' here: add its file to the submission",
         "no card 'toy-new' here: add its file to the submission",
+        "no suite 'toy' here: add its file to the submission",
     ]
 
 
@@ -136,7 +154,7 @@ def test_the_message_names_the_file(tmp_path: Path) -> None:
     write(tmp_path, failed(seed=1), record(seed=2))
     (tmp_path / "torn.json").write_text("{")
     write(tmp_path / "zz-copy", record(seed=2))
-    faults = verify(tmp_path, known)
+    faults = verify(tmp_path)
     assert any("torn.json: damaged" in f for f in faults)
     assert any("seed1.json: the cell failed: RuntimeError: out of luck" in f for f in faults)
     assert any("zz-copy" in f and "the same cell as" in f for f in faults)
@@ -144,7 +162,7 @@ def test_the_message_names_the_file(tmp_path: Path) -> None:
 
 def test_the_message_lists_missing_seeds(tmp_path: Path) -> None:
     records = [r for r in grid(("zip",)) if (r.cell.dataset, r.cell.seed) != ("toy-digits", 3)]
-    (fault,) = verify(write(tmp_path, *records), known)
+    (fault,) = verify(write(tmp_path, *records))
     assert (
         fault == "seeds are incomplete: toy / few-shot / budget 5000 / zip / toy-digits / seed 3 is missing"
     )
@@ -156,8 +174,8 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_hashes_of_shipped_methods_are_known() -> None:
-    assert len(known_hashes(record("manual")).method) == 64
-    assert known_hashes(record("no-such-method")).method == ""
+    assert len(known_of(record("manual")).hashes.method) == 64
+    assert known_of(record("no-such-method")).hashes.method == ""
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

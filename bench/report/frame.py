@@ -16,6 +16,7 @@ from bench.errors import UserError, did_you_mean
 from bench.files import below
 from bench.record import ChatLog, Malformed, Record, read
 from bench.report.scores import seedless
+from bench.report.verified import Logs, level
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""}
@@ -26,9 +27,18 @@ LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
-COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
+COUNTS = (
+    "white_box",
+    "reference",
+    "n_train",
+    "n_params",
+    "params",
+    "queries",
+    "image_queries",
+    "deploy_queries",
+)
 CHAT = ("llm_calls", "llm_tokens", "llm_dollars")  # None where no language model was asked
-FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *CHAT, *RUN, *HASHES)
+FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *CHAT, *RUN, *HASHES, "verified")
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "reference", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -60,9 +70,10 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
         )
     cells, trace, failed = [], [], []
     records, damaged = read_all(folder)
+    logs = Logs(warn)
     for path, record in records:
         if record.ok:
-            cells += _cell_rows(record, str(path))
+            cells += _cell_rows(record, str(path), level(record, logs.of(path)))
             trace += _trace_rows(record)
         else:
             failed.append(_row(record) | {"path": str(path), "error": record.reason})
@@ -105,11 +116,12 @@ def _row(record: Record) -> dict[str, Any]:
     return {name: getattr(cell, name) for name in FIELDS} | names
 
 
-def _cell_rows(record: Record, path: str) -> list[dict[str, Any]]:
+def _cell_rows(record: Record, path: str, verified: str) -> list[dict[str, Any]]:
     made = record.run
     facts = {name: getattr(record, name) for name in COUNTS} | {
         "overrides": dict(record.cell.overrides),
         "path": path,
+        "verified": verified,
         "access": record.access,
         "schedule": record.schedule,
         "seconds": made.seconds,

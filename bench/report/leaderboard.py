@@ -19,6 +19,7 @@ from bench.report.render import html
 from bench.report.style import params_text
 from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
 from bench.report.table import Entry
+from bench.report.verified import summed
 
 GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
 MARKS = (100, 500, 1000, 5000)  # numbers of queries that get a table
@@ -57,6 +58,7 @@ class Line:
     date: str
     link: str
     records: int
+    verified: str  # how many of the records were read, scored again and run again
     by_set: tuple[float, ...]
 
 
@@ -245,6 +247,7 @@ def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str
         date=max(cells["started"])[:10],
         link=_link(list(cells["path"]), home),
         records=int(records),
+        verified=summed(cells.drop_duplicates("path")["verified"]),
         by_set=tuple(float(values[d]) for d in datasets),
     )
 
@@ -294,6 +297,7 @@ def _published(results: Results, datasets: list[str]) -> list[Line]:
                     date=source.paper,
                     link="",
                     records=0,
+                    verified="",
                     by_set=by_set,
                 )
             )

@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+from dataclasses import replace
+
+import numpy as np
 
 from bench.answered import parse
 from bench.outcome import MOST, bits
+from bench.outcome import accuracy as accuracy_of
 from bench.record import Outcome, Record
-
-ROUNDING = 0.006  # points by which rounding to two decimals can change an accuracy, with a small margin
 
 
 def outcome_faults(record: Record) -> list[str]:
@@ -22,6 +24,8 @@ def outcome_faults(record: Record) -> list[str]:
         faults += [f"outcomes.{test}: {fault}" for fault in wrong]
         if found.calibration_error is not None and not probable:
             faults.append(f"outcomes.{test}: {record.cell.answers} answers have no calibration error")
+        if probable and (found.calibration_error is None or found.log_loss is None):
+            faults.append(f"outcomes.{test}: the calibration error or the log loss is missing")
     return faults
 
 
@@ -38,7 +42,8 @@ def _shape(found: Outcome) -> list[str]:
         return ["correct is not base64"]
     if size != -(-n // 8):
         return [f"correct has {size} bytes, but {n} images need {-(-n // 8)}"]
-    return []
+    packed = base64.b64encode(np.packbits(bits(found)).tobytes()).decode()
+    return [] if packed == found.correct else ["correct marks images that the test set does not have"]
 
 
 def _images(record: Record, test: str, found: Outcome) -> list[str]:
@@ -49,7 +54,7 @@ def _images(record: Record, test: str, found: Outcome) -> list[str]:
         faults.append(f"the classes have {n} images, but n_test says {record.n_test.get(test)}")
     if ones != right:
         faults.append(f"{ones} images are marked correct, but the classes sum up to {right}")
-    if n and accuracy is not None and abs(100 * ones / n - accuracy) > ROUNDING:
+    if n and accuracy is not None and accuracy != accuracy_of(replace(found, right=(ones,), images=(n,))):
         faults.append(f"{ones} of {n} images are marked correct, but the accuracy is {accuracy} %")
     return faults
 
@@ -61,7 +66,8 @@ def _confusions(found: Outcome) -> list[str]:
     counts = [one.images for one in found.confusions]
     if any(not (0 <= a < len(wrong) and 0 <= b < len(wrong)) or a == b for a, b in pairs):
         return ["a confusion is not between two of the classes"]
-    if len(set(pairs)) < len(pairs) or min(counts, default=1) < 1 or counts != sorted(counts, reverse=True):
+    ranked = sorted(zip(counts, pairs, strict=True), key=lambda one: (-one[0], one[1]))
+    if len(set(pairs)) < len(pairs) or min(counts, default=1) < 1 or pairs != [pair for _, pair in ranked]:
         return ["the confusions are not different, in order, and of at least one image each"]
     listed = [
         sum(one.images for one in found.confusions if one.label == label) for label in range(len(wrong))

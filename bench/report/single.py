@@ -13,9 +13,10 @@ from bench.resolve import needs_of
 MOST = 15  # confusions that are shown
 
 
-def record_tables(record: Record) -> list[Table]:
+def record_tables(record: Record, verified: str = "") -> list[Table]:
     """Two tables for each test set: accuracy by class, and the most frequent confusions.
 
+    verified: a sentence on what was verified of the record.
     Raises UserError if the cell failed, or if the record holds no outcomes.
     """
     cell = record.cell
@@ -31,7 +32,12 @@ def record_tables(record: Record) -> list[Table]:
     for test, found in record.outcomes.items():
         title = where if test == "test" else f"{where}, {test}"
         names = class_names(record, test)
-        notes = (_accuracy(record, test), *_calibration(found), *_facts(record))
+        notes = (
+            _accuracy(record, test),
+            *_calibration(found),
+            *_facts(record),
+            *([verified] if verified else []),
+        )
         tables += [_classes(title, found, names, notes), _confusions(title, found, names)]
     return tables
 
