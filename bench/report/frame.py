@@ -68,8 +68,19 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
         raise UserError(
             f"no results folder '{folder}': run `bench run` first, or give another with --results"
         )
-    cells, trace, failed = [], [], []
     records, damaged = read_all(folder)
+    for path, why in damaged:
+        warn(f"skipped {path}: {why}")
+    return as_results(records, damaged, warn)
+
+
+def as_results(
+    records: Iterable[tuple[Path, Record]],
+    damaged: Iterable[tuple[Path, str]] = (),
+    warn: Callable[[str], object] = warnings.warn,
+) -> Results:
+    """The frames of these records. `warn` gets a message about a damaged list of what was verified."""
+    cells, trace, failed = [], [], []
     logs = Logs(warn)
     for path, record in records:
         if record.ok:
@@ -77,8 +88,6 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
             trace += _trace_rows(record)
         else:
             failed.append(_row(record) | {"path": str(path), "error": record.reason})
-    for path, why in damaged:
-        warn(f"skipped {path}: {why}")
     skipped = tuple((str(path), why) for path, why in damaged)
     return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), skipped)
 

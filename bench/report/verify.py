@@ -10,7 +10,7 @@ from bench.errors import UserError
 from bench.files import read_text
 from bench.record import Record, dump
 from bench.report.faults import faults_of
-from bench.report.frame import CONDITIONS, Results, load, missing_cells, read_all, record_files
+from bench.report.frame import CONDITIONS, Results, as_results, missing_cells, read_all, record_files
 from bench.report.verified import filed
 from bench.resolve import Known, known_of
 
@@ -38,8 +38,13 @@ def read(path: Path, known: Callable[[Record], Known] = known_of) -> Reading:
         raise UserError(f"no records at {path}: give the path of a record or of a folder of records")
     records, damaged = read_all(path)
     wrong: dict[Path, list[str]] = {file: [why] for file, why in damaged}
+    rows: dict[tuple[object, ...], Known] = {}  # the seeds of a row share what is known of them
     for file, record in records:
-        found = faults_of(record, known(record))
+        cell = record.cell
+        row = (cell.suite, cell.protocol, cell.method, cell.dataset, cell.overrides, record.targets)
+        if row not in rows:
+            rows[row] = known(record)
+        found = faults_of(record, rows[row])
         # A fault of the record explains one of its file.
         wrong[file] = found or [*_file(file, record)]
     for file, why in (*_unlike_the_others(records), *_copies(records)):
@@ -47,7 +52,7 @@ def read(path: Path, known: Callable[[Record], Known] = known_of) -> Reading:
     faults = [f"{file}: {why}" for file, found in wrong.items() for why in found]
     sound = tuple((file, record) for file, record in records if not wrong[file])
     refused = tuple((file, record) for file, record in records if wrong[file])
-    return Reading(len(record_files(path)), sound, refused, (*faults, *incomplete(path)))
+    return Reading(len(record_files(path)), sound, refused, (*faults, *incomplete(records)))
 
 
 def _file(file: Path, record: Record) -> Iterator[str]:
@@ -95,9 +100,9 @@ def _copies(records: Found) -> Iterator[tuple[Path, str]]:
         first.setdefault(key, file)
 
 
-def incomplete(path: Path) -> list[str]:
+def incomplete(records: Found) -> list[str]:
     """Missing cells: seeds that a row has on one data set and not on another, for each table's records."""
-    results = load(path, lambda _: None)
+    results = as_results(records, warn=lambda _: None)
     faults = []
     for key, cells in results.cells.groupby([*CONDITIONS, "row"]):
         group = Results(cells, results.trace.iloc[:0], results.failed.iloc[:0])
