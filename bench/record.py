@@ -166,6 +166,13 @@ class Record:
         return self.white_box or bool(REFERENCES & set(self.access))
 
     @property
+    def n_classes(self) -> int:
+        """The number of classes on which the method tuned; 0 if the outcomes do not say it."""
+        names = {"few-shot": "test", "base-to-new": "base"}
+        own = self.outcomes.get(names.get(self.cell.protocol, self.cell.dataset))
+        return 0 if own is None else len(own.images)
+
+    @property
     def label(self) -> str:
         """The name of the row in tables, e.g. 'ZIP (rank=1)'."""
         return named(self.title or self.cell.method, self.cell.variant)

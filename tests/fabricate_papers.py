@@ -7,6 +7,7 @@ a minute and no disk space.
 import json
 import os
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from PIL import Image
@@ -87,10 +88,15 @@ def write_fgvc(card: Card, folder: Path, pictures: Pictures) -> None:
         (folder / f"images_variant_{split}.txt").write_text("\n".join(lines))
 
 
+def wordnet_ids() -> list[str]:
+    """The WordNet ids of ImageNet's 1,000 classes, in order, as timm has them."""
+    return (resources.files("timm") / "data/_info/imagenet_synsets.txt").read_text().split()
+
+
 def write_imagenet(card: Card, folder: Path, pictures: Pictures) -> None:
     layout = card.layout
     assert layout is not None
-    names = [f"n{10_000_000 + i}" for i in range(1000)]
+    names = wordnet_ids()
     (folder / layout.split).write_text("".join(f"{name} thing {i}\n" for i, name in enumerate(names)))
     for split in SPLITS:
         where = getattr(layout, split)

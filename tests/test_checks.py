@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from fabricate_data import CARD, CLASSES, fab_folder, fab_imagenet, fab_json, picture
+from fabricate_papers import wordnet_ids
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_clip import tiny_clip
 
 from bench.commands.main import main
+from bench.data import readers
+from bench.data.card import load_card
 from bench.data.images import View, clean, decode
 from bench.data.texts import cut_by, same_to
 from bench.errors import UserError
@@ -223,6 +227,32 @@ def test_another_list_of_names_is_refused(home: Path, change, said: str) -> None
     path.write_bytes(change(path.read_text()))
     result = bench("data", "verify", "net")
     assert result.exit_code == 1 and re.search(said, result.output), result.output
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet_a", "imagenet_r", "imagenet_sketch", "imagenetv2"])
+def test_imagenets_cards_take_the_list_of_imagenets_classes_alone(name: str, tmp_path: Path) -> None:
+    """All 1,000 in order, whatever their names are: the position in the list is the label in ImageNetV2."""
+    card = load_card(name)
+    assert card.layout is not None
+    folder = tmp_path / card.layout.folder
+    folder.mkdir()
+    ids = wordnet_ids()
+    swapped, other = [ids[1], ids[0], *ids[2:]], [*ids[:-1], "n15092227"]
+    for listed, refused in ((ids, False), (swapped, True), (ids[:200], True), (other, True)):
+        lines = [f"{one} thing {i}\r\n" for i, one in enumerate(listed)]
+        (folder / card.layout.split).write_text("\ufeff" + "".join(lines), encoding="utf-8", newline="")
+        with pytest.raises(UserError) as caught:
+            readers.read(card, tmp_path)
+        # With the right list the images are the next thing that is missing.
+        assert ("lists other classes than" in str(caught.value)) == refused, (listed[:2], str(caught.value))
+
+
+def test_the_pin_of_a_list_makes_no_record_stale() -> None:
+    card = load_card("imagenet")
+    assert card.layout is not None
+    assert replace(card, layout=replace(card.layout, ids="")).hash == card.hash
+    with pytest.raises(ValueError, match=r"layout\.ids must be 64 hexadecimal digits"):
+        replace(card.layout, ids="0")
 
 
 def pairs(text: str) -> list[list[str]]:

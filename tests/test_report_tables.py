@@ -2,10 +2,11 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fabricate import SETS, failed, grid, record, write
+from fabricate import SETS, failed, grid, record, with_outcomes, write
 
 from bench.errors import UserError
 from bench.record import Record
@@ -316,3 +317,14 @@ def test_a_narrow_terminal_shows_the_table_transposed(small: Path) -> None:
 def test_an_unknown_format_gets_a_suggestion(small: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'latex'"):
         render(published.table(published.SOURCES[0]), "latx")
+
+
+def test_a_table_says_where_classes_have_fewer_images_than_shots(tmp_path: Path) -> None:
+    """16 shots of 4 classes are 64 images; one data set has 60."""
+    sizes = {"toy-colors": 64, "toy-digits": 60, "toy-clocks": 0}  # 0: an early record, which does not say it
+    records = [replace(with_outcomes(one), n_train=sizes[one.cell.dataset]) for one in grid(("zip",))]
+    (table,) = tables(load(write(tmp_path, *records)), "few-shot", "measured")
+    said = [note for note in table.notes if "training images" in note]
+    assert said == [
+        "toy-digits: some classes have fewer than 16 training images; there are 60 for 4 classes."
+    ]

@@ -56,6 +56,7 @@ class Layout:
     folder: str  # under the data root
     split: str = ""  # the split file, or classnames.txt (reader "imagenet")
     sha256: str = ""  # of the split file; empty if nobody has published it
+    ids: str = ""  # reader "imagenet": sha256 of the folder names that `split` lists, one a line, in order
     images: str = ""  # the folder in which the paths of a split file start
     train: str = ""
     val: str = ""
@@ -68,8 +69,9 @@ class Layout:
                 raise ValueError(
                     f"layout.{name} is {getattr(self, name)!r}, but must stay inside the data root"
                 )
-        if self.sha256 and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise ValueError("layout.sha256 must be 64 hexadecimal digits")
+        for name in ("sha256", "ids"):
+            if (digest := getattr(self, name)) and not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"layout.{name} must be 64 hexadecimal digits")
 
 
 def spoken(name: str) -> str:
@@ -175,6 +177,8 @@ class Card:
         facts = asdict(self)
         for prose in ("title", "licence", "sources", "citation", "notes", "download", "images"):
             del facts[prose]
+        if self.layout is not None:
+            del facts["layout"]["ids"]  # it refuses wrong files and decides no number
         if not self.shuffled:
             del facts["shuffled"]  # cards that do not need it keep the hashes that they had before it existed
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -141,6 +141,11 @@ def _imagenet(card: Card, folder: Path) -> Listing:
     path = split_file(card, folder)
     names = _class_names(path)
     layout = _layout(card)
+    if layout.ids and hashlib.sha256("".join(f"{one}\n" for one in names).encode()).hexdigest() != layout.ids:
+        raise UserError(
+            f"{path} lists other classes than {card.title}'s file, or in another order: its {len(names)} "
+            "folder names do not have the sha256 of the card. Take the file that the card names."
+        )
     where = {split: getattr(layout, split) for split in SPLITS if getattr(layout, split)}
     found = {name for part in where.values() for name in _folders(folder / part, layout.ignore, card)}
     if all(name.isdigit() for name in found):

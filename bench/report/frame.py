@@ -27,18 +27,10 @@ LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*FIELDS, "variant", "row", "label")
 HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
 RUN = ("seconds", "hardware", "started", "versions", "precision")
-COUNTS = (
-    "white_box",
-    "reference",
-    "n_train",
-    "n_params",
-    "params",
-    "queries",
-    "image_queries",
-    "deploy_queries",
-)
+SIZES = ("n_train", "n_classes")
+COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
 CHAT = ("llm_calls", "llm_tokens", "llm_dollars")  # None where no language model was asked
-FACTS = ("path", "overrides", "access", "schedule", *COUNTS, *CHAT, *RUN, *HASHES, "verified")
+FACTS = ("path", "overrides", "access", "schedule", *SIZES, *COUNTS, *CHAT, *RUN, *HASHES, "verified")
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "reference", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -127,7 +119,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _cell_rows(record: Record, path: str, verified: str) -> list[dict[str, Any]]:
     made = record.run
-    facts = {name: getattr(record, name) for name in COUNTS} | {
+    facts = {name: getattr(record, name) for name in (*SIZES, *COUNTS)} | {
         "overrides": dict(record.cell.overrides),
         "path": path,
         "verified": verified,

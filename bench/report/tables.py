@@ -233,6 +233,7 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     listed = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
     made = f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
     said = [f"{_budget(cells, form.images)}, {made}", *wire_said(cells), *deployment_said(cells)]
+    said += _fewer_shots(cells)
     if first["score"] != "test":
         said.append(f"Scored on the {first['score']} split, not on the test split.")
     if len(seeds) > 1 and form.spread != "none":
@@ -249,6 +250,17 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         said.append(f"This table is partial: {len(missing)} cells are missing: {'; '.join(missing[:20])}.")
     versions = sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one})
     return said + ([f"Versions: {', '.join(versions)}."] if versions else [])
+
+
+def _fewer_shots(cells: pd.DataFrame) -> list[str]:
+    """The data sets with classes that have fewer training images than the shots that were asked for."""
+    fewer = cells[(cells["n_train"] > 0) & (cells["n_train"] < cells["shots"] * cells["n_classes"])]
+    firsts = {str(name): part.iloc[0] for name, part in fewer.groupby("dataset")}
+    return [
+        f"{name}: some classes have fewer than {one['shots']} training images; there are "
+        f"{one['n_train']:,} for {one['n_classes']:,} classes."
+        for name, one in firsts.items()
+    ]
 
 
 def _budget(cells: pd.DataFrame, images: int | None) -> str:
