@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from bench import exact
-from bench.access import FEATURES, WHITE_BOX
+from bench.access import ACCESS, FEATURES, WHITE_BOX
 from bench.answered import parse
 from bench.blackbox import AccessDenied, BlackBox, Loss, Spec, cross_entropy
 from bench.cell import Cell
@@ -26,6 +27,9 @@ from bench.scorer import Scorer
 from bench.trace import Trace
 
 PASS_BYTES = 2 << 30  # bytes of images and their trunks that are kept between passes over the train set
+# The access with which the images of a test set are encoded anew for every prompt.
+MOVING = frozenset({ACCESS["pixels"], ACCESS["tokens"], ACCESS["local"]})
+GPU_ROUNDING = 1e-2  # of a logit: a GPU may add in another order
 
 Watch = Callable[[Predictor], Predictor]
 
@@ -62,6 +66,9 @@ class Trial:
         self.deployed: Prompt | None = None
         self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
         self._scored: Prompt | None = None
+        self._waiting: list[Waiting] = []
+        # Decoding a large test set takes as long as the model does. An endpoint decodes nothing here.
+        self._gathers = bool(MOVING & self.access) and self.scorer.large and not cell.endpoint
         self.spec = Spec(
             **vars(predictor.model),
             shots=cell.shots,
@@ -171,12 +178,58 @@ class Trial:
         self.meter.close()
         while self.trace.due():
             self._checkpoint()
+        self._score_waiting()
 
     def _checkpoint(self) -> None:
         assert self.deployed is not None, "the harness reports the untuned prompt before the method runs"
+        place = self.trace.mark(self.meter)
+        if self._gathers:
+            self._gather(self.deployed, place)
+            return
         if self._scored is not self.deployed:
             self._scored, self.outcomes = self.deployed, self.scorer.score(self.deployed)
-        self.trace.mark(self.meter, {name: accuracy(found) for name, found in self.outcomes.items()})
+        self._fill([place])
+
+    def _gather(self, prompt: Prompt, place: int) -> None:
+        """Let a prompt wait until all can be scored in one pass over the test images."""
+        if not self._waiting or self._waiting[-1].prompt is not prompt:
+            self._waiting.append(Waiting(prompt, self.scorer.glimpse(prompt), []))
+        self._waiting[-1].places.append(place)
+
+    def _score_waiting(self) -> None:
+        """Score the prompts that wait. Raises RuntimeError if one answers otherwise than when it was marked.
+
+        A prompt's functions may read what the method has changed since, such as an attribute of the method.
+        Then its score would not be that of the prompt of its checkpoint.
+        """
+        if not self._waiting:
+            return
+        rounding = 0.0 if self.predictor.device == "cpu" else GPU_ROUNDING
+        for one in self._waiting:
+            if not torch.allclose(one.glimpse, self.scorer.glimpse(one.prompt), rtol=0, atol=rounding):
+                raise RuntimeError(
+                    f"the prompt of checkpoint {self.trace.points[one.places[0]].queries} answers otherwise "
+                    "at the end of the run: its function reads something that has changed since, e.g. an "
+                    "attribute of self. Assign that to a local variable before the function is defined"
+                )
+        scored = self.scorer.score_all([one.prompt for one in self._waiting])
+        for one, outcomes in zip(self._waiting, scored, strict=True):
+            self.outcomes = outcomes
+            self._fill(one.places)
+        self._waiting.clear()
+
+    def _fill(self, places: Sequence[int]) -> None:
+        for place in places:
+            self.trace.fill(place, {name: accuracy(found) for name, found in self.outcomes.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A prompt that is not scored yet. glimpse: see Scorer. places: its points of the trace."""
+
+    prompt: Prompt
+    glimpse: Tensor
+    places: list[int]
 
 
 class _Sealed(type):
