@@ -135,6 +135,9 @@ class LocalPredictor:
             if classes not in self._towers:
                 self._towers[classes] = self._backbone.text_tower(classes)
             sent = torch.stack(contexts)
+            if len(sent) > 1 and sent.device.type != "cpu":
+                # To look at the values is to wait for the GPU. What methods send again is one prompt.
+                return self._towers[classes].encode(sent)
             return self._texts.get(classes, sent, lambda: self._towers[classes].encode(sent))
         if contexts:
             raise ValueError("one call mixes prompts with a text context and prompts without")

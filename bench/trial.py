@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NoReturn
 
 import torch
@@ -29,6 +30,7 @@ from bench.trace import Trace
 PASS_BYTES = 2 << 30  # bytes of images and their trunks that are kept between passes over the train set
 # The access with which the images of a test set are encoded anew for every prompt.
 MOVING = frozenset({ACCESS["pixels"], ACCESS["tokens"], ACCESS["local"]})
+UNREAD = 64  # calls to a GPU whose losses are read together, so that not every call waits for the GPU
 GPU_ROUNDING = 1e-2  # of a logit: a GPU may add in another order
 
 Watch = Callable[[Predictor], Predictor]
@@ -67,6 +69,8 @@ class Trial:
         self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
         self._scored: Prompt | None = None
         self._waiting: list[Waiting] = []
+        self._losses: list[tuple[Tensor, int, int]] = []  # mean loss, candidates, queries spent: not yet read
+        self._read_at = 1 if predictor.device == "cpu" else UNREAD
         # Decoding a large test set takes as long as the model does. An endpoint decodes nothing here.
         self._gathers = bool(MOVING & self.access) and self.scorer.large and not cell.endpoint
         self.spec = Spec(
@@ -132,16 +136,27 @@ class Trial:
         self.pulse.beat(self.meter.spent)
 
     def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
-        """The answer to a call that is paid for. Raises FloatingPointError if it is not finite."""
+        """The answer to a call that is paid for. Raises FloatingPointError if it is not finite.
+
+        On a GPU that is found out some calls later.
+        """
         sample = self.loader.behind(batch)
         with inside(self.predictor.device, self._gradients):
             logits = answers(sample)
-            loss = cross_entropy(logits.detach(), sample.labels).mean().item()
-        if loss != loss or abs(loss) == float("inf"):
-            spent = self.meter.spent
-            raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
-        self.trace.note(loss, candidates)
+            loss = cross_entropy(logits.detach(), sample.labels).mean()
+        self._losses.append((loss, candidates, self.meter.spent))
+        if len(self._losses) >= self._read_at:
+            self._read_losses()
         return logits
+
+    def _read_losses(self) -> None:
+        """Note the losses of the last calls. Raises FloatingPointError for one that is not finite."""
+        losses, self._losses = self._losses, []
+        values = torch.stack([loss for loss, _, _ in losses]).tolist() if losses else []
+        for value, (_, candidates, spent) in zip(values, losses, strict=True):
+            if not isfinite(value):
+                raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
+            self.trace.note(value, candidates)
 
     def features_of(self, batch: Batch, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """See BlackBox.features."""
@@ -182,6 +197,7 @@ class Trial:
 
     def _checkpoint(self) -> None:
         assert self.deployed is not None, "the harness reports the untuned prompt before the method runs"
+        self._read_losses()
         place = self.trace.mark(self.meter)
         if self._gathers:
             self._gather(self.deployed, place)

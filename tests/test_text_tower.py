@@ -80,6 +80,18 @@ def test_equals_open_clip_at_full_size(name: str) -> None:
         assert relative(backbone.encode_images(image), expected) < 1e-10
 
 
+@pytest.mark.slow
+def test_stacked_blocks_equal_the_others_at_full_size() -> None:
+    """150 classes are several blocks, the last one short."""
+    backbone = load_backbone("ViT-B-16/random", precision="float64")
+    names = [f"thing {i}" if i % 3 else f"a longer name {i}" for i in range(150)]
+    sent = contexts(2, 8, backbone.text_width)
+    with torch.inference_mode():
+        one_by_one = backbone.text_tower(names).encode(sent)
+        tower = TextTower(backbone.model, backbone.tokenizer, names, stacked=True)
+        assert relative(tower.encode(sent), one_by_one) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("block", "stacked"), [(128, False), (8, False), (8, True)], ids=["one block", "several", "stacked"]
 )

@@ -11,7 +11,7 @@ from toy import D, E, S, toy_trial
 from bench.blackbox import AccessDenied, BudgetSpent, cross_entropy
 from bench.errors import UserError
 from bench.prompt import Prompt
-from bench.record import Outcome
+from bench.record import Outcome, Point
 from bench.scorer import ahead
 from bench.trace import checkpoints
 
@@ -213,6 +213,33 @@ def test_a_sent_prompt_that_diverged_is_an_error() -> None:
     trial.box.report(CONTEXT)
     with pytest.raises(FloatingPointError, match="diverged"):
         trial.box.logits(next(trial.box.batches()), [Prompt(context=torch.full((2, D), float("nan")))])
+
+
+def test_losses_that_are_read_together_give_the_same_trace() -> None:
+    """As on a GPU, where reading each loss would wait for the device."""
+
+    def trace(read_at: int) -> tuple[Point, ...]:
+        trial = toy_trial(budget=100)
+        trial._read_at = read_at
+        trial.box.report(CONTEXT)
+        with pytest.raises(BudgetSpent):
+            for i, batch in enumerate(trial.box.batches()):
+                trial.box.logits(batch, [Prompt(context=torch.full((2, D), i / 10))] * 3)
+        trial.finish()
+        return trial.trace.scored
+
+    assert trace(64) == trace(1) and trace(1)[-1].train_loss is not None
+
+
+def test_a_divergence_that_is_read_late_names_its_own_query() -> None:
+    trial = toy_trial(budget=100)
+    trial._read_at = 64
+    trial.box.report(CONTEXT)
+    batch = next(trial.box.batches())
+    trial.box.logits(batch, [Prompt(context=torch.full((2, D), float("nan")))])
+    trial.box.logits(batch, [CONTEXT] * 5)
+    with pytest.raises(FloatingPointError, match="at query 1: the prompt diverged"):
+        trial.finish()
 
 
 def test_a_reported_prompt_that_diverged_is_an_error() -> None:

@@ -15,9 +15,9 @@ one per length of a class name. This is faster for a small model, where calling 
 its arithmetic, and for a large one, where many small products are slow. Blocks are short, because the masked
 part of an attention is computed for nothing.
 
-On a CPU one block runs after the other. On a GPU starting an operation takes longer than a block's share of it,
-so the blocks are padded to one length and run as rows of one batch: for 1,000 classes, one operation instead of
-about 40.
+On a CPU one block runs after the other. On a GPU starting an operation takes longer than a block's share of
+it, so the blocks are padded to one length and run as rows of one batch: for 1,000 classes, one operation
+instead of about 40.
 """
 
 from collections.abc import Callable, Sequence
@@ -202,9 +202,9 @@ class FastPath:
         """Run all layers on x [K, S, d].
 
         qkv: the first layer's queries, keys and values [K, S, 3d]. past: keys and values of P tokens before
-        x; the additive mask is [S, P + S], or [K, 1, S, P + S]. Returns the rows `last` of the output: [n], the
-        same for all sequences, or [K, n] -> [K, n, d]; and the keys and values of every layer. With `last` None
-        only keys and values are needed, and the last layer stops after them.
+        x. The additive mask is [S, P + S] or [K, 1, S, P + S]. Returns the rows `last` of the output,
+        [K, n, d], and the keys and values of every layer. last: [n], the same for all sequences, or [K, n].
+        With None only keys and values are needed, and the last layer stops after them.
         """
         cache: Cache = []
         for i, layer in enumerate(self.weights.layers):
@@ -217,7 +217,8 @@ class FastPath:
                 q, k, v = layer.split(layer.qkv(layer.norm1(x)))
             else:
                 normed = layer.norm1(x)
-                (q,), (k, v) = layer.split(layer.query(_rows(normed, rows))), layer.split(layer.keyvalue(normed))
+                (q,) = layer.split(layer.query(_rows(normed, rows)))
+                k, v = layer.split(layer.keyvalue(normed))
             if past is not None:
                 k, v = torch.cat([past[i][0], k], dim=2), torch.cat([past[i][1], v], dim=2)
             cache.append((k, v))
