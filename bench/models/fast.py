@@ -182,11 +182,9 @@ class FastPath:
 
     def _stacked(self, k: int, stack: Stack, past: Cache) -> Tensor:
         """The rows at the EOTs [K, C, d]. The n blocks of each of K candidates are K n sequences."""
-        n = len(stack.x)
         x, qkv = stack.x.repeat(k, 1, 1), stack.qkv.repeat(k, 1, 1)
         mask, last = stack.mask.repeat(k, 1, 1, 1), stack.last.repeat(k, 1)
-        before = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in past]
-        eots, _ = self._run(x, qkv, mask, last, before)  # [K n, c, d]
+        eots, _ = self._run(x, qkv, mask, last, past)  # [K n, c, d]
         return eots.reshape(k, -1, eots.shape[-1])[:, stack.places]
 
     def _prefix(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,9 +200,9 @@ class FastPath:
         """Run all layers on x [K, S, d].
 
         qkv: the first layer's queries, keys and values [K, S, 3d]. past: keys and values of P tokens before
-        x. The additive mask is [S, P + S] or [K, 1, S, P + S]. Returns the rows `last` of the output,
-        [K, n, d], and the keys and values of every layer. last: [n], the same for all sequences, or [K, n].
-        With None only keys and values are needed, and the last layer stops after them.
+        x. The additive mask is [S, P + S] or [K, 1, S, P + S]. last: [n], the same for all sequences, or
+        [K, n]. Returns the rows `last` of the output, [K, n, d], and no keys. With `last` None the keys and
+        values of every layer are returned instead, and the last layer stops after them.
         """
         cache: Cache = []
         for i, layer in enumerate(self.weights.layers):
@@ -220,8 +218,10 @@ class FastPath:
                 (q,) = layer.split(layer.query(_rows(normed, rows)))
                 k, v = layer.split(layer.keyvalue(normed))
             if past is not None:
-                k, v = torch.cat([past[i][0], k], dim=2), torch.cat([past[i][1], v], dim=2)
-            cache.append((k, v))
+                before_k, before_v = (_repeated(one, len(k)) for one in past[i])
+                k, v = torch.cat([before_k, k], dim=2), torch.cat([before_v, v], dim=2)
+            if last is None:
+                cache.append((k, v))
             if ending and last is None:
                 break
             x, mask = (x, mask) if rows is None else (_rows(x, rows), _rows(mask, rows))
@@ -235,6 +235,11 @@ def _rows(x: Tensor, rows: Tensor) -> Tensor:
         return x[..., rows, :]
     index = rows.view(len(rows), *[1] * (x.dim() - 3), -1, 1)
     return x.gather(-2, index.expand(*x.shape[:-2], rows.shape[1], x.shape[-1]))
+
+
+def _repeated(x: Tensor, rows: int) -> Tensor:
+    """[K, ..] -> [rows, ..]: each candidate's row, once for each of its sequences."""
+    return x if len(x) == rows else x.repeat_interleave(rows // len(x), 0)
 
 
 def _each(x: Tensor, k: int) -> Tensor:
