@@ -11,7 +11,9 @@ import os
 import stat
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from bench.files import WAITS, reason
 from bench.paths import cache_dir
 
 DIGEST = hashlib.sha256().digest_size
+OVERHEAD = 256  # bytes of a file beside its array, at most
 
 
 def kept(kind: str, key: str, make: Callable[[], np.ndarray], write_new: bool = True) -> np.ndarray:
@@ -46,6 +49,53 @@ def kept(kind: str, key: str, make: Callable[[], np.ndarray], write_new: bool = 
             return made
         found = read(path)  # mapped from the disk, so that all processes share it
     return made if found is None else found
+
+
+def find(kind: str, key: str) -> np.ndarray | None:
+    """The array that is kept under this key; None if it is missing or damaged. It counts as used now."""
+    try:
+        path = cache_dir() / kind / f"{key}.npy"
+    except RuntimeError:  # there is no home folder
+        return None
+    found = read(path)
+    if found is not None:
+        with suppress(OSError):
+            os.utime(path)
+    return found
+
+
+def keep_all(kind: str, arrays: Mapping[str, np.ndarray], limit: int) -> None:
+    """Write arrays by key, while all files of this kind take at most `limit` bytes.
+
+    Files that were used longest ago make room. Of arrays that do not fit together, the first ones are kept.
+    A cache that cannot be used is a warning.
+    """
+    sizes = accumulate(array.nbytes + OVERHEAD for array in arrays.values())
+    fitting = [key for key, size in zip(arrays, sizes, strict=True) if size <= limit]
+    if not fitting:
+        return
+    try:
+        folder = cache_dir() / kind
+        _make_room(folder, limit - sum(arrays[key].nbytes + OVERHEAD for key in fitting))
+        for key in fitting:
+            write(folder / f"{key}.npy", arrays[key])
+    except (RuntimeError, OSError, ValueError) as error:
+        _warn(f"cannot write the {kind} cache ({reason(error)})")
+
+
+def _make_room(folder: Path, limit: int) -> None:
+    """Remove the files that were used longest ago, until the others take at most `limit` bytes."""
+    found = []
+    for path in folder.glob("*") if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # another process removed it
+            found.append((path.lstat(), path))
+    files = sorted((one for one in found if stat.S_ISREG(one[0].st_mode)), key=lambda one: one[0].st_mtime_ns)
+    held = sum(about.st_size for about, _ in files)
+    for about, path in files:
+        if held <= limit:
+            return
+        path.unlink(missing_ok=True)
+        held -= about.st_size
 
 
 def _warn(what: str) -> None:

@@ -3,6 +3,7 @@
 `Lab.load` computes everything that outlives a cell before any code of the method runs. So a method that
 changes the rules of computation for a while (autocast, a hook, a patched function) cannot affect numbers that
 are kept. If a method needs features that are not kept, they are computed for its cell alone (`CellFeatures`).
+Features of augmented images are the exception: bench/models/augmented.py says when they are kept.
 """
 
 from collections.abc import Callable, Hashable
@@ -21,10 +22,11 @@ from bench.data.task import Task, load_task
 from bench.errors import UserError
 from bench.isolation import Seals
 from bench.models import Backbone, Encoder, load_backbone, load_encoder
+from bench.models.augmented import AugmentedFeatures
 from bench.models.backbone import model_dtype
 from bench.models.features import features
 from bench.prompt import Images
-from bench.protocols import Frozen
+from bench.protocols import Augmented, Frozen
 from bench.remote import Endpoint, Wiring
 from bench.resolve import Resolved
 
@@ -44,6 +46,7 @@ class Settings:
     offline: bool = False
     chat: ChatSettings = field(default_factory=ChatSettings)
     wiring: Wiring = field(default_factory=Wiring)
+    cache_limit: int = 0  # bytes on disk for features of augmented images; 0: they are not kept
 
 
 class Kept(Generic[V]):
@@ -94,6 +97,7 @@ class Lab:
         self._tasks: Kept[Task] = Kept("the task", 4, grows=True)
         self._tables: Kept[Tensor] = Kept("the features", 32)
         self._splits: dict[tuple[str, ...], str] = {}
+        self.augmented = AugmentedFeatures(self.settings.cache_limit)
         for asker in vars(self).get("_askers", {}).values():
             asker.close()
         self._askers: dict[Endpoint, Asker] = {}
@@ -225,6 +229,10 @@ class CellFeatures:
         if key not in self._own:
             self._own[key] = features(model, images, keep=False)
         return self._own[key]
+
+    def augmented(self, model: Frozen, batch: Augmented) -> Tensor:
+        """[B, width] features of a batch of crops."""
+        return self.lab.augmented.get(model, batch)
 
     def encoder(self, name: str) -> Frozen:
         """The image encoder of that name, in the cell's precision."""

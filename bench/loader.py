@@ -1,5 +1,6 @@
 """The loader: it gives out batches, and it alone knows which images of which set each batch stands for."""
 
+import hashlib
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -54,7 +55,7 @@ class Sample:
 
         def load(size: int | None) -> Tensor:
             if size not in copies:
-                copies[size] = self._load(size).clone()
+                copies[size] = self.load(size).clone()
             return copies[size]
 
         batch = Batch(self.index.clone(), self.labels.clone(), load)
@@ -64,9 +65,15 @@ class Sample:
     @property
     def images(self) -> Tensor:
         """[B, 3, S, S] in [0, 1], on the device; loaded on first use and kept."""
-        return self._load(None)
+        return self.load(None)
 
-    def _load(self, size: int | None) -> Tensor:
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The sizes in which the images have been loaded."""
+        return tuple(self._images)
+
+    def load(self, size: int | None) -> Tensor:
+        """[B, 3, size, size]: the same, resampled from the originals to `size` pixels; None: as `images`."""
         if size not in self._images:
             with inside(self.device):
                 self._images[size] = self._read(size)
@@ -78,6 +85,18 @@ class Sample:
         generator = torch.Generator().manual_seed(self.crop_seed)
         crops = self.source.crops(self.index, generator, size, self.crop_scale)
         return crops.to(self.device, self.dtype)
+
+    @property
+    def key(self) -> str:
+        """What decides the images: their set, their order, the seed and the scale of the crops."""
+        content = (self.source.key, self.index.tolist(), self.crop_seed, self.crop_scale)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    def twin(self) -> "Sample":
+        """The same sample, with nothing loaded."""
+        return Sample(
+            self.source, self.index, self.labels, self.device, self.dtype, self.crop_seed, self.crop_scale
+        )
 
     @property
     def batch(self) -> Batch:
@@ -159,8 +178,11 @@ class Loader:
 
     def unlabelled(self, images: Images) -> Iterator[Sample]:
         """The samples of a test set, in order and without labels."""
-        chunks = torch.split(torch.arange(len(images)), AT_ONCE)
-        return (Sample(images, index, UNKNOWN, self.device, self.dtype) for index in chunks)
+        return (self.plain(images, index) for index in torch.split(torch.arange(len(images)), AT_ONCE))
+
+    def plain(self, images: Images, index: Tensor) -> Sample:
+        """The sample of these images of a test set, without labels."""
+        return Sample(images, index, UNKNOWN, self.device, self.dtype)
 
     def give(
         self,

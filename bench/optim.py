@@ -84,7 +84,8 @@ class SPSA:
         self._m = s.momentum * self._m + g
         step = g + s.momentum * self._m
         if self.clip is not None:
-            step = step * min(self.clip / (step.norm().item() + 1e-12), 1.0)
+            # on the device: reading the norm would wait for a GPU
+            step = step * (self.clip / (step.norm() + 1e-12)).clamp(max=1.0)
         self.x = exact.stored(self.x - s.a / (self.k + s.offset) ** s.alpha * step)
 
 

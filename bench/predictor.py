@@ -14,10 +14,12 @@ from bench.pixels import from_bytes, to_bytes
 from bench.prompt import Prompt
 from bench.protocols import Backbone, Features, Frozen, TextTower
 from bench.record import Wired
+from bench.remembered import Remembered
 
 # The most float64 images that go through the image tower at once: more do not fit into a processor's cache,
 # and take longer.
 WIDE = 32
+TEXT_BYTES = 64 << 20  # of text features that are kept for prompts that are sent again
 
 Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]
 # A sample -> features of unit norm: of its images [K | 1, B, e], and of the classes [K | 1, C, e].
@@ -85,6 +87,7 @@ class LocalPredictor:
         self._backbone, self._features, self._eight_bit = backbone, features, eight_bit
         self._towers: dict[tuple[str, ...], TextTower] = {}
         self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
+        self._texts = Remembered(TEXT_BYTES)
         b = backbone
         self.device, self.dtype, self.level = str(b.device), b.dtype, parse(DEFAULT)
         self.cost: Wired | None = None
@@ -123,12 +126,19 @@ class LocalPredictor:
     # Text
 
     def _text(self, prompts: Sequence[Prompt], classes: tuple[str, ...], template: str) -> Tensor:
-        """Text features [K, C, e] (or [1, C, e] if all prompts have the same words)."""
+        """Text features [K, C, e] (or [1, C, e] if all prompts have the same words).
+
+        Contexts that are sent again, in the next batch or when the prompt is scored, are not encoded again.
+        """
         contexts = [p.context for p in prompts if p.context is not None]
         if len(contexts) == len(prompts):
             if classes not in self._towers:
                 self._towers[classes] = self._backbone.text_tower(classes)
-            return self._towers[classes].encode(torch.stack(contexts))
+            sent = torch.stack(contexts)
+            if len(sent) > 1 and sent.device.type != "cpu":
+                # To look at the values is to wait for the GPU. What methods send again is one prompt.
+                return self._towers[classes].encode(sent)
+            return self._texts.get(classes, sent, lambda: self._towers[classes].encode(sent))
         if contexts:
             raise ValueError("one call mixes prompts with a text context and prompts without")
         words = [p.template or template for p in prompts]
@@ -178,11 +188,13 @@ class LocalPredictor:
 def image_features(model: Frozen, sample: Sample, kind: str, features: Features, device: str) -> Tensor:
     """[B, width] features of a sample. Those of plain images are taken from the features of their whole set.
 
+    Those of crops are computed once for all methods (bench/models/augmented.py).
+
     kind: the name under which the sample keeps the features.
     """
     if kind not in sample.memo:
         if sample.crop_seed is None:
             sample.memo[kind] = features.features(model, sample.source)[sample.index].to(device)
         else:
-            sample.memo[kind] = model.encode_images(sample.images)
+            sample.memo[kind] = features.augmented(model, sample).to(device)
     return sample.memo[kind]

@@ -30,6 +30,28 @@ class Frozen(Protocol):
         """The same for plain images whose features are kept. A precision may save time here."""
         ...
 
+    def encode_crops(self, images: Tensor) -> Tensor:
+        """The same for crops that no prompt changes. A precision may save time here, too."""
+        ...
+
+
+class Augmented(Protocol):
+    """A batch of crops whose features are needed."""
+
+    @property
+    def key(self) -> str:
+        """What decides the crops: the images, their order, the crops' seed and scale."""
+        ...
+
+    @property
+    def images(self) -> Tensor:
+        """[B, 3, S, S] in [0, 1], on the device; loaded on first use and kept."""
+        ...
+
+    def twin(self) -> "Augmented":
+        """The same batch, with nothing loaded."""
+        ...
+
 
 class TextTower(Protocol):
     """The class prompts "{context} {name}." of some class names."""
@@ -95,6 +117,10 @@ class Features(Protocol):
 
     def features(self, model: Frozen, images: Images) -> Tensor:
         """[N, e] features of the plain images."""
+        ...
+
+    def augmented(self, model: Frozen, batch: Augmented) -> Tensor:
+        """[B, e] features of a batch of crops."""
         ...
 
     def encoder(self, name: str) -> Frozen:

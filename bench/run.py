@@ -61,6 +61,7 @@ def run_cell(
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     torch.set_num_threads(1)  # one thread per worker: faster in total, and the order of sums is fixed
     lab.load(resolved)
+    lab.augmented.forget()
     before, pulse = Before(), pulse or Pulse()
     pulse.start()
     try:
@@ -70,7 +71,9 @@ def run_cell(
         faults = before.compare(lab.broken)
         if faults.spoiled:
             lab.clear()
-    if faults:
+    if not faults:
+        lab.augmented.write()
+    else:
         record = replace(record, status="failed", error=f"{record.error or ''}{faults}", accuracy={})
     made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
     record = as_read(replace(record, run=replace(made, wire=record.run.wire)))
@@ -117,7 +120,7 @@ def _failed(resolved: Resolved, trial: Trial | None, error: str) -> Record:
     record = replace(failure(resolved.cell, error), params=dict(resolved.params))
     if trial is None:
         return record
-    meter, points = trial.meter, tuple(trial.trace.points)
+    meter, points = trial.meter, trial.trace.scored
     made = Made(wire=trial.predictor.cost)
     return replace(record, queries=meter.spent, image_queries=meter.image_queries, trace=points, run=made)
 
@@ -164,7 +167,7 @@ def predictor_of(resolved: Resolved, lab: Lab, features: CellFeatures) -> Predic
 
 
 def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Record:
-    points = tuple(trial.trace.points)
+    points = trial.trace.scored
     return Record(
         cell=resolved.cell,
         status="ok",

@@ -1,17 +1,23 @@
-"""The scorer: the test accuracies of a prompt. It costs no query, and no method can reach it."""
+"""The scorer: the test accuracies of prompts. It costs no query, and no method can reach it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from bench.deploy import deployed
 from bench.door import inside
 from bench.loader import KEPT, Loader, Sample
-from bench.outcome import outcome
+from bench.outcome import Judged, joined, judge, outcome
 from bench.predictor import Predictor
 from bench.prompt import Prompt
 from bench.protocols import TestSet
 from bench.record import Outcome
+
+GLIMPSE = 32  # images on which a prompt is looked at before it is scored
 
 
 class Scorer:
@@ -34,6 +40,7 @@ class Scorer:
         self.predictor, self.loader, self.tests, self.classes = predictor, loader, tests, classes
         self.probable, self.beat = probable, beat
         self._samples: dict[str, list[Sample]] = {}
+        self._first: Sample | None = None
         self.busy = False
 
     @property
@@ -41,32 +48,82 @@ class Scorer:
         """Number of images in each test set."""
         return {name: len(test.images) for name, test in self.tests.items()}
 
+    @property
+    def large(self) -> bool:
+        """Whether the images of a test set are decoded anew in every pass."""
+        return any(len(test.images) > KEPT for test in self.tests.values())
+
     def score(self, prompt: Prompt) -> dict[str, Outcome]:
         """The outcome of a prompt on each test set. Raises FloatingPointError for a prompt that diverged."""
+        return self.score_all([prompt])[0]
+
+    def score_all(self, prompts: Sequence[Prompt]) -> list[dict[str, Outcome]]:
+        """The same for several prompts, in one pass over the images: each image is decoded once."""
+        with self._scoring():
+            found = {name: self._outcomes(name, test, prompts) for name, test in self.tests.items()}
+        return [{name: outcomes[i] for name, outcomes in found.items()} for i in range(len(prompts))]
+
+    def glimpse(self, prompt: Prompt) -> Tensor:
+        """[b, C] what a prompt answers on the first images of the first test set.
+
+        Raises FloatingPointError for a prompt that diverged.
+        """
+        with self._scoring():
+            test = next(iter(self.tests.values()))
+            first = torch.arange(min(GLIMPSE, len(test.images)))
+            self._first = self._first or self.loader.plain(test.images, first)
+            _batch = self.loader.give_out(self._first)
+            answers = self._answer(test, prompt)(self._first).cpu()
+            judge(answers, test.images.labels[first])
+            return answers
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
         self.busy = True
         try:
             with inside(self.predictor.device):
-                return {name: self._outcome(name, test, prompt) for name, test in self.tests.items()}
+                yield
         finally:
             self.busy = False
 
-    def _outcome(self, name: str, test: TestSet, prompt: Prompt) -> Outcome:
-        answer = deployed(prompt, self.predictor, test.classes, test.template, self.classes)
-        answers = []
-        for sample in self._of(name, test):
-            # A new batch each time, so that no change of an earlier batch remains. The name keeps it alive.
-            _batch = self.loader.give_out(sample)
-            answers.append(answer(sample).cpu())
-            self.beat()
-        whole = torch.cat(answers)
-        if not whole.isfinite().all():
-            raise FloatingPointError("the reported prompt's logits are not finite: it diverged")
-        return outcome(whole, test.images.labels, self.probable)
+    def _answer(self, test: TestSet, prompt: Prompt) -> Callable[[Sample], Tensor]:
+        return deployed(prompt, self.predictor, test.classes, test.template, self.classes)
 
-    def _of(self, name: str, test: TestSet) -> Iterable[Sample]:
+    def _outcomes(self, name: str, test: TestSet, prompts: Sequence[Prompt]) -> list[Outcome]:
+        answers, labels = [self._answer(test, prompt) for prompt in prompts], test.images.labels
+        judged: list[list[Judged]] = [[] for _ in prompts]
+        with closing(self._of(name, test)) as samples:
+            for sample in samples:
+                for answer, found in zip(answers, judged, strict=True):
+                    # A new batch each time, so that no change of an earlier batch remains. The name keeps it
+                    # alive.
+                    _batch = self.loader.give_out(sample)
+                    found.append(judge(answer(sample).cpu(), labels[sample.index]))
+                    self.beat()
+        wholes = (joined(parts) for parts in judged)
+        return [outcome(whole, labels, len(test.classes), self.probable) for whole in wholes]
+
+    def _of(self, name: str, test: TestSet) -> Generator[Sample, None, None]:
         """The samples of a test set. Those of a small set are kept, with their features."""
         if len(test.images) > KEPT:
-            return self.loader.unlabelled(test.images)
+            samples = self.loader.unlabelled(test.images)
+            # On a processor nothing is gained: decoding and the model share its cores.
+            yield from samples if self.predictor.device == "cpu" else ahead(samples)
+            return
         if name not in self._samples:
             self._samples[name] = list(self.loader.unlabelled(test.images))
-        return self._samples[name]
+        yield from self._samples[name]
+
+
+def ahead(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """The samples. While one is in use, a thread loads the next one, in the sizes of the one before."""
+    sizes: tuple[int | None, ...] = ()
+    with ThreadPoolExecutor(1) as thread:
+        loading: list[Future[Tensor]] = []
+        for sample, following in pairwise((*samples, None)):
+            assert sample is not None
+            _ = [one.result() for one in loading]  # raises what reading raised
+            loading = [thread.submit(following.load, size) for size in sizes] if following else []
+            yield sample
+            sizes = sample.sizes
+            sample.trim(0)

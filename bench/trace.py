@@ -1,5 +1,7 @@
 """The trace of a cell: the train loss and the accuracy of the deployed prompt at each checkpoint."""
 
+from dataclasses import replace
+
 from bench.meter import Meter
 from bench.record import Point
 
@@ -34,12 +36,22 @@ class Trace:
         """Whether the next checkpoint is below `spent` queries; with None, whether there is a next one."""
         return bool(self._due) and (spent is None or self._due[0] < spent)
 
-    def mark(self, meter: Meter, accuracy: dict[str, float]) -> None:
-        """Add the point of the next checkpoint. accuracy: of the deployed prompt (% correct, by test set)."""
+    def mark(self, meter: Meter) -> int:
+        """Add the point of the next checkpoint, whose accuracy is not known yet. Returns its place."""
         count = sum(n for _, n in self._losses)
         loss = sum(mean * n for mean, n in self._losses) / count if count else None
         self._losses.clear()
         if loss is not None:
             loss = round(loss, DECIMALS)
         queries = self._due.pop(0)
-        self.points.append(Point(queries, meter.spent, meter.image_queries, loss, accuracy))
+        self.points.append(Point(queries, meter.spent, meter.image_queries, loss, {}))
+        return len(self.points) - 1
+
+    def fill(self, place: int, accuracy: dict[str, float]) -> None:
+        """accuracy: of the prompt that was deployed at this point (% correct, by test set)."""
+        self.points[place] = replace(self.points[place], accuracy=accuracy)
+
+    @property
+    def scored(self) -> tuple[Point, ...]:
+        """The points whose accuracy is known."""
+        return tuple(point for point in self.points if point.accuracy)

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from bench import exact
-from bench.access import FEATURES, WHITE_BOX
+from bench.access import ACCESS, FEATURES, WHITE_BOX
 from bench.answered import parse
 from bench.blackbox import AccessDenied, BlackBox, Loss, Spec, cross_entropy
 from bench.cell import Cell
@@ -26,6 +28,10 @@ from bench.scorer import Scorer
 from bench.trace import Trace
 
 PASS_BYTES = 2 << 30  # bytes of images and their trunks that are kept between passes over the train set
+# The access with which the images of a test set are encoded anew for every prompt.
+MOVING = frozenset({ACCESS["pixels"], ACCESS["tokens"], ACCESS["local"]})
+UNREAD = 64  # calls to a GPU whose losses are read together, so that not every call waits for the GPU
+GPU_ROUNDING = 1e-2  # of a logit: a GPU may add in another order
 
 Watch = Callable[[Predictor], Predictor]
 
@@ -62,6 +68,11 @@ class Trial:
         self.deployed: Prompt | None = None
         self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
         self._scored: Prompt | None = None
+        self._waiting: list[Waiting] = []
+        self._losses: list[tuple[Tensor, int, int]] = []  # mean loss, candidates, queries spent: not yet read
+        self._read_at = 1 if predictor.device == "cpu" else UNREAD
+        # Decoding a large test set takes as long as the model does. An endpoint decodes nothing here.
+        self._gathers = bool(MOVING & self.access) and self.scorer.large and not cell.endpoint
         self.spec = Spec(
             **vars(predictor.model),
             shots=cell.shots,
@@ -125,16 +136,27 @@ class Trial:
         self.pulse.beat(self.meter.spent)
 
     def _ask(self, answers: Answers, batch: Batch, candidates: int) -> Tensor:
-        """The answer to a call that is paid for. Raises FloatingPointError if it is not finite."""
+        """The answer to a call that is paid for. Raises FloatingPointError if it is not finite.
+
+        On a GPU that is found out some calls later.
+        """
         sample = self.loader.behind(batch)
         with inside(self.predictor.device, self._gradients):
             logits = answers(sample)
-            loss = cross_entropy(logits.detach(), sample.labels).mean().item()
-        if loss != loss or abs(loss) == float("inf"):
-            spent = self.meter.spent
-            raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
-        self.trace.note(loss, candidates)
+            loss = cross_entropy(logits.detach(), sample.labels).mean()
+        self._losses.append((loss, candidates, self.meter.spent))
+        if len(self._losses) >= self._read_at:
+            self._read_losses()
         return logits
+
+    def _read_losses(self) -> None:
+        """Note the losses of the last calls. Raises FloatingPointError for one that is not finite."""
+        losses, self._losses = self._losses, []
+        values = torch.stack([loss for loss, _, _ in losses]).tolist() if losses else []
+        for value, (_, candidates, spent) in zip(values, losses, strict=True):
+            if not isfinite(value):
+                raise FloatingPointError(f"the logits are not finite at query {spent}: the prompt diverged")
+            self.trace.note(value, candidates)
 
     def features_of(self, batch: Batch, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """See BlackBox.features."""
@@ -171,12 +193,59 @@ class Trial:
         self.meter.close()
         while self.trace.due():
             self._checkpoint()
+        self._score_waiting()
 
     def _checkpoint(self) -> None:
         assert self.deployed is not None, "the harness reports the untuned prompt before the method runs"
+        self._read_losses()
+        place = self.trace.mark(self.meter)
+        if self._gathers:
+            self._gather(self.deployed, place)
+            return
         if self._scored is not self.deployed:
             self._scored, self.outcomes = self.deployed, self.scorer.score(self.deployed)
-        self.trace.mark(self.meter, {name: accuracy(found) for name, found in self.outcomes.items()})
+        self._fill([place])
+
+    def _gather(self, prompt: Prompt, place: int) -> None:
+        """Let a prompt wait until all can be scored in one pass over the test images."""
+        if not self._waiting or self._waiting[-1].prompt is not prompt:
+            self._waiting.append(Waiting(prompt, self.scorer.glimpse(prompt), []))
+        self._waiting[-1].places.append(place)
+
+    def _score_waiting(self) -> None:
+        """Score the prompts that wait. Raises RuntimeError if one answers otherwise than when it was marked.
+
+        A prompt's functions may read what the method has changed since, such as an attribute of the method.
+        Then its score would not be that of the prompt of its checkpoint.
+        """
+        if not self._waiting:
+            return
+        rounding = 0.0 if self.predictor.device == "cpu" else GPU_ROUNDING
+        for one in self._waiting:
+            if not torch.allclose(one.glimpse, self.scorer.glimpse(one.prompt), rtol=0, atol=rounding):
+                raise RuntimeError(
+                    f"the prompt of checkpoint {self.trace.points[one.places[0]].queries} answers otherwise "
+                    "at the end of the run: its function reads something that has changed since, e.g. an "
+                    "attribute of self. Assign that to a local variable before the function is defined"
+                )
+        scored = self.scorer.score_all([one.prompt for one in self._waiting])
+        for one, outcomes in zip(self._waiting, scored, strict=True):
+            self.outcomes = outcomes
+            self._fill(one.places)
+        self._waiting.clear()
+
+    def _fill(self, places: Sequence[int]) -> None:
+        for place in places:
+            self.trace.fill(place, {name: accuracy(found) for name, found in self.outcomes.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A prompt that is not scored yet. glimpse: see Scorer. places: its points of the trace."""
+
+    prompt: Prompt
+    glimpse: Tensor
+    places: list[int]
 
 
 class _Sealed(type):

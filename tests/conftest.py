@@ -60,6 +60,18 @@ def same_bytes() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def kept_work() -> ModuleType:
+    """benchmarks/kept_work.py as a module."""
+    return script("kept_work")
+
+
+@pytest.fixture(scope="session")
+def image_tower() -> ModuleType:
+    """benchmarks/image_tower.py as a module."""
+    return script("image_tower")
+
+
+@pytest.fixture(scope="session")
 def simulation() -> ModuleType:
     """benchmarks/statistics.py as a module."""
     return script("statistics")

@@ -5,8 +5,9 @@ import torch
 from toy import D, ToyBackbone, ToyLab, ToyTest, toy_cell, toy_task, trial_of
 
 from bench.blackbox import AccessDenied
-from bench.outcome import accuracy, bits, outcome
+from bench.outcome import accuracy, bits, joined, judge, outcome
 from bench.prompt import Batch, Prompt
+from bench.record import Outcome
 from bench.trial import Trial
 
 EVERYTHING = ("text context", "template", "pixels", "logits head", "features", "own model")
@@ -133,9 +134,16 @@ def test_a_local_model_answers_without_a_query() -> None:
     assert one.deployed is not None and one.deployed.sent == ()
 
 
+def judged(answers: torch.Tensor, labels: list[int]) -> Outcome:
+    """The outcome of answers [N, C], judged in two parts."""
+    right = torch.tensor(labels)
+    parts = [judge(answers[part], right[part]) for part in (slice(0, 3), slice(3, None))]
+    return outcome(joined(parts), right, answers.shape[1], probable=True)
+
+
 def test_an_outcome_says_what_happened_image_by_image() -> None:
     answers = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0], [5.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
-    found = outcome(answers, torch.tensor([0, 1, 2, 2]), probable=True)
+    found = judged(answers, [0, 1, 2, 2])
     assert bits(found).tolist() == [True, True, False, False]
     assert (found.right, found.images) == ((1, 1, 0), (1, 1, 2))
     assert [(c.label, c.answered, c.images) for c in found.confusions] == [(2, 0, 1), (2, 1, 1)]
@@ -148,7 +156,7 @@ def test_an_outcome_says_what_happened_image_by_image() -> None:
 
 def test_calibration_of_a_perfect_and_of_a_boastful_answer() -> None:
     sure = torch.tensor([[50.0, 0.0]] * 4)
-    right = outcome(sure, torch.tensor([0, 0, 0, 0]), probable=True)
-    half = outcome(sure, torch.tensor([0, 0, 1, 1]), probable=True)
+    right = judged(sure, [0, 0, 0, 0])
+    half = judged(sure, [0, 0, 1, 1])
     assert right.calibration_error == pytest.approx(0, abs=1e-6)
     assert half.calibration_error == pytest.approx(50, abs=1e-6)

@@ -10,6 +10,7 @@ from torch import nn
 from bench.errors import UserError
 from bench.models import Backbone, TextTower, dense, load_backbone
 from bench.models.dense import Dense
+from bench.models.fast import FastPath
 from bench.models.text import pack
 
 # One to six tokens with EOT and full stop. In some names the full stop becomes part of the last token.
@@ -34,6 +35,27 @@ def test_equals_open_clip_in_float64(m: int, k: int, quick_gelu: bool) -> None:
         tower = TextTower(model, tokenizer(), NAMES, block=block, max_tokens=max_tokens)
         assert tower.fast
         assert relative(tower.encode(sent), expected) < 1e-10
+    for block, max_tokens in [(8, None), (1, None), (8, 1), (128, None)]:
+        tower = TextTower(model, tokenizer(), NAMES, block=block, max_tokens=max_tokens, stacked=True)
+        assert relative(tower.encode(sent), expected) < 1e-10
+
+
+def test_blocks_are_stacked_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacked, the layers run once for all blocks; one block after the other, once for each."""
+    calls: list[int] = []
+    run = FastPath._run
+
+    def counting(self: FastPath, x: torch.Tensor, *rest: object) -> object:
+        calls.append(len(x))
+        return run(self, x, *rest)
+
+    monkeypatch.setattr(FastPath, "_run", counting)
+    TextTower(tiny_clip(), tokenizer(), NAMES, block=4).encode(contexts(3, 2))
+    blocks = len(calls) - 1  # SOS and context run first
+    assert blocks > 2 and calls == [3] * (1 + blocks)
+    calls.clear()
+    TextTower(tiny_clip(), tokenizer(), NAMES, block=4, stacked=True).encode(contexts(3, 2))
+    assert calls == [3, 3 * blocks]
 
 
 def test_equals_open_clip_in_float32() -> None:
@@ -58,9 +80,23 @@ def test_equals_open_clip_at_full_size(name: str) -> None:
         assert relative(backbone.encode_images(image), expected) < 1e-10
 
 
-@pytest.mark.parametrize("block", [128, 8], ids=["one block", "several"])
-def test_gradients_equal_those_of_open_clip(block: int) -> None:
-    tower = TextTower(tiny_clip(quick_gelu=True), tokenizer(), NAMES, block=block)
+@pytest.mark.slow
+def test_stacked_blocks_equal_the_others_at_full_size() -> None:
+    """150 classes are several blocks, the last one short."""
+    backbone = load_backbone("ViT-B-16/random", precision="float64")
+    names = [f"thing {i}" if i % 3 else f"a longer name {i}" for i in range(150)]
+    sent = contexts(2, 8, backbone.text_width)
+    with torch.inference_mode():
+        one_by_one = backbone.text_tower(names).encode(sent)
+        tower = TextTower(backbone.model, backbone.tokenizer, names, stacked=True)
+        assert relative(tower.encode(sent), one_by_one) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("block", "stacked"), [(128, False), (8, False), (8, True)], ids=["one block", "several", "stacked"]
+)
+def test_gradients_equal_those_of_open_clip(block: int, stacked: bool) -> None:
+    tower = TextTower(tiny_clip(quick_gelu=True), tokenizer(), NAMES, block=block, stacked=stacked)
     # The black box runs first. It must not leave tensors without gradient.
     with torch.inference_mode():
         tower.encode(contexts(2, 4))

@@ -1,5 +1,6 @@
 """A trial: the meter, the wall, the stream, the scorer and the trace."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -8,8 +9,10 @@ import torch
 from toy import D, E, S, toy_trial
 
 from bench.blackbox import AccessDenied, BudgetSpent, cross_entropy
+from bench.errors import UserError
 from bench.prompt import Prompt
-from bench.record import Outcome
+from bench.record import Outcome, Point
+from bench.scorer import ahead
 from bench.trace import checkpoints
 
 CONTEXT = Prompt(context=torch.zeros(2, D))
@@ -212,6 +215,33 @@ def test_a_sent_prompt_that_diverged_is_an_error() -> None:
         trial.box.logits(next(trial.box.batches()), [Prompt(context=torch.full((2, D), float("nan")))])
 
 
+def test_losses_that_are_read_together_give_the_same_trace() -> None:
+    """As on a GPU, where reading each loss would wait for the device."""
+
+    def trace(read_at: int) -> tuple[Point, ...]:
+        trial = toy_trial(budget=100)
+        trial._read_at = read_at
+        trial.box.report(CONTEXT)
+        with pytest.raises(BudgetSpent):
+            for i, batch in enumerate(trial.box.batches()):
+                trial.box.logits(batch, [Prompt(context=torch.full((2, D), i / 10))] * 3)
+        trial.finish()
+        return trial.trace.scored
+
+    assert trace(64) == trace(1) and trace(1)[-1].train_loss is not None
+
+
+def test_a_divergence_that_is_read_late_names_its_own_query() -> None:
+    trial = toy_trial(budget=100)
+    trial._read_at = 64
+    trial.box.report(CONTEXT)
+    batch = next(trial.box.batches())
+    trial.box.logits(batch, [Prompt(context=torch.full((2, D), float("nan")))])
+    trial.box.logits(batch, [CONTEXT] * 5)
+    with pytest.raises(FloatingPointError, match="at query 1: the prompt diverged"):
+        trial.finish()
+
+
 def test_a_reported_prompt_that_diverged_is_an_error() -> None:
     trial = toy_trial(budget=20)
     trial.box.report(Prompt(context=torch.full((2, D), float("nan"))))
@@ -255,6 +285,95 @@ def test_a_large_test_set_gets_the_same_scores_without_being_kept(monkeypatch: p
     kept = trace()
     monkeypatch.setattr("bench.scorer.KEPT", 10)
     assert trace() == [*kept[:-1], 0] and kept[-1] == 1
+
+
+def visual_trace(gathered: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], int]:
+    """The trace of a pixel method with a large test set, and how many test images it decoded."""
+    trial = toy_trial(("pixels",), budget=100)
+    trial._gathers = gathered
+    images, decoded = trial.scorer.tests["test"].images, []
+
+    def pixels(index: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        decoded.append(len(index))
+        return type(images).pixels(images, index, size)
+
+    object.__setattr__(images, "pixels", pixels)
+    for batch in trial.box.batches():
+        share = 1 - trial.box.spent / 100
+        trial.box.report(Prompt(pixels=lambda batch, share=share: batch.images * share))
+        if trial.box.remaining < 5:
+            break
+        trial.box.logits(batch, [Prompt(pixels=lambda batch: batch.images)] * 5)
+    trial.finish()
+    return [trial.trace.points, trial.outcomes], sum(decoded)
+
+
+def test_prompts_of_several_checkpoints_are_scored_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scorer.KEPT", 10)
+    monkeypatch.setattr("bench.scorer.GLIMPSE", 7)
+    one_by_one, decoded = visual_trace(False, monkeypatch)
+    together, once = visual_trace(True, monkeypatch)
+    assert together == one_by_one
+    assert len({point.accuracy["test"] for point in together[0]}) > 1
+    assert decoded == 5 * 60 and once == 60 + 7  # checkpoints 0, 10, 20, 50 and 100
+
+
+def test_a_waiting_prompt_that_answers_otherwise_later_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scorer.KEPT", 10)
+
+    class Later:
+        share = 1.0
+
+    trial = toy_trial(("pixels",), budget=20)
+    trial.box.report(Prompt(pixels=lambda batch: batch.images * Later.share))
+    batch = next(trial.box.batches())
+    trial.box.logits(batch, [Prompt(pixels=lambda batch: batch.images)] * 15)
+    Later.share = 0.5
+    trial.box.report(Prompt(pixels=lambda batch: batch.images))
+    with pytest.raises(RuntimeError, match=r"checkpoint 0 answers otherwise.*local variable"):
+        trial.finish()
+    assert trial.trace.scored == ()
+
+
+def test_text_prompts_and_small_sets_are_scored_at_once() -> None:
+    trial = toy_trial(("pixels",), budget=20)
+    assert not trial._gathers  # 60 images are kept
+    assert not toy_trial().scorer.large
+
+
+def test_the_next_images_load_while_the_last_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = toy_trial(("pixels",))
+    monkeypatch.setattr("bench.loader.AT_ONCE", 8)
+    images, read = trial.scorer.tests["test"].images, []
+
+    def pixels(index: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        read.append((int(index[0]), size, threading.current_thread() is threading.main_thread()))
+        return type(images).pixels(images, index, size)
+
+    object.__setattr__(images, "pixels", pixels)
+    for sample in ahead(trial.scorer.loader.unlabelled(images)):
+        assert torch.equal(sample.load(4), type(images).pixels(images, sample.index, 4).double())
+    # The first two are read on demand: nobody knows yet which size is needed.
+    assert sorted(read) == [(8 * i, 4, i < 2) for i in range(8)]
+
+
+def test_a_fault_in_the_loading_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.loader.AT_ONCE", 8)
+    trial = toy_trial(("pixels",))
+    images = trial.scorer.tests["test"].images
+
+    def pixels(index: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        if int(index[0]) == 32:
+            raise UserError("image 32 is damaged")
+        return type(images).pixels(images, index, size)
+
+    object.__setattr__(images, "pixels", pixels)
+    seen, before = [], set(threading.enumerate())
+    with pytest.raises(UserError, match="image 32"):
+        for sample in ahead(trial.scorer.loader.unlabelled(images)):
+            seen.append(len(sample.images))
+    assert seen == [8] * 4
+    assert set(threading.enumerate()) <= before
 
 
 # The door

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.cell import Cell
 from bench.predictor import LocalPredictor
-from bench.protocols import Backbone, Features, Frozen, Images, Task
+from bench.protocols import Augmented, Backbone, Features, Frozen, Images, Task
 from bench.trial import Trial
 
 D, E, S = 12, 8, 16  # text width, feature width, pixels per side
@@ -96,7 +96,7 @@ class ToyBackbone:
     def encode_images(self, images: Tensor) -> Tensor:
         return F.normalize((images.double() - 0.5).flatten(1) @ self.W, dim=-1)
 
-    encode_clean = encode_images
+    encode_clean = encode_crops = encode_images
 
     def trunk(self, images: Tensor) -> Tensor:
         return (images.double() - 0.5).flatten(1) @ self.W
@@ -115,7 +115,7 @@ class ToyEncoder:
     def encode_images(self, images: Tensor) -> Tensor:
         return images.mean((2, 3)).repeat(1, self.embed_dim)[:, : self.embed_dim]
 
-    encode_clean = encode_images
+    encode_clean = encode_crops = encode_images
 
 
 class ToyLab:
@@ -127,6 +127,9 @@ class ToyLab:
     def features(self, model: Frozen, images: Images) -> Tensor:
         self.asked += 1
         return model.encode_images(images.pixels(torch.arange(len(images))))
+
+    def augmented(self, model: Frozen, batch: Augmented) -> Tensor:
+        return model.encode_crops(batch.images)
 
     def encoder(self, name: str) -> ToyEncoder:
         return ToyEncoder(self.encoder_width)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bench.store import Store
     from bench.suite import Suite
 
+CACHE_GIB = 10  # enough for the features of a suite's crops; see --cache-limit
+
 
 @click.command()
 @click.option(
@@ -139,7 +141,17 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     help="float32; float64 (the same numbers on every processor); fp16-text (text layers in float16); "
-    "bf16-images (kept image features computed in bfloat16); fp16-text+bf16-images. Default: the suite's.",
+    "bf16-images (images that no prompt changes are encoded in bfloat16); fp16-text+bf16-images. "
+    "Default: the suite's.",
+)
+@click.option(
+    "--cache-limit",
+    type=options.Real(0, 1_000_000),
+    default=CACHE_GIB,
+    show_default=True,
+    metavar="GIB",
+    help="GiB on disk ($BENCH_CACHE) for features of augmented images, which all text methods of a data set "
+    "and seed share. Those that were used longest ago are removed. 0: they are computed each time.",
 )
 @click.option(
     "--offline", is_flag=True, help="Do not use the network; what is not on this machine is an error."
@@ -184,6 +196,7 @@ def run_cells(
     root: Path | None,
     device: str,
     precision: str | None,
+    cache_limit: float,
     offline: bool,
     retry_stale: bool,
     dry_run: bool,
@@ -237,7 +250,8 @@ def run_cells(
     made = make_cells(chosen, methods, backbone=backbone, endpoint=endpoint, **what)
     cells = resolve(made, chosen, precision, endpoint)
     device = pick_device(device, local, elsewhere=bool(ray_address and gpus_per_cell))
-    settings = Settings(device, str(root.absolute()) if root else None, offline, chat, wiring)
+    folder, limit = str(root.absolute()) if root else None, int(cache_limit * 2**30)
+    settings = Settings(device, folder, offline, chat, wiring, limit)
     store = Store(results)
     if dry_run:
         checked = check_without_fetching(cells, settings)

@@ -113,13 +113,17 @@ class Backbone:
         return self.encode_trunk(self.trunk(images), None if tokens is None else tokens[None])[0]
 
     def encode_clean(self, images: Tensor) -> Tensor:
-        """Pixels [B, 3, S, S] of unchanged images -> [B, e] of unit norm, for features that are kept on disk.
+        """Pixels [B, 3, S, S] of plain images -> [B, e] of unit norm, for features that are kept on disk."""
+        return exact.kept(self.encode_crops(images))
 
-        Only here the image layers may have another type (bfloat16). Tuned images differ from each other by
-        less than bfloat16 can hold.
+    def encode_crops(self, images: Tensor) -> Tensor:
+        """Pixels [B, 3, S, S] of crops that no prompt changes -> [B, e] of unit norm.
+
+        Only for images that a method leaves as they are, the image layers may have another type (bfloat16).
+        Tuned images differ from each other by less than bfloat16 can hold.
         """
         trunk = self._kept_images.trunk(self._normalised(images))
-        return exact.kept(unit(self._kept_images.finish(trunk, None))[0])
+        return unit(self._kept_images.finish(trunk, None))[0]
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.to(device=self.device, dtype=self.dtype) - self.pixel_mean) / self.pixel_std

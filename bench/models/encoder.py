@@ -38,6 +38,10 @@ class Encoder:
         """The same for unchanged images, whose features are kept on disk."""
         return exact.kept(self.encode_images(images))
 
+    def encode_crops(self, images: Tensor) -> Tensor:
+        """The same for crops of images."""
+        return self.encode_images(images)
+
     @cached_property
     def identity(self) -> tuple[object, ...]:
         """Everything that decides the features of an image."""

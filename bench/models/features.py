@@ -5,7 +5,7 @@ If a file is missing or damaged, its features are computed again (`bench.cache`)
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -54,7 +54,10 @@ def _in_batches(encode: Callable[[Tensor], Tensor], images: Images, batch: int) 
 
 @cache
 def _code() -> str:
-    """A hash of this package and PyTorch's version, because both decide the last digits of the sums."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    text = b"".join(file.read_bytes() for file in files)
+    return code_of(Path(__file__).parent.glob("*.py"))
+
+
+def code_of(files: Iterable[Path]) -> str:
+    """A hash of these files and PyTorch's version, because both decide the last digits of the sums."""
+    text = b"".join(file.read_bytes() for file in sorted(files))
     return hashlib.sha256(text + torch.__version__.encode()).hexdigest()

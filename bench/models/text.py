@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.models.block import OpenClip, is_plain, norm, pack_layer
-from bench.models.fast import BLOCK, MAX_TOKENS, FastPath, Weights
+from bench.models.fast import BLOCK, FastPath, Weights
 
 Tokenizer = Callable[[list[str]], Tensor]  # texts -> token ids [N, context_length]
 
@@ -101,8 +101,7 @@ class TextTower:
     If it is not (e.g. for a tower that is not causal), there is a warning, and `encode` is the same as
     `plain`.
 
-    max_tokens  tokens in one forward pass, which limits the memory; at least one candidate and block
-    block       class tokens in one sequence
+    max_tokens, block, stacked  see FastPath; the first one limits the memory
     Raises UserError for a context that does not fit before the longest class name.
     """
 
@@ -112,8 +111,9 @@ class TextTower:
         tokenizer: Tokenizer,
         class_names: Sequence[str],
         weights: Weights | None = None,
-        max_tokens: int = MAX_TOKENS,
+        max_tokens: int | None = None,
         block: int = BLOCK,
+        stacked: bool | None = None,
     ) -> None:
         if not class_names:
             raise UserError("a text tower needs at least one class name")
@@ -131,7 +131,8 @@ class TextTower:
         self.room = max(0, self.context_length - 1 - int(self.ends.max()))  # tokens left for the context
         self._fast: FastPath | None = None
         if self.fast:
-            self._fast = FastPath(weights or pack(model), self.tokens, self.ends, max_tokens, block)
+            packed = weights or pack(model)
+            self._fast = FastPath(packed, self.tokens, self.ends, max_tokens, block, stacked)
         else:
             kind = type(text).__name__
             warnings.warn(
