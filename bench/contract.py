@@ -32,7 +32,7 @@ from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
 from bench.record import Record, Wired, lasting
 from bench.resolve import Resolved, resolve
-from bench.run import rebuild, run_cell
+from bench.runner import rebuild, run_cell
 from bench.suite import load_suite
 from bench.trial import Trial
 

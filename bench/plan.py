@@ -18,7 +18,7 @@ from bench.params import parse_value
 from bench.plugins import METHODS, load_method
 from bench.remote import Endpoint, Wiring
 from bench.resolve import Resolved, params_in_force
-from bench.run import expected, prepare
+from bench.runner import expected, prepare
 from bench.store import Status, Store
 from bench.suite import Suite
 

@@ -11,7 +11,7 @@ from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.record import ChatLog, Record, lasting
 from bench.resolve import resolve_record
-from bench.run import run_cell
+from bench.runner import run_cell
 
 
 def replay_faults(record: Record, chat: ChatLog, file: Path, lab: Lab) -> list[str]:

@@ -33,7 +33,7 @@ LAYERS = [
     {"wire", "serve"},
     {"scorer", "lab"},
     {"trial"},
-    {"run"},
+    {"runner"},
     {"replay"},
     {"plan", "forecast", "schedule", "report", "bill"},
     {"contract", "apart"},

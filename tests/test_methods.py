@@ -21,7 +21,7 @@ from bench.outcome import accuracy
 from bench.params import make_params, parse_value
 from bench.plugins import METHODS as FOUND
 from bench.plugins import load_method, method_hash
-from bench.run import pack, unpack
+from bench.runner import pack, unpack
 from bench.trial import Trial
 
 # Parameter values under which every method runs in the toy world: 16 pixels, text width 12.

@@ -143,7 +143,7 @@ def test_hugging_faces_datasets_stays_importable(installed):
     script = (
         "import datasets; from bench.plugins import DATASETS\n"
         "assert len(datasets.Dataset.from_dict({'a': [1, 2]})) == 2 and DATASETS.files()\n"
-        "import bench.run; print(datasets.__file__)"
+        "import bench.runner; print(datasets.__file__)"
     )
     assert "site-packages/datasets/__init__.py" in installed("python", "-c", script).stdout
 

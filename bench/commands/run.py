@@ -309,7 +309,7 @@ def carry_out(
     plan: "Plan", todo: "Sequence[Resolved]", settings: "Settings", store: "Store", where: Where
 ) -> int:
     """Run the cells `todo`, write their records, and print the table of the plan. Returns the exit code."""
-    from bench.run import run_cell
+    from bench.runner import run_cell
     from bench.schedule.gpu import rounds
     from bench.schedule.job import Interrupted
     from bench.schedule.pool import run_parts

@@ -57,7 +57,7 @@ def run_parts(
     Each record goes to `on_record`, in this process, as soon as its cell has ended.
     parts: made when they are needed, so that a part can depend on the records of those before it. total: the
     number of cells in them.
-    run: runs one cell, e.g. `bench.run.run_cell`. Workers must be able to import it. An exception that it
+    run: runs one cell, e.g. `bench.runner.run_cell`. Workers must be able to import it. An exception that it
         raises becomes a failed record. A process runs several cells and keeps what it has loaded.
     workers: number of processes; None: one per physical core, or as many as the GPUs have room for.
     ray_address: "host:port" of a cluster to join; None: start a Ray, and end it before this returns.
