@@ -18,7 +18,7 @@ PACKAGE = Path(bench.__file__).parent
 
 # A file may import from its own layer and from those below. A new file of the package needs a place here.
 LAYERS = [
-    {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels", "http"},
+    {"", "errors", "files", "paths", "toml", "cache", "exact", "code", "retry", "pixels", "http", "words"},
     {"answered"},
     {"access", "remote", "pulse"},
     {"cell", "prompt", "methods"},

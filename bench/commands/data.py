@@ -18,6 +18,7 @@ from bench.commands import options
 from bench.data.card import SPLITS, Card, Download, card_names, load_card
 from bench.errors import UserError
 from bench.paths import data_root
+from bench.words import counted
 
 _root = click.option(
     "--root",
@@ -100,13 +101,15 @@ def verify(name: str, root: Path | None) -> None:
     for split, count in report.counts.items():
         unconfirmed = " (no published count to compare with)" if split in card.images.unconfirmed else ""
         console.print(f"{split:5} {count:9,} images{unconfirmed}")
-    console.print(f"{report.classes} classes, {report.decoded:,} images decoded", highlight=False)
+    console.print(
+        f"{counted(report.classes, 'class')}, {counted(report.decoded, 'image')} decoded", highlight=False
+    )
     for problem in report.problems[:50]:
         console.print(f"- {problem}", highlight=False, markup=False, soft_wrap=True)
     for double in report.doubles:  # published data sets have some, so this is no problem of the copy
         console.print(f"note: {double}.", highlight=False, markup=False, soft_wrap=True)
     if report.problems:
-        raise click.ClickException(f"{card.title}: {len(report.problems)} problems.")
+        raise click.ClickException(f"{card.title}: {counted(len(report.problems), 'problem')}.")
     console.print(f"{card.title} is as its card says.")
 
 

@@ -9,6 +9,7 @@ import click
 
 from bench.commands import options
 from bench.errors import UserError
+from bench.words import counted
 
 TEMPLATE = '''\
 """{title}: write here in one sentence what is tuned and how.
@@ -24,6 +25,7 @@ from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.optim import SPSA, SPSASettings
 from bench.prompt import Prompt
+from bench.words import counted
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def check(
         click.echo(f"{mark}  {verdict.point}: {verdict.detail}{remedy}")
     seconds = time.monotonic() - begun
     if broken:
-        click.echo(f"{name} breaks {broken} point(s) of the contract ({seconds:.0f} s).", err=True)
+        click.echo(f"{name} breaks {counted(broken, 'point')} of the contract ({seconds:.0f} s).", err=True)
         raise SystemExit(1)
     click.echo(f"{name} keeps the contract ({seconds:.0f} s). Next: bench run --methods {name}")
 

@@ -18,6 +18,7 @@ from bench.plugins import METHODS, method_hash
 from bench.report.frame import Results, load, missing_cells, select
 from bench.report.render import FORMS, render
 from bench.report.table import Table
+from bench.words import absent, counted
 
 OTHERS = ("ranks", "efficiency", "answers", "cost", "pairs")  # tables that are not of one protocol alone
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
@@ -107,9 +108,10 @@ def records(folder: Path) -> Results:
         old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
         if len(old):
             count = old["path"].nunique()
+            said = counted(count, f"record of {method} is", f"records of {method} are")
             warn(
-                f"{count} records of {method} are stale: {files[str(method)].name} has changed since then. "
-                "`bench run --retry-stale` makes them again."
+                f"{said} stale: {files[str(method)].name} has changed since then. "
+                f"`bench run --retry-stale` makes {'it' if count == 1 else 'them'} again."
             )
     return found
 
@@ -345,10 +347,7 @@ def pictured(results: Path, wanted: dict[str, Any]) -> Results:
     found = select(records(results), **wanted)
     missing = missing_cells(found)
     if missing:
-        warn(
-            f"{len(missing)} cells are missing, so the methods' averages may not compare: "
-            f"{'; '.join(missing[:5])}"
-        )
+        warn(f"{absent(len(missing))}, so the methods' averages may not compare: {'; '.join(missing[:5])}")
     return found
 
 
@@ -593,7 +592,7 @@ def results_verify(context: click.Context, path: Path, root: str | None) -> None
         click.echo(fault)
     n = len(record_files(path))
     click.echo(
-        f"{n} record{'s' * (n > 1)}: " + (f"{len(faults)} faults" if faults else "fit for the leaderboard")
+        f"{counted(n, 'record')}: " + (counted(len(faults), "fault") if faults else "fit for the leaderboard")
     )
     context.exit(1 if faults else 0)
 

@@ -16,6 +16,7 @@ from bench.errors import UserError, did_you_mean
 from bench.files import below
 from bench.record import ChatLog, Malformed, Record, read
 from bench.report.scores import seedless
+from bench.words import absent
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""}
@@ -300,7 +301,7 @@ def refuse(missing: list[str], remedy: str = "print with --partial", partial: bo
     """`missing`. Raises UserError with the list of them if there are any, unless `partial`."""
     if missing and not partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or {remedy}")
+        raise UserError(f"{absent(len(missing))}: {listed}. Run them, or {remedy}")
     return missing
 
 

@@ -18,6 +18,7 @@ from bench.schedule.process import cores, environment, one_thread, worker_enviro
 from bench.schedule.signals import StopRequest
 from bench.schedule.watch import watched
 from bench.schedule.worker import PULSE_GROUP, Worker
+from bench.words import counted
 
 Part = tuple[Sequence[Resolved], float]  # cells, and the GPUs of each
 QUIET = {
@@ -100,9 +101,10 @@ def _attempt_here(resolved: Resolved, job: Job[S]) -> Outcome:
 def _not_isolated(record: Record, left: list[Resolved]) -> str:
     """Why a run in one process ends here, on one line."""
     names = ", ".join(str(one.cell.path) for one in left[:3]) + (", ..." if len(left) > 3 else "")
+    not_run = counted(len(left), "cell was", "cells were")
     return (
         f"{record.cell.path} changed code or data of this process, which runs no more: {record.reason}. "
-        f"What was finished is kept; {len(left)} cells were not run: {names}. Run the same command without "
+        f"What was finished is kept; {not_run} not run: {names}. Run the same command without "
         "--local: then each method works in a process that is replaced when it is changed."
     )
 
