@@ -115,12 +115,21 @@ def make_cells(
     ]
 
 
-def named(methods: Sequence[str]) -> list[str]:
-    """The names of the methods. "all" stands for all methods, except those that ask a language model."""
+def named(methods: Sequence[str], leave_out: Callable[[str], object] = lambda why: None) -> list[str]:
+    """The names of the methods. "all" stands for all methods, except those that ask a language model.
+
+    leave_out: gets one line for each file that "all" cannot mean, because it is broken or its name is taken.
+    """
     if "all" not in methods:
         return list(methods)
-    every = [name for name in METHODS.files() if LANGUAGE_MODEL not in load_method(name).access]
-    return sorted({*every, *methods} - {"all"})
+    every = set(methods) - {"all"}
+    for name in METHODS.found():
+        try:
+            if LANGUAGE_MODEL not in load_method(name).access:
+                every.add(name)
+        except UserError as error:
+            leave_out(str(error))
+    return sorted(every)
 
 
 def parse_variants(

@@ -37,6 +37,7 @@ LAYERS = [
     {"replay"},
     {"plan", "forecast", "schedule", "report", "bill"},
     {"contract", "apart"},
+    {"testing"},
     {"commands", "__main__"},
 ]
 

@@ -18,6 +18,7 @@ from bench.commands import options
 from bench.data.card import SPLITS, Card, Download, card_names, load_card
 from bench.errors import UserError
 from bench.paths import data_root
+from bench.plugins import DATASETS
 from bench.words import counted
 
 _root = click.option(
@@ -69,6 +70,8 @@ def list_(root: Path | None) -> None:
         state = f"lacks {lacking}" if lacking else "built in" if card.layout is None else "ready"
         counts = "/".join(str(getattr(card.images, split)) for split in SPLITS)
         table.add_row(name, str(card.n_classes), counts, state)
+    for name, why in DATASETS.clashes().items():
+        table.add_row(name, "", "", why)
     Console().print(table)
 
 

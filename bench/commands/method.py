@@ -71,7 +71,7 @@ class {title}(Method):
 @click.option(
     "--folder",
     type=options.PLACE,
-    help="Folder of the new file. Default: $BENCH_METHODS, else methods/.",
+    help="Folder of the new file. Default: $BENCH_METHODS, else ./methods.",
 )
 def new_method(name: str, folder: Path | None) -> None:
     """Write NAME.py, a commented starting file for a method.
@@ -94,9 +94,9 @@ def new_method(name: str, folder: Path | None) -> None:
         raise UserError(
             "'all' cannot be a method's name, because --methods all means every method: choose another."
         )
-    if name in METHODS.files():
-        raise UserError(f"a method {name!r} exists already: {METHODS.file(name)}. Choose another name.")
-    path = (folder or METHODS.own or METHODS.shipped) / f"{name}.py"
+    if taken := METHODS.found().get(name):
+        raise UserError(f"a method {name!r} exists already: {taken[0]}. Choose another name.")
+    path = (folder or METHODS.place) / f"{name}.py"
     title = "".join(part.capitalize() for part in name.split("_"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -285,12 +285,16 @@ def that_fit(
     from bench.plan import named
     from bench.resolve import misfit
 
+    def leave_out(why: str) -> None:
+        click.echo(f"left out: {why}", err=True)
+
     why = {
         name: [m for one in answers if (m := misfit(suite, name, one, endpoint=endpoint))]
-        for name in named(methods)
+        for name in named(methods, leave_out)
     }
     for reasons in why.values():
-        click.echo("".join(f"left out: {reason}\n" for reason in reasons), nl=False, err=True)
+        for reason in reasons:
+            leave_out(reason)
     return tuple(name for name, reasons in why.items() if not reasons)
 
 
