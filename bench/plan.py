@@ -15,8 +15,9 @@ from bench.errors import NotHere, UserError, brief, did_you_mean
 from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
-from bench.plugins import METHODS, load_method
+from bench.plugins import DATASETS, METHODS, load_method
 from bench.remote import Endpoint, Wiring
+from bench.report.order import full_name
 from bench.resolve import Resolved, params_in_force
 from bench.runner import expected, prepare
 from bench.store import Status, Store
@@ -82,12 +83,14 @@ def make_cells(
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
     if backbone is not None and not backbone.strip():
         raise UserError("--backbone is empty: name a model, e.g. mini, or leave the option out.")
+    doubled = METHODS.clashes().keys() - set(names)  # nobody asks for them: they do not stop the rest
     for place in ("", *suite.datasets):  # of all its methods: a wrong value is said at once
-        for name in suite.methods:
+        for name in suite.methods.keys() - doubled:
             params_in_force(suite, name, place)
     source = suite.source(protocol)
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
+    datasets = [in_full(suite, name) for name in datasets or ()]
     variants = parse_variants(suite, names, overrides)
     levels = tuple(dict.fromkeys(str(parse(one)) for one in answers))
     return [
@@ -113,6 +116,18 @@ def make_cells(
             endpoint=endpoint.place if endpoint else "",
         )
     ]
+
+
+def in_full(suite: Suite, dataset: str) -> str:
+    """The card that a data set's name means: 'colors' is 'mini-colors', as tables head it.
+
+    The suite's own data sets come first. Raises UserError for a name that can mean several others.
+    """
+    known = DATASETS.found()
+    if dataset in known:
+        return dataset
+    found = full_name(dataset, [(suite.name, name) for name in suite.datasets])
+    return found if found in known else full_name(dataset, [(name.partition("-")[0], name) for name in known])
 
 
 def named(methods: Sequence[str], leave_out: Callable[[str], object] = lambda why: None) -> list[str]:

@@ -42,6 +42,7 @@ class Commands(click.Group):
         "serve": ("serve", "serve", "Serve a model as a prediction API, metered and with faults."),
         "results": ("report", "results", "Verify, show, export or publish records."),
         "check": ("method", "check", "Check that a method keeps the contract (about a minute)."),
+        "new-dataset": ("data", "new_dataset", "Write the card of a folder of your own images."),
         "new-method": ("method", "new_method", "Write a starting file for a method of your own."),
     }
 

@@ -626,20 +626,23 @@ def results_show(path: Path, form: str | None, output: Path | None) -> None:
 @results.command("export")
 @options.results()
 @click.argument("path", type=options.PLACE)
-def results_export(results: Path, path: Path) -> None:
-    """Write all records to PATH as one .parquet or .csv table.
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Default: what the ending of PATH means."
+)
+def results_export(results: Path, path: Path, form: str | None) -> None:
+    """Write all records as two tables, PATH-cells and PATH-traces.
 
-    The table has one row per cell and test set (kind `cell`), and one per checkpoint and test set (kind
-    `trace`).
+    The first has one row per cell and test set, the second one per checkpoint and test set.
 
     \b
-    Example:
+    Examples:
       bench results export runs.csv
+      bench results export runs --format parquet
     """
     from bench.report.export import export
 
-    export(records(results), path)
-    click.echo(f"wrote {path}", err=True)
+    for file in export(records(results), path, form):
+        click.echo(f"wrote {file}", err=True)
 
 
 @results.command("publish")
