@@ -417,7 +417,7 @@ def test_formulas_and_dollar_signs_in_names_are_text_everywhere(tmp_path: Path) 
             patch.chdir(tmp_path)
             result = refused_or_done(CliRunner().invoke(main, [*arguments, "--results", str(folder)]))
             assert result.exit_code == 0, result.output
-    for name in ("t.csv", "x.csv"):
+    for name in ("t.csv", "x-cells.csv", "x-traces.csv"):
         rows = list(csv.reader((tmp_path / name).read_text().splitlines()))
         cells = [cell for row in rows for cell in row]
         assert any("HYPERLINK" in cell for cell in cells)

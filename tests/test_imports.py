@@ -39,6 +39,7 @@ LAYERS = [
     {"contract", "apart"},
     {"testing"},
     {"commands", "__main__"},
+    {"api"},
 ]
 
 

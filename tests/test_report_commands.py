@@ -131,7 +131,7 @@ def test_verify_exits_1_and_says_why(folder: Path) -> None:
 def test_export_and_leaderboard_write_their_files(folder: Path, tmp_path: Path) -> None:
     call("results", "export", tmp_path / "all.csv", folder=folder)
     call("leaderboard", "-o", tmp_path / "board.html", folder=folder)
-    assert (tmp_path / "all.csv").exists() and 'href="results/toy/few-shot"' in (
+    assert (tmp_path / "all-cells.csv").exists() and 'href="results/toy/few-shot"' in (
         tmp_path / "board.html"
     ).read_text()
 

@@ -175,7 +175,16 @@ def run(**given: Any) -> None:
       bench run --methods zip --protocol base-to-new --local
       bench run --suite zip --root DATA --methods zip,manual
     """
-    raise SystemExit(run_cells(**given))
+    raise SystemExit(run_cells(**given).code)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended. code: 0; 1 if a cell failed; 128 + signal if it was interrupted."""
+
+    code: int
+    plan: "Plan"
+    store: "Store"
 
 
 def run_cells(
@@ -201,8 +210,8 @@ def run_cells(
     fresh: bool,
     spend: float | None,
     **what: Any,
-) -> int:
-    """Run cells as the flags ask. Returns the exit code: 0; 1 if a cell failed; 128 + signal if interrupted.
+) -> Ran:
+    """Run cells as the flags ask: `bench run` and `bench.run` call this.
 
     Raises UserError for wrong input, before any query is spent.
     """
@@ -256,7 +265,7 @@ def run_cells(
             click.echo(f"not on this machine: {name} (the run downloads it first).")
         refuse(checked.faults)
         check_chats(plan.todo(retry_stale), settings, ask=False)
-        return 0
+        return Ran(0, plan, store)
     lab, notes = check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store, lab)
@@ -271,7 +280,7 @@ def run_cells(
         code = carry_out(plan, plan.todo(retry_stale), settings, store, where)
         if code <= 1:
             echo_notes(notes)  # below the table, too
-        return code
+        return Ran(code, plan, store)
 
 
 def echo_notes(notes: Sequence[str]) -> None:
@@ -340,8 +349,8 @@ def carry_out(
             )
     except Interrupted as stop:
         click.echo(
-            f"{stop}: {counted(progress.done, 'cell is', 'cells are')} written, {len(todo) - progress.done} left. "
-            "Run the same command again to continue.",
+            f"{stop}: {counted(progress.done, 'cell is', 'cells are')} written, {len(todo) - progress.done} "
+            "left. Run the same command again to continue.",
             err=True,
         )
         return 128 + stop.signum

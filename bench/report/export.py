@@ -36,6 +36,8 @@ def export(results: Results, path: Path, form: str | None = None) -> list[Path]:
     form = form or ending
     if form not in FORMATS:
         raise UserError(f"cannot export to {path}: end its name in .csv or .parquet, or give --format")
+    if not path.name:
+        raise UserError(f"cannot export to {path}: name a file")
     stem = path.with_suffix("") if ending in FORMATS else path
     written = []
     for name, frame in zip(("cells", "traces"), tidy(results), strict=True):

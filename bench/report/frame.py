@@ -59,18 +59,22 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
         raise UserError(
             f"no results folder '{folder}': run `bench run` first, or give another with --results"
         )
-    cells, trace, failed = [], [], []
     records, damaged = read_all(folder)
+    for path, why in damaged:
+        warn(f"skipped {path}: {why}")
+    return results_of(records, tuple((str(path), why) for path, why in damaged))
+
+
+def results_of(records: Iterable[tuple[Path, Record]], damaged: tuple[tuple[str, str], ...] = ()) -> Results:
+    """The frames of these records, each with its file."""
+    cells, trace, failed = [], [], []
     for path, record in records:
         if record.ok:
             cells += _cell_rows(record, str(path))
             trace += _trace_rows(record)
         else:
             failed.append(_row(record) | {"path": str(path), "error": record.reason})
-    for path, why in damaged:
-        warn(f"skipped {path}: {why}")
-    skipped = tuple((str(path), why) for path, why in damaged)
-    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), skipped)
+    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), damaged)
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, str]]]:
