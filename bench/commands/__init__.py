@@ -6,4 +6,5 @@ run.py       bench run
 report.py    bench table, plot, audit, leaderboard, results
 data.py      bench data, new-dataset
 method.py    bench new-method, check
+submit.py    bench results pack, import
 """

@@ -13,6 +13,7 @@ from bench.answered import parse
 from bench.cell import PROTOCOLS, SCORES
 from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
+from bench.commands.submit import pack, take
 from bench.errors import UserError
 from bench.report import asked
 from bench.report.asked import OTHERS, PictureWish, TableWish
@@ -463,7 +464,7 @@ def leaderboard(results: Path, output: Path, variants: bool) -> None:
 
 @click.group()
 def results() -> None:
-    """Verify, show, export or publish records.
+    """Verify, show, export, pack, import or publish records.
 
     \b
     Examples:
@@ -572,3 +573,7 @@ def results_publish(results: Path, readme: Path, suite: str) -> None:
 
     for path in publish(records(results), results, readme, suite):
         click.echo(f"wrote {path}", err=True)
+
+
+results.add_command(pack)
+results.add_command(take)
