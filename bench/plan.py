@@ -83,10 +83,10 @@ def make_cells(
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
     if backbone is not None and not backbone.strip():
         raise UserError("--backbone is empty: name a model, e.g. mini, or leave the option out.")
-    doubled = METHODS.clashes().keys() - set(names)  # nobody asks for them: they do not stop the rest
-    for place in ("", *suite.datasets):  # of all its methods: a wrong value is said at once
-        for name in suite.methods.keys() - doubled:
-            params_in_force(suite, name, place)
+    for name in suite.methods:  # all of them: a wrong value is said at once
+        if name in names or not cannot_load(name):
+            for place in ("", *suite.datasets):
+                params_in_force(suite, name, place)
     source = suite.source(protocol)
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
@@ -139,12 +139,20 @@ def named(methods: Sequence[str], leave_out: Callable[[str], object] = lambda wh
         return list(methods)
     every = set(methods) - {"all"}
     for name in METHODS.found():
-        try:
-            if LANGUAGE_MODEL not in load_method(name).access:
-                every.add(name)
-        except UserError as error:
-            leave_out(str(error))
+        if why := cannot_load(name):
+            leave_out(why)
+        elif LANGUAGE_MODEL not in load_method(name).access:
+            every.add(name)
     return sorted(every)
+
+
+def cannot_load(name: str) -> str:
+    """Why a method cannot be loaded, in one line; "" if it can."""
+    try:
+        load_method(name)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def parse_variants(

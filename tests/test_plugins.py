@@ -104,6 +104,7 @@ def test_what_is_broken_or_doubled_is_one_line_and_does_not_stop_the_rest(bench,
     (broken,) = (line for line in every.stderr.splitlines() if "broken.py" in line)
     assert "left out:" in broken and "ModuleNotFoundError" in broken
     (double,) = (line for line in every.stderr.splitlines() if "several methods are called 'zip'" in line)
+    assert "left out:" in double
     assert str(home / "methods" / "zip.py") in double and str(HOME / "methods" / "zip.py") in double
     assert "the package gone states gone = 'gone.no.such' under bench.methods" in every.stderr
     asked = bench("run", "--methods", "zip", "--datasets", "mini-digits", "--dry-run")
