@@ -23,7 +23,7 @@ from bench.lab import Lab, Settings
 from bench.outcome import accuracy, bits
 from bench.record import ChatLog, Record, lasting
 from bench.resolve import Resolved, resolve_record
-from bench.run import hardware, pack, rebuild, run_cell
+from bench.runner import hardware, pack, rebuild, run_cell
 
 EXACT = "float64"  # in this precision all processors give the same bytes: see bench/exact.py
 # Where another machine's arithmetic is less exact, a few answers near a boundary differ.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.lab import Lab
 from bench.remote import AT_ONCE, Endpoint, Price, Tokens, requests_for
 from bench.resolve import Resolved
-from bench.run import prepare
+from bench.runner import prepare
 from bench.trace import checkpoints
 from bench.wire.dialects import most_tokens
 from bench.wire.predictor import texts_of

@@ -15,6 +15,7 @@ from bench.data.task import Task
 from bench.data.texts import cut_by, same_to
 from bench.errors import UserError, brief
 from bench.models import Backbone
+from bench.words import counted
 
 
 def faults(task: Task, model: Backbone | None) -> Iterator[str]:
@@ -47,16 +48,19 @@ def notes(task: Task, model: Backbone | None, shots: int) -> Iterator[str]:
     fewer = (counts < shots).nonzero().flatten().tolist()
     if fewer:
         name, has = brief(task.classes[fewer[0]]), int(counts[fewer[0]])
-        others = f", and {len(fewer) - 1} more classes have fewer, too" if len(fewer) > 1 else ""
-        yield f"{task.name}: {shots} shots are asked for, but class {name} has {has} images{others}"
+        more = counted(len(fewer) - 1, "more class has", "more classes have")
+        others = f", and {more} fewer, too" if len(fewer) > 1 else ""
+        asked = counted(shots, "shot is asked for", "shots are asked for")
+        yield f"{task.name}: {asked}, but class {name} has {counted(has, 'image')}{others}"
     if model is None:
         return
     for test in task.tests.values():
         texts = [test.template.format(name) for name in test.classes]
         if longer := cut_by(model.tokenizer, texts, model.context_length):
+            said = counted(len(longer), "text is", "texts are")
             yield (
-                f"{task.name}: {len(longer)} texts are longer than the {model.context_length} tokens that "
-                f"{model.name} reads, and are cut, e.g. {brief(longer[0])}"
+                f"{task.name}: {said} longer than the {model.context_length} tokens that {model.name} reads, "
+                f"which cuts off the rest, e.g. {brief(longer[0])}"
             )
 
 

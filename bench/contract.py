@@ -32,7 +32,7 @@ from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
 from bench.record import Record, Wired, lasting
 from bench.resolve import Resolved, resolve
-from bench.run import rebuild, run_cell
+from bench.runner import rebuild, run_cell
 from bench.suite import load_suite
 from bench.trial import Trial
 
@@ -54,6 +54,12 @@ FORBIDDEN = (
 )  # fmt: skip
 SETTINGS = Settings(chat=ChatSettings(scripted=True))  # the scripted model gives the same answers each time
 AWKWARD = (1, 7, 53)  # budgets (queries) below one step, or between two steps
+
+
+ACCESS, BUDGET, RUNS = "access: public names only", "budget kept", "runs"
+SAME, REBUILT = "same record in another process", "prompt rebuilt from its record"
+ONE_BY_ONE, LEARNS = "images one by one", "learns more than noise"
+POINTS = (ACCESS, BUDGET, RUNS, SAME, REBUILT, ONE_BY_ONE, LEARNS)  # in the order in which they are checked
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,18 @@ def check(
     record, counted = counted_run(cell, lab)
     yield runs(record, counted)
     if record.ok:
-        yield _answer(same_in_another_process, cell, record)
-        yield _answer(rebuilt_from_its_record, record, lab)
-        yield _answer(images_one_by_one, record, lab)
-        yield _answer(learns, record, lab)
+        yield _answer(SAME, same_in_another_process, cell, record)
+        yield _answer(REBUILT, rebuilt_from_its_record, record, lab)
+        yield _answer(ONE_BY_ONE, images_one_by_one, record, lab)
+        yield _answer(LEARNS, learns, record, lab)
 
 
-def _answer(point: Callable[..., Verdict], *args: Any) -> Verdict:
+def _answer(point: str, verdict: Callable[..., Verdict], *args: Any) -> Verdict:
     """The verdict on a point. The point is broken if the method raises an exception."""
     try:
-        return point(*args)
+        return verdict(*args)
     except Exception as error:
-        return Verdict(point.__name__.replace("_", " "), False, f"{type(error).__name__}: {error}")
+        return Verdict(point, False, f"{type(error).__name__}: {error}")
 
 
 def reads_no_further(path: Path) -> Verdict:
@@ -107,9 +113,7 @@ def reads_no_further(path: Path) -> Verdict:
     for file in closure(path):
         where = "" if file == path else f"{file.name}, "
         found += [f"{where}line {line}: {what}" for line, what in Reading(file).found]
-    return Verdict(
-        "access: public names only", not found, "; ".join(found) or "all imports and names are allowed"
-    )
+    return Verdict(ACCESS, not found, "; ".join(found) or "all imports and names are allowed")
 
 
 class Reading(ast.NodeVisitor):
@@ -273,7 +277,7 @@ def counted_run(cell: Resolved, lab: Lab) -> tuple[Record, int]:
 
 def keeps_its_budget(cell: Resolved, lab: Lab) -> Verdict:
     """A run never spends more than its budget, and a budget below one step gives a record as well."""
-    point, spent = "budget kept", []
+    point, spent = BUDGET, []
     for budget in AWKWARD:
         record, counted = counted_run(with_budget(cell, budget), lab)
         if not record.ok:
@@ -292,9 +296,9 @@ def with_budget(resolved: Resolved, budget: int) -> Resolved:
 def runs(record: Record, counted: int) -> Verdict:
     """The run ends without an error, and the recorded queries are those that were counted."""
     if not record.ok:
-        return Verdict("runs", False, record.reason)
+        return Verdict(RUNS, False, record.reason)
     detail = f"{record.queries:,} queries in {record.run.seconds:.1f} s, {record.n_params:,} parameters"
-    return Verdict("runs", record.queries == counted, detail)
+    return Verdict(RUNS, record.queries == counted, detail)
 
 
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
@@ -305,7 +309,7 @@ def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
     mine, theirs = lasting(record), lasting(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
     detail = f"differs in {', '.join(differing)}" if differing else "all bytes are equal"
-    return Verdict("same record in another process", not differing, detail)
+    return Verdict(SAME, not differing, detail)
 
 
 def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
@@ -317,12 +321,12 @@ def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
     same = found == record.accuracy and gap < 1e-4
     scores = f"{found['test']:.1f} against {record.accuracy['test']:.1f} %"
     detail = f"validation accuracy {scores}, logits differ by {gap:.0e}"
-    return Verdict("prompt rebuilt from its record", same, detail)
+    return Verdict(REBUILT, same, detail)
 
 
 def images_one_by_one(record: Record, lab: Lab) -> Verdict:
     """A deployed prompt treats each image alone: it may not learn from the test set on which it is scored."""
-    point = "images one by one"
+    point = ONE_BY_ONE
     prompt, _, trial = rebuild(record, lab)
     if all(part is None for part in (prompt.pixels, prompt.head, prompt.adapter, prompt.local)):
         return Verdict(point, True, "the prompt changes no pixels, logits or features")
@@ -342,7 +346,7 @@ def learns(record: Record, lab: Lab) -> Verdict:
     28 runs whose losses were shuffled before the optimiser got them, 3 pass. A method that learns but fails
     passes with a larger budget. The numbers are the same on every processor, and so is the verdict.
     """
-    point = "learns more than noise"
+    point = LEARNS
     if record.n_params == 0:
         return Verdict(point, True, "the method has nothing to tune")
     prompt, method, trial = rebuild(record, lab)

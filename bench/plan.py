@@ -15,10 +15,11 @@ from bench.errors import NotHere, UserError, brief, did_you_mean
 from bench.isolation import unchanged
 from bench.lab import Lab, Settings, open_task
 from bench.params import parse_value
-from bench.plugins import METHODS, load_method
+from bench.plugins import DATASETS, METHODS, load_method
 from bench.remote import Endpoint, Wiring
+from bench.report.order import full_name
 from bench.resolve import Resolved, params_in_force
-from bench.run import expected, prepare
+from bench.runner import expected, prepare
 from bench.store import Status, Store
 from bench.suite import Suite
 
@@ -82,12 +83,14 @@ def make_cells(
             raise UserError(f"--{label} {min(values)}: must be at least 1.")
     if backbone is not None and not backbone.strip():
         raise UserError("--backbone is empty: name a model, e.g. mini, or leave the option out.")
-    for place in ("", *suite.datasets):  # of all its methods: a wrong value is said at once
-        for name in suite.methods:
-            params_in_force(suite, name, place)
+    for name in suite.methods:  # all of them: a wrong value is said at once
+        if name in names or not cannot_load(name):
+            for place in ("", *suite.datasets):
+                params_in_force(suite, name, place)
     source = suite.source(protocol)
     if source and datasets:
         raise UserError(f"--protocol {protocol} tunes on the suite's source {source}: leave --datasets out.")
+    datasets = [in_full(suite, name) for name in datasets or ()]
     variants = parse_variants(suite, names, overrides)
     levels = tuple(dict.fromkeys(str(parse(one)) for one in answers))
     return [
@@ -115,12 +118,41 @@ def make_cells(
     ]
 
 
-def named(methods: Sequence[str]) -> list[str]:
-    """The names of the methods. "all" stands for all methods, except those that ask a language model."""
+def in_full(suite: Suite, dataset: str) -> str:
+    """The card that a data set's name means: 'colors' is 'mini-colors', as tables head it.
+
+    The suite's own data sets come first. Raises UserError for a name that can mean several others.
+    """
+    known = DATASETS.found()
+    if dataset in known:
+        return dataset
+    found = full_name(dataset, [(suite.name, name) for name in suite.datasets])
+    return found if found in known else full_name(dataset, [(name.partition("-")[0], name) for name in known])
+
+
+def named(methods: Sequence[str], leave_out: Callable[[str], object] = lambda why: None) -> list[str]:
+    """The names of the methods. "all" stands for all methods, except those that ask a language model.
+
+    leave_out: gets one line for each file that "all" cannot mean, because it is broken or its name is taken.
+    """
     if "all" not in methods:
         return list(methods)
-    every = [name for name in METHODS.files() if LANGUAGE_MODEL not in load_method(name).access]
-    return sorted({*every, *methods} - {"all"})
+    every = set(methods) - {"all"}
+    for name in METHODS.found():
+        if why := cannot_load(name):
+            leave_out(why)
+        elif LANGUAGE_MODEL not in load_method(name).access:
+            every.add(name)
+    return sorted(every)
+
+
+def cannot_load(name: str) -> str:
+    """Why a method cannot be loaded, in one line; "" if it can."""
+    try:
+        load_method(name)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def parse_variants(

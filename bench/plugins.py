@@ -1,15 +1,25 @@
-"""Finds plug-ins, which users add by putting a file into a folder: methods, data-set cards and suites.
+"""Finds plug-ins: methods, data-set cards and suites. Each is one file, and its name is the file's stem.
 
-Each kind has a shipped folder, and a folder that the user names in an environment variable: BENCH_METHODS,
-BENCH_DATASETS, BENCH_SUITES. The name of a plug-in is the stem of its file.
+Each kind has a shipped folder. Two more places add to it: the user's own folder (./methods, ./datasets and
+./suites in the current folder, or what BENCH_METHODS, BENCH_DATASETS and BENCH_SUITES name), and the folders
+of installed packages. A package states its folders as entry points of the groups bench.methods,
+bench.datasets and bench.suites; the value is the dotted name of the folder:
+
+    [project.entry-points."bench.methods"]
+    mushrooms = "bench_mushrooms.methods"
+
+Nothing of a package is imported until one of its methods is loaded.
 """
 
 import ast
 import importlib
+import importlib.util
 import os
 import sys
+import warnings
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
@@ -40,49 +50,105 @@ class Kind:
         return outside if outside.is_dir() else PACKAGE / self.where
 
     @property
-    def own(self) -> Path | None:
-        """The user's folder; None if the variable is not set. Raises UserError if the folder is missing."""
+    def place(self) -> Path:
+        """The folder for the user's new files; without the variable it need not exist yet.
+
+        Raises UserError if the variable names a folder that is missing.
+        """
         named = os.environ.get(self.variable)
         if not named:
-            return None
+            return Path(self.where)
         folder = expanded(named)
         if not folder.is_dir():
             raise UserError(
                 f"{self.variable} is {named!r}, but there is no such folder: create it or unset the variable."
             )
-        return folder.resolve()
+        return folder
 
-    def files(self) -> dict[str, Path]:
-        """Name -> file, sorted by name. Files whose names start with _ are helpers and not plug-ins.
+    @property
+    def own(self) -> Path | None:
+        """The user's folder; None if there is none. Raises UserError as `place` does."""
+        return self.place.resolve() if self.place.is_dir() else None
 
-        Raises UserError for a name that is in both folders.
-        """
-        found: dict[str, Path] = {}
-        for folder in filter(None, (self.own, self.shipped)):
+    def folders(self) -> list[Path]:
+        """The user's folder, those of installed packages, and the shipped one, each once."""
+        packages = _folders_of_packages(f"bench.{self.where}", tuple(sys.path))
+        every = [self.own, *packages, self.shipped]
+        return list(dict.fromkeys(folder.resolve() for folder in every if folder is not None))
+
+    def found(self) -> dict[str, list[Path]]:
+        """Name -> its files, sorted by name. Files whose names start with _ are helpers and not plug-ins."""
+        found: dict[str, list[Path]] = {}
+        for folder in self.folders():
             for path in folder.glob(f"*{self.ending}"):
-                if path.name.startswith("_"):
-                    continue
-                if path.stem in found:
-                    both = f"{found[path.stem]} and {path}"
-                    raise UserError(f"two {self.word}s are called {path.stem!r}: {both}. Rename one.")
-                found[path.stem] = path
+                if not path.name.startswith("_"):
+                    found.setdefault(path.stem, []).append(path)
         return dict(sorted(found.items()))
 
+    def files(self) -> dict[str, Path]:
+        """Name -> file, sorted by name, without the names that several files have (see `clashes`)."""
+        return {name: paths[0] for name, paths in self.found().items() if len(paths) == 1}
+
+    def clashes(self) -> dict[str, str]:
+        """For each name that several files have, one line that names them."""
+        return {name: self._clash(name, paths) for name, paths in self.found().items() if len(paths) > 1}
+
+    def _clash(self, name: str, paths: list[Path]) -> str:
+        return f"several {self.word}s are called {name!r}: {' and '.join(map(str, paths))}. Rename one."
+
     def file(self, name: str) -> Path:
-        """The file of one plug-in. Raises UserError, with the closest names, if there is none."""
-        files = self.files()
-        if name not in files:
+        """The file of one plug-in.
+
+        Raises UserError if there is none (with the closest names), or if several files have the name.
+        """
+        found = self.found()
+        if name not in found:
             missing = f"no {self.word} {brief(name)}: there is no such {self.ending} file in {self.where}/."
-            raise UserError(f"{missing} {did_you_mean(name, files)}")
-        if not files[name].is_file():
-            raise UserError(f"{files[name]} is no file, or a link to nothing: correct or remove it.")
-        return files[name]
+            raise UserError(f"{missing} {did_you_mean(name, found)}")
+        path, *others = found[name]
+        if others:
+            raise UserError(self._clash(name, found[name]))
+        if not path.is_file():
+            raise UserError(f"{path} is no file, or a link to nothing: correct or remove it.")
+        return path
+
+
+@cache
+def _folders_of_packages(group: str, path: tuple[str, ...]) -> tuple[Path, ...]:
+    """The folders that installed packages state; a warning names each one that cannot be found.
+
+    path: sys.path, on which the answer depends.
+    """
+    found = []
+    for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
+        folder = _folder_of(point)
+        if folder is None:
+            owner = f"the package {point.dist.name}" if point.dist else "a package"
+            warnings.warn(
+                f"{owner} states {point.name} = {point.value!r} under {group}, but no installed package has "
+                "such a folder: its plug-ins are left out.",
+                stacklevel=2,
+            )
+        else:
+            found.append(folder)
+    return tuple(found)
+
+
+def _folder_of(point: EntryPoint) -> Path | None:
+    """The folder that 'package.folder' names; None if there is none. The package is not imported."""
+    top, *rest = point.value.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    places = [Path(place, *rest) for place in (spec and spec.submodule_search_locations) or ()]
+    return next((place for place in places if place.is_dir()), None)
 
 
 METHODS = Kind("method", "methods", ".py", "BENCH_METHODS")
 DATASETS = Kind("data set", "datasets", ".toml", "BENCH_DATASETS")
 SUITES = Kind("suite", "suites", ".toml", "BENCH_SUITES")
-VARIABLES = tuple(kind.variable for kind in (METHODS, DATASETS, SUITES))
+KINDS = (METHODS, DATASETS, SUITES)
 
 SCHEDULES = ("free", "budget")  # see bench.method.Method
 PACKAGE_OF_METHODS = "bench.methods"  # methods/zip.py is imported as bench.methods.zip
@@ -107,21 +173,23 @@ def method_hash(name: str) -> str:
 
 
 def closure(path: Path) -> list[Path]:
-    """A file, then all files of the methods' folders that it imports, directly or not, sorted by name."""
+    """A file, then all files of the methods' folders that it imports, directly or not, sorted by name.
+
+    Raises UserError if a name that is imported stands for two files.
+    """
     found: set[Path] = set()
-    todo = [path]
+    todo, folders = [path], METHODS.folders()
     while todo:
         one = todo.pop()
         if one not in found:
             found.add(one)
-            places = [folder / f"{name}.py" for name in _imported(one) for folder in _folders()]
-            todo += [place for place in places if place.is_file()]
+            for name in _imported(one):
+                places = [place for folder in folders if (place := folder / f"{name}.py").is_file()]
+                if len(places) > 1:
+                    both = " and ".join(map(str, places))
+                    raise UserError(f"{one} imports {name!r}, which is in two folders: {both}. Rename one.")
+                todo += places
     return [path, *sorted(found - {path}, key=lambda other: other.name)]
-
-
-def _folders() -> list[Path]:
-    """The folders of methods, the user's own folder first."""
-    return list(filter(None, (METHODS.own, METHODS.shipped)))
 
 
 def _imported(path: Path) -> set[str]:
@@ -171,7 +239,7 @@ def _load(path: Path, digest: str) -> "type[Method]":
 def _import(path: Path) -> ModuleType:
     """Import a method's file again: this file, and the files that it imports, may have changed."""
     package = importlib.import_module(PACKAGE_OF_METHODS)
-    package.__path__ = [str(folder) for folder in _folders()]
+    package.__path__ = [str(folder) for folder in METHODS.folders()]
     for file in closure(path):
         sys.modules.pop(f"{PACKAGE_OF_METHODS}.{file.stem}", None)
     importlib.invalidate_caches()

@@ -140,7 +140,7 @@ def _read(name: str) -> Suite:
     elif not own.is_file():
         raise UserError(f"no suite file {brief(name)}: check the path.")
     suite = read_toml(own, Suite, name=own.stem, hash="")
-    known = METHODS.files()
+    known = METHODS.found()
     for method in suite.methods:
         if method not in known:
             raise UserError(f"{own}: [methods.{method}] names no method. {did_you_mean(method, known)}")

@@ -16,7 +16,7 @@ from bench.plan import make_cells
 from bench.pulse import LIMITS, Pulse
 from bench.record import Hashes, Record, failure
 from bench.resolve import Resolved, resolve
-from bench.run import cpu_name, run_cell
+from bench.runner import cpu_name, run_cell
 from bench.schedule import watch
 from bench.schedule.job import Event
 from bench.schedule.pool import run_all

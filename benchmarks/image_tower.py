@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.models import Backbone, load_backbone
 from bench.models.vision import ResNetTower, ViTTower
-from bench.run import cpu_name
+from bench.runner import cpu_name
 
 WINDOW = {32: (2, 30, 4, 28), 224: (15, 209, 30, 194)}  # side -> BAR's window, VP's (first pixel, end)
 

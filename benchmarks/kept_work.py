@@ -45,7 +45,7 @@ from bench.prompt import Batch, Prompt
 from bench.record import Record
 from bench.remembered import Remembered
 from bench.resolve import Resolved, resolve
-from bench.run import cpu_name, prepare, run_cell
+from bench.runner import cpu_name, prepare, run_cell
 from bench.scorer import Scorer
 from bench.suite import load_suite
 from bench.trial import Trial

@@ -43,7 +43,7 @@ from bench.predictor import Answers, Predictor
 from bench.prompt import Prompt
 from bench.record import Made, dump
 from bench.resolve import Resolved, resolve
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.suite import load_suite
 
 SHAKE = 1e-14  # relative

@@ -26,7 +26,7 @@ from bench.answered import parse
 from bench.data.images import View
 from bench.models import load_backbone
 from bench.remote import AT_ONCE, Wiring
-from bench.run import cpu_name
+from bench.runner import cpu_name
 from bench.serve.model import Model
 from bench.wire.asker import Asked, Tally
 from bench.wire.connect import connected, endpoint

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["pytester"]
 # Two workers run the tests (pyproject.toml), and each has one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

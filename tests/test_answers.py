@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.plugins import METHODS, load_method
 from bench.prompt import Prompt
-from bench.run import run_cell
+from bench.runner import run_cell
 
 LOGITS = torch.tensor([[3.0, 1.0, 2.0, -4.0], [0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
 

@@ -19,7 +19,7 @@ from bench.models.augmented import AugmentedFeatures
 from bench.paths import cache_dir
 from bench.record import Record
 from bench.resolve import Resolved
-from bench.run import run_cell
+from bench.runner import run_cell
 
 LIMIT = 1 << 24  # bytes
 

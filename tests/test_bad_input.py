@@ -417,7 +417,7 @@ def test_formulas_and_dollar_signs_in_names_are_text_everywhere(tmp_path: Path) 
             patch.chdir(tmp_path)
             result = refused_or_done(CliRunner().invoke(main, [*arguments, "--results", str(folder)]))
             assert result.exit_code == 0, result.output
-    for name in ("t.csv", "x.csv"):
+    for name in ("t.csv", "x-cells.csv", "x-traces.csv"):
         rows = list(csv.reader((tmp_path / name).read_text().splitlines()))
         cells = [cell for row in rows for cell in row]
         assert any("HYPERLINK" in cell for cell in cells)
@@ -448,7 +448,10 @@ def test_plug_ins_that_are_no_files_are_one_line(
         else:
             path.symlink_to("nowhere")
         monkeypatch.setenv(variable, str(path.parent))
-    for arguments in (["-m", "odd"], ["-m", "all"], ["-d", "odd"], ["-s", "odd"]):
+    for arguments in (["-m", "odd"], ["-d", "odd"], ["-s", "odd"]):
         result = refused_or_done(CliRunner().invoke(main, ["run", "--dry-run", *arguments]))
         assert result.exit_code == 2 and "is no file, or a link to nothing" in result.stderr
+    every = CliRunner().invoke(main, ["run", "--dry-run", "-m", "all", "-d", "mini-digits"])
+    assert every.exit_code == 0 and "zip" in every.stdout, every.output
+    assert re.search("left out: .*odd.py is no file, or a link to nothing", every.stderr)
     assert "is no file" in " ".join(CliRunner().invoke(main, ["data", "list"]).output.split())

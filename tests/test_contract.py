@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from bench.commands.main import main
 from bench.commands.method import TEMPLATE
-from bench.contract import check
+from bench.contract import LEARNS, check
 from bench.plugins import METHODS
+from bench.testing import MethodContract
 
 QUICK = ("manual", "zip")
-LEARNS = "learns more than noise"
 
 CHEATS = {
     "reads the model's weights": (
@@ -97,9 +97,25 @@ def broken(name: str, budget: int = 300) -> dict[str, str]:
     return {v.point: v.detail for v in check(name, budget=budget) if not v.kept}
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_method_keeps_the_contract(name: str) -> None:
-    assert broken(name) == {}
+class TestManual(MethodContract):
+    method = "manual"
+    budget = 300
+
+
+class TestZip(MethodContract):
+    method = "zip"
+    budget = 300
+
+
+def test_the_pytest_class_fails_at_the_points_that_a_method_breaks(pytester: pytest.Pytester) -> None:
+    cheat_file(pytester.mkdir("methods"), *CHEATS["looks at the other images in its head"][:2])
+    pytester.makepyfile(
+        "from bench.testing import MethodContract\n"
+        "class TestCheat(MethodContract):\n    method, budget = 'cheat', 100\n"
+    )
+    failed = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rf")
+    failed.stdout.fnmatch_lines(["FAILED *test_the_contract[[]images one by one]*"])
+    assert failed.parseoutcomes()["passed"] >= 4
 
 
 def test_blackvip_keeps_the_contract_except_learning_which_needs_more_queries() -> None:

@@ -91,7 +91,7 @@ def test_a_rendered_data_set_needs_class_names(cards):
 
 def test_two_cards_with_one_name_are_refused(cards):
     cards(name="dtd")
-    with pytest.raises(UserError, match=r"two data sets are called 'dtd': .*Rename one"):
+    with pytest.raises(UserError, match=r"several data sets are called 'dtd': .*Rename one"):
         load_card("dtd")
 
 

@@ -38,7 +38,7 @@ def test_verify_reports_and_fails_on_damage(run, tmp_path):
     image.write_bytes(image.read_bytes()[:300])
     done = run("verify", "fab-json")
     assert done.exit_code == 1
-    assert f"{image} is damaged" in done.output and "1 problems" in done.output
+    assert f"{image} is damaged" in done.output and "1 problem." in done.output
 
 
 def test_verify_accepts_another_data_folder(run, tmp_path):

@@ -18,7 +18,7 @@ from bench.lab import Lab, Settings
 from bench.mini import vocabulary
 from bench.params import make_params
 from bench.plugins import DATASETS, load_method
-from bench.run import prepare, run_cell
+from bench.runner import prepare, run_cell
 from bench.suite import load_suite
 from bench.templates import words
 from bench.toml import tomllib

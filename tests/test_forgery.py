@@ -25,7 +25,7 @@ from bench.record import Record, dump, read
 from bench.report import verify
 from bench.report.verified import NAME, level, read_log, summed
 from bench.resolve import card_hash
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.store import Store
 from bench.suite import load_suite
 

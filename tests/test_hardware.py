@@ -13,7 +13,7 @@ from bench.commands.main import main
 from bench.lab import Settings
 from bench.models import load_backbone, load_encoder
 from bench.plugins import METHODS
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.store import Store
 
 

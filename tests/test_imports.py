@@ -31,6 +31,7 @@ LAYERS = [
         "pixels",
         "http",
         "remembered",
+        "words",
     },
     {"answered"},
     {"access", "remote", "pulse"},
@@ -46,11 +47,13 @@ LAYERS = [
     {"wire", "serve"},
     {"scorer", "lab"},
     {"trial"},
-    {"run"},
+    {"runner"},
     {"again"},
     {"plan", "forecast", "schedule", "report", "bill"},
     {"contract", "apart"},
+    {"testing"},
     {"commands", "__main__"},
+    {"api"},
 ]
 
 

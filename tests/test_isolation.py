@@ -24,7 +24,7 @@ from bench.prompt import Batch, Prompt
 from bench.pulse import Pulse
 from bench.record import Record, failure, read
 from bench.resolve import Resolved
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.schedule.job import Event, attempt
 from bench.schedule.pool import run_all
 from bench.store import Store

@@ -26,7 +26,7 @@ from bench.params import make_params
 from bench.plan import make_cells
 from bench.plugins import load_method
 from bench.record import dump, lasting, read
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.store import Store
 from bench.suite import load_suite
 from bench.templates import templates as listed

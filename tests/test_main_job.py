@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from bench.commands.main import main
 from bench.lab import Lab, Settings
-from bench.run import run_cell
+from bench.runner import run_cell
 
 JOB = ["--methods", "zip,blackvip,manual", "--datasets", "mini-digits,mini-colors", "--budget", "30"]
 

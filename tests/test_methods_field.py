@@ -18,7 +18,7 @@ from bench.deploy import deployed
 from bench.lab import Lab, Settings
 from bench.plugins import METHODS, load_method
 from bench.prompt import Prompt
-from bench.run import rebuild, run_cell
+from bench.runner import rebuild, run_cell
 from bench.trial import Trial
 
 

@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.plugins import load_method
 from bench.prompt import Prompt
-from bench.run import rebuild, run_cell
+from bench.runner import rebuild, run_cell
 from bench.templates import LISTS, templates
 from bench.trial import Trial
 

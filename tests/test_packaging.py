@@ -143,7 +143,7 @@ def test_hugging_faces_datasets_stays_importable(installed):
     script = (
         "import datasets; from bench.plugins import DATASETS\n"
         "assert len(datasets.Dataset.from_dict({'a': [1, 2]})) == 2 and DATASETS.files()\n"
-        "import bench.run; print(datasets.__file__)"
+        "import bench.runner; print(datasets.__file__)"
     )
     assert "site-packages/datasets/__init__.py" in installed("python", "-c", script).stdout
 
@@ -166,3 +166,25 @@ def test_the_installed_wheel_runs_a_cell(installed, how):
     assert "mini-digits" in done.stdout + done.stderr
     again = installed("bench", "run", *chosen, "--local", "--dry-run").stdout
     assert "0 of 2 cells to run" in again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_installed_wheel_writes_plug_ins_beside_the_user_and_none_into_itself(installed):
+    """A method and a data set of the user's own go to the current folder, and run from there."""
+    script = (
+        "import pathlib, bench, numpy as np; from PIL import Image\n"
+        "for i, name in enumerate(('red', 'blue')):\n"
+        "    folder = pathlib.Path('photos', name); folder.mkdir(parents=True)\n"
+        "    for j in range(4):\n"
+        "        colour = np.full((32, 32, 3), (90 * i, 20 * j, 99), dtype=np.uint8)\n"
+        "        Image.fromarray(colour).save(folder / f'{j}.png')\n"
+        "home = pathlib.Path(bench.__file__).parent\n"
+        "print(sorted(str(path) for path in home.rglob('*') if '__pycache__' not in path.parts))"
+    )
+    before = installed("python", "-c", script).stdout
+    assert "wrote methods/mine.py" in installed("bench", "new-method", "mine").stdout
+    assert "wrote datasets/photos.toml" in installed("bench", "new-dataset", "photos").stdout
+    chosen = ["--methods", "mine", "--datasets", "photos", "--budget", "20", "--results", "own"]
+    assert "photos" in installed("bench", "run", *chosen, "--local").stdout
+    assert installed("python", "-c", script.replace("mkdir(parents=True)", "exists()")).stdout == before

@@ -51,7 +51,7 @@ def test_stale_records_and_missing_cells_in_pictures_are_reported(folder: Path, 
     assert "9 records of zip are stale: zip.py has changed" in call("table", "few-shot", folder=folder).stderr
     next(folder.glob("toy/few-shot/toy-clocks/zip/*seed2.json")).unlink()
     result = call("plot", "curves", "-o", tmp_path / "c.png", folder=folder)
-    assert "1 cells are missing" in result.stderr and (tmp_path / "c.png").exists()
+    assert "1 cell is missing" in result.stderr and (tmp_path / "c.png").exists()
 
 
 def test_a_damaged_record_is_reported_on_standard_error(folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_answers_are_a_condition_a_table_and_a_picture(tmp_path: Path) -> None:
     assert head == "block,group,Method,label,label ±,logits,logits ±"
     assert call("plot", "answers", "-o", tmp_path / "a.png", folder=folder).exit_code == 0
     next(folder.glob("toy/few-shot/toy-clocks/zip/*seed2-label.json")).unlink()
-    with pytest.raises(UserError, match="1 cells are missing: zip / toy-clocks / seed 2, answers label"):
+    with pytest.raises(UserError, match="1 cell is missing: zip / toy-clocks / seed 2, answers label"):
         call("plot", "answers", "-o", tmp_path / "a.png", folder=folder)
     assert call("plot", "answers", "--partial", "-o", tmp_path / "a.png", folder=folder).exit_code == 0
 
@@ -131,7 +131,7 @@ def test_verify_exits_1_and_says_why(folder: Path) -> None:
 def test_export_and_leaderboard_write_their_files(folder: Path, tmp_path: Path) -> None:
     call("results", "export", tmp_path / "all.csv", folder=folder)
     call("leaderboard", "-o", tmp_path / "board.html", folder=folder)
-    assert (tmp_path / "all.csv").exists() and 'href="results/toy/few-shot"' in (
+    assert (tmp_path / "all-cells.csv").exists() and 'href="results/toy/few-shot"' in (
         tmp_path / "board.html"
     ).read_text()
 

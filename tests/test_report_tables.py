@@ -169,7 +169,7 @@ def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_pat
     write(tmp_path, *grid(("zip", "blackvip")), failed(method="zip", dataset="toy-clocks", seed=2))
     results = select(load(tmp_path))
     with pytest.raises(
-        UserError, match=r"1 cells are missing: zip / toy-clocks / seed 2 \(failed: RuntimeError"
+        UserError, match=r"1 cell is missing: zip / toy-clocks / seed 2 \(failed: RuntimeError"
     ):
         measured(results)
     table = measured(results, Form(partial=True))
@@ -177,7 +177,7 @@ def test_missing_cells_are_an_error_that_lists_them_and_partial_prints_n(tmp_pat
     assert [e.n for e in zip_row.entries] == [2, None, None, 2]
     assert zip_row.entries[0].text.endswith(" ± 1.7 (n=2)")
     assert zip_row.entries[0].mark == "" and table.blocks[0].rows[0].entries[0].mark == "best"
-    assert any("partial: 1 cells are missing" in note for note in table.notes)
+    assert any("partial: 1 cell is missing" in note for note in table.notes)
 
 
 def test_data_sets_that_were_not_tuned_on_have_an_average_of_their_own(tmp_path: Path) -> None:

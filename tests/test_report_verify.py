@@ -178,18 +178,20 @@ def test_the_hashes_of_shipped_methods_are_known() -> None:
     assert known_of(record("no-such-method")).hashes.method == ""
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_an_export_has_a_row_for_every_cell_and_checkpoint(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_export_is_a_table_of_cells_and_one_of_traces(tmp_path: Path, form: str) -> None:
     results = load(write(tmp_path / "r", *grid(protocol="base-to-new")))
-    export(results, tmp_path / f"all.{ending}")
-    path = tmp_path / f"all.{ending}"
-    back = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
-    assert len(back) == len(results.cells) + len(results.trace)
-    assert set(back["kind"]) == {"cell", "trace"}
-    assert back["accuracy"].sum() == pytest.approx(tidy(results)["accuracy"].sum())
+    paths = export(results, tmp_path / "all", form)
+    assert paths == export(results, tmp_path / f"all.{form}")
+    assert [path.name for path in paths] == [f"all-cells.{form}", f"all-traces.{form}"]
+    cells, traces = (pd.read_csv(path) if form == "csv" else pd.read_parquet(path) for path in paths)
+    assert (len(cells), len(traces)) == (len(results.cells), len(results.trace))
+    for back, made in zip((cells, traces), tidy(results), strict=True):
+        assert back["accuracy"].sum() == pytest.approx(made["accuracy"].sum())
+        assert list(back.columns) == list(made.columns)
 
 
 def test_an_export_to_an_unknown_format_is_refused(tmp_path: Path) -> None:
     results = load(write(tmp_path, record()))
-    with pytest.raises(UserError, match=r"end its name in \.parquet or .csv"):
+    with pytest.raises(UserError, match=r"end its name in \.csv or \.parquet"):
         export(results, tmp_path / "all.xlsx")

@@ -13,7 +13,7 @@ from cells import SCRIPT, mini_cells
 
 from bench.lab import Lab
 from bench.plugins import METHODS
-from bench.run import run_cell
+from bench.runner import run_cell
 
 GOLDEN = Path(__file__).parent / "golden" / "traces.json"
 BUDGET = 120  # queries: a few steps

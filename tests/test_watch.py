@@ -12,7 +12,7 @@ from bench.lab import Settings
 from bench.pulse import Limits, Pulse
 from bench.record import Record, lasting
 from bench.resolve import Resolved
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.schedule import watch
 from bench.schedule.job import Event
 from bench.schedule.pool import run_all

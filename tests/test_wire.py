@@ -13,7 +13,7 @@ from wired import PROBED, asking, cell_of, few_images, meter, run_over, served
 from bench.bill import Part, bill
 from bench.lab import Lab, Settings
 from bench.remote import Price
-from bench.run import run_cell
+from bench.runner import run_cell
 
 BUDGET = 30  # queries: more than a read-out's pass takes
 STEPS = 12  # queries: two of BAR's steps

@@ -17,7 +17,7 @@ from bench.answered import parse
 from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.remote import Endpoint, Price, Wiring
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.wire import connect
 from bench.wire.asker import Asked, Asker, Tally
 from bench.wire.client import MOST, Client

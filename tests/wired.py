@@ -17,7 +17,7 @@ from bench.plan import make_cells
 from bench.record import Record
 from bench.remote import Endpoint, Wiring
 from bench.resolve import Resolved, resolve
-from bench.run import run_cell
+from bench.runner import run_cell
 from bench.suite import load_suite
 from bench.wire.connect import endpoint
 

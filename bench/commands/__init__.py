@@ -4,6 +4,7 @@ main.py      the group of all commands; it imports a command only when that comm
 options.py   options that several commands share
 run.py       bench run
 report.py    bench table, plot, audit, leaderboard, results
-data.py      bench data
+data.py      bench data, new-dataset
 method.py    bench new-method, check
+submit.py    bench results pack, import
 """

@@ -1,5 +1,7 @@
-"""`bench data list | verify | get`."""
+"""`bench data list | verify | get`, and `bench new-dataset`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -16,8 +18,11 @@ from rich.table import Table
 
 from bench.commands import options
 from bench.data.card import SPLITS, Card, Download, card_names, load_card
+from bench.data.draft import Wish, draft, suggested
 from bench.errors import UserError
 from bench.paths import data_root
+from bench.plugins import DATASETS
+from bench.words import counted
 
 _root = click.option(
     "--root",
@@ -68,6 +73,8 @@ def list_(root: Path | None) -> None:
         state = f"lacks {lacking}" if lacking else "built in" if card.layout is None else "ready"
         counts = "/".join(str(getattr(card.images, split)) for split in SPLITS)
         table.add_row(name, str(card.n_classes), counts, state)
+    for name, why in DATASETS.clashes().items():
+        table.add_row(name, "", "", why)
     Console().print(table)
 
 
@@ -90,24 +97,31 @@ def verify(name: str, root: Path | None) -> None:
     if card.layout is None:
         _verify_rendered(card)
         return
-    with Progress(
-        TextColumn(card.title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("", total=None)
-        report = inspect(
-            card, root or data_root(), lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with _images_bar(card.title, console) as progress:
+        report = inspect(card, root or data_root(), progress)
     for split, count in report.counts.items():
         unconfirmed = " (no published count to compare with)" if split in card.images.unconfirmed else ""
         console.print(f"{split:5} {count:9,} images{unconfirmed}")
-    console.print(f"{report.classes} classes, {report.decoded:,} images decoded", highlight=False)
+    console.print(
+        f"{counted(report.classes, 'class')}, {counted(report.decoded, 'image')} decoded", highlight=False
+    )
     for problem in report.problems[:50]:
         console.print(f"- {problem}", highlight=False, markup=False, soft_wrap=True)
     for double in report.doubles:  # published data sets have some, so this is no problem of the copy
         console.print(f"note: {double}.", highlight=False, markup=False, soft_wrap=True)
     if report.problems:
-        raise click.ClickException(f"{card.title}: {len(report.problems)} problems.")
+        raise click.ClickException(f"{card.title}: {counted(len(report.problems), 'problem')}.")
     console.print(f"{card.title} is as its card says.")
+
+
+@contextmanager
+def _images_bar(title: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of images; its function gets the images done and the images in all."""
+    with Progress(
+        TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _verify_rendered(card: Card) -> None:
@@ -176,3 +190,46 @@ def _fetch(download: Download, root: Path, console: Console) -> bool:
             return False
     console.print(f"{download.what}: in {into}", highlight=False)
     return True
+
+
+@click.command("new-dataset")
+@click.argument("folder", type=options.PLACE)
+@click.option("--name", help="Name of the data set. Default: the folder's, in small letters.")
+@click.option(
+    "--template",
+    default=Wish.template,
+    show_default=True,
+    help="The hand prompt, with {} for the class name.",
+)
+@click.option("--title", default="", help="Title of the data set. Default: the folder's name.")
+@click.option("--licence", default=Wish.licence, show_default=True, help="Licence of the images.")
+@_root
+def new_dataset(
+    folder: Path, name: str | None, template: str, title: str, licence: str, root: Path | None
+) -> None:
+    """Write the card of a FOLDER of your own images.
+
+    FOLDER holds one folder for each class. Its images are divided once: half of each class to train on, a
+    fifth to validate, the rest to test. If FOLDER holds the folders train and test (and val) instead, with
+    the classes in them, that division is kept. The division is written to a split file, and the card names
+    the file's sha256. A class is called as its folder, with blanks for underscores.
+
+    The card goes to $BENCH_DATASETS, else ./datasets. Images outside the data folder stay where they are; a
+    link in the data folder leads to them. Every image is decoded once.
+
+    \b
+    Example:
+      bench new-dataset photos/mushrooms --template "a photo of a {}, a fungus."
+      bench run --datasets mushrooms
+    """
+    console = Console()
+    wish = Wish(folder, name or suggested(folder), template, title, licence)
+    with _images_bar(wish.name, console) as progress:
+        made = draft(wish, root or data_root(), progress)
+    counts = ", ".join(f"{getattr(made.card.images, split):,} {split}" for split in SPLITS)
+    console.print(f"{counted(made.card.n_classes, 'class')}; images: {counts}", highlight=False)
+    for double in made.findings.doubles:
+        console.print(f"note: {double}.", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"wrote {made.path}", highlight=False, soft_wrap=True)
+    where = f" --root {root}" if root else ""
+    console.print(f"next: bench run --datasets {wish.name}{where}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import click
 
 from bench.commands import options
 from bench.errors import UserError
+from bench.words import counted
 
 if TYPE_CHECKING:
     from bench.chat import ChatSettings, Price
@@ -98,5 +99,5 @@ def echo_chats(cells: "Sequence[Resolved]", settings: "ChatSettings") -> None:
     most = len(asking) * settings.calls
     click.echo(
         f"{names}: class names and templates of the data sets go to {host}, a third party unless it is "
-        f"yours; at most {most:,} calls of the language model."
+        f"yours; at most {counted(most, 'call')} of the language model."
     )

@@ -40,8 +40,9 @@ class Commands(click.Group):
         "audit": ("report", "audit", "Recompute every average that the papers print."),
         "leaderboard": ("report", "leaderboard", "Write one web page with all results."),
         "serve": ("serve", "serve", "Serve a model as a prediction API, metered and with faults."),
-        "results": ("results", "results", "Verify, show, export or publish records."),
+        "results": ("results", "results", "Verify, show, export, pack, import or publish records."),
         "check": ("method", "check", "Check that a method keeps the contract (about a minute)."),
+        "new-dataset": ("data", "new_dataset", "Write the card of a folder of your own images."),
         "new-method": ("method", "new_method", "Write a starting file for a method of your own."),
     }
 

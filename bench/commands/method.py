@@ -9,6 +9,7 @@ import click
 
 from bench.commands import options
 from bench.errors import UserError
+from bench.words import counted
 
 TEMPLATE = '''\
 """{title}: write here in one sentence what is tuned and how.
@@ -24,6 +25,7 @@ from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.optim import SPSA, SPSASettings
 from bench.prompt import Prompt
+from bench.words import counted
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class {title}(Method):
 @click.option(
     "--folder",
     type=options.PLACE,
-    help="Folder of the new file. Default: $BENCH_METHODS, else methods/.",
+    help="Folder of the new file. Default: $BENCH_METHODS, else ./methods.",
 )
 def new_method(name: str, folder: Path | None) -> None:
     """Write NAME.py, a commented starting file for a method.
@@ -92,9 +94,9 @@ def new_method(name: str, folder: Path | None) -> None:
         raise UserError(
             "'all' cannot be a method's name, because --methods all means every method: choose another."
         )
-    if name in METHODS.files():
-        raise UserError(f"a method {name!r} exists already: {METHODS.file(name)}. Choose another name.")
-    path = (folder or METHODS.own or METHODS.shipped) / f"{name}.py"
+    if taken := METHODS.found().get(name):
+        raise UserError(f"a method {name!r} exists already: {taken[0]}. Choose another name.")
+    path = (folder or METHODS.place) / f"{name}.py"
     title = "".join(part.capitalize() for part in name.split("_"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +186,7 @@ def check(
         click.echo(f"{mark}  {verdict.point}: {verdict.detail}{remedy}")
     seconds = time.monotonic() - begun
     if broken:
-        click.echo(f"{name} breaks {broken} point(s) of the contract ({seconds:.0f} s).", err=True)
+        click.echo(f"{name} breaks {counted(broken, 'point')} of the contract ({seconds:.0f} s).", err=True)
         raise SystemExit(1)
     click.echo(f"{name} keeps the contract ({seconds:.0f} s). Next: bench run --methods {name}")
 

@@ -14,12 +14,13 @@ from bench.cell import PROTOCOLS, SCORES
 from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
 from bench.errors import UserError
-from bench.plugins import METHODS, method_hash
-from bench.report.frame import Results, load, missing_cells, select
+from bench.report import asked
+from bench.report.asked import OTHERS, PictureWish, TableWish
+from bench.report.frame import Results
 from bench.report.render import FORMS, render
 from bench.report.table import Table
+from bench.report.tables import Form
 
-OTHERS = ("ranks", "efficiency", "answers", "cost", "pairs")  # tables that are not of one protocol alone
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".txt": "terminal"}
 
 FORMAT = click.option(
@@ -101,17 +102,8 @@ def conditions(command: Command) -> Command:
 
 
 def records(folder: Path) -> Results:
-    """The folder's records. A warning names each damaged file, and each method whose records are stale."""
-    found, files = load(folder, warn), METHODS.files()
-    for method, part in found.cells.groupby("method"):
-        old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
-        if len(old):
-            count = old["path"].nunique()
-            warn(
-                f"{count} records of {method} are stale: {files[str(method)].name} has changed since then. "
-                "`bench run --retry-stale` makes them again."
-            )
-    return found
+    """The folder's records, with warnings on standard error."""
+    return asked.records(folder, warn)
 
 
 def form_of(output: Path | None) -> str:
@@ -238,73 +230,10 @@ def table(
       bench table cost --price clip.toml
       bench table pairs --methods zip,blackvip
     """
-    from bench.report.published import SOURCES
-    from bench.report.tables import Form, tables
-
     form = form or form_of(output)
-    asked = Form(partial, spread, harmonic, digits, images)
-    if images is not None and (kind not in PROTOCOLS or source == "published"):
-        raise UserError(
-            "--image-queries needs measured runs and a table of a protocol: leave it out, or write e.g. "
-            "`bench table few-shot --image-queries 100000`."
-        )
-    if kind in PROTOCOLS:
-        found = None if source == "published" else records(results)
-        suites = {one.suite for one in SOURCES} - set(found.cells["suite"] if found else ())
-        if source == "both" and wanted["suite"] in suites:
-            warn(f"no records of suite {wanted['suite']} in {results}: the table shows only the papers' rows")
-            source = "published"
-        made = tables(found, kind, source, asked, **wanted)
-    else:
-        wanted["protocol"] = protocol
-        found = records(results)
-        if kind == "cost":
-            made = [priced_table(found, wanted, partial, price, sums)]
-        else:
-            made = [other_table(kind, found, wanted, partial, at, targets)]
-    show(made, form, output)
-
-
-def other_table(
-    kind: str,
-    found: Results,
-    wanted: dict[str, Any],
-    partial: bool,
-    at: int | None,
-    targets: tuple[float, ...],
-) -> Table:
-    """The table of one of OTHERS, from the records that are `wanted`."""
-    from bench.report import summary
-    from bench.report.answers import answers_table, by_answers
-    from bench.report.pairs import pairs_table
-
-    if kind == "answers":
-        return answers_table(by_answers(found, partial, **wanted))
-    chosen = select(found, **wanted)
-    if kind == "pairs":
-        return pairs_table(chosen, wanted["methods"], partial)
-    if kind == "ranks":
-        return summary.ranks_table(chosen, at, partial)
-    return summary.efficiency_table(chosen, absolute=targets, partial=partial)
-
-
-def priced_table(
-    found: Results, wanted: dict[str, Any], partial: bool, price: Path | None, sums: tuple[float, ...]
-) -> Table:
-    """The table of cost, from the records that are `wanted`. Raises UserError without a price."""
-    from bench.report.cost import cost_table, tariff
-
-    chosen = select(found, **wanted)
-    return cost_table(chosen, tariff(price_given(price, sums), chosen), sums, partial)
-
-
-def price_given(price: Path | None, sums: tuple[float, ...]) -> Path:
-    """The file of --price. Raises UserError if there is none, or for sums that are none."""
-    if price is None:
-        raise UserError('dollars need --price FILE: [price] with date = "2026-01-31" and image = DOLLARS.')
-    if min(sums) <= 0:
-        raise UserError(f"--sums {min(sums):g}: give dollars, more than 0.")
-    return price
+    form_asked = Form(partial, spread, harmonic, digits, images)
+    wish = TableWish(protocol, source, form_asked, at, targets, price, sums)
+    show(asked.make_tables(kind, lambda: records(results), wish, wanted, warn), form, output)
 
 
 @click.group()
@@ -340,16 +269,9 @@ def picture(command: Command) -> Command:
     return protocol(conditions(wide(out(command))))
 
 
-def pictured(results: Path, wanted: dict[str, Any]) -> Results:
-    """The records that a picture shows. A warning on standard error lists the missing cells."""
-    found = select(records(results), **wanted)
-    missing = missing_cells(found)
-    if missing:
-        warn(
-            f"{len(missing)} cells are missing, so the methods' averages may not compare: "
-            f"{'; '.join(missing[:5])}"
-        )
-    return found
+def pictured(kind: str, results: Path, wanted: dict[str, Any], **looks: Any) -> Any:
+    """The figure of a kind, from the records that are `wanted`; looks: the fields of PictureWish."""
+    return asked.draw(kind, records(results), PictureWish(**looks), wanted, warn)
 
 
 def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
@@ -377,9 +299,8 @@ def plot_curves(
     Example:
       bench plot curves --methods zip,blackvip --marks 500,5000
     """
-    from bench.report.plots import curves
-
-    save_all(curves(pictured(results, wanted), not linear, width, marks), output, "curves")
+    figure = pictured("curves", results, wanted, width=width, linear=linear, marks=marks)
+    save_all(figure, output, "curves")
 
 
 @click.command()
@@ -421,9 +342,7 @@ def plot_efficiency(
     Example:
       bench plot efficiency --targets 50,60
     """
-    from bench.report.plots import efficiency_plot
-
-    save_all(efficiency_plot(pictured(results, wanted), width, targets), output, "efficiency")
+    save_all(pictured("efficiency", results, wanted, width=width, targets=targets), output, "efficiency")
 
 
 @plot.command("ablation")
@@ -441,15 +360,9 @@ def plot_ablation(
       bench run --methods zip --set zip.rank=1,2,5
       bench plot ablation zip.rank
     """
-    from bench.report.plots import ablation
-
-    method, dot, name = parameter.partition(".")
-    if not dot:
-        raise UserError(f"{parameter!r} does not name a parameter: write METHOD.PARAMETER, e.g. zip.rank")
-    wanted["methods"] = (method,)
-    save_all(
-        ablation(select(records(results), **wanted), method, name, width), output, f"ablation-{method}-{name}"
-    )
+    method, name = asked.parameter_of(parameter)
+    figure = pictured("ablation", results, wanted, width=width, parameter=parameter)
+    save_all(figure, output, f"ablation-{method}-{name}")
 
 
 @plot.command("cd")
@@ -465,9 +378,7 @@ def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | Non
     Example:
       bench plot cd --at 500
     """
-    from bench.report.diagram import cd
-
-    save_all(cd(pictured(results, wanted), at, width), output, "cd")
+    save_all(pictured("cd", results, wanted, width=width, at=at), output, "cd")
 
 
 @plot.command("params")
@@ -480,9 +391,7 @@ def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int |
     Example:
       bench plot params --at 500
     """
-    from bench.report.plots import params
-
-    save_all(params(select(records(results), **wanted), at, width), output, "params")
+    save_all(pictured("params", results, wanted, width=width, at=at), output, "params")
 
 
 @plot.command("answers")
@@ -499,10 +408,7 @@ def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial:
       bench run --methods zip --answers top:3,probs:2,logits
       bench plot answers
     """
-    from bench.report.answers import by_answers
-    from bench.report.plots import answers
-
-    save_all(answers(by_answers(records(results), partial, **wanted), width), output, "answers")
+    save_all(pictured("answers", results, wanted, width=width, partial=partial), output, "answers")
 
 
 @plot.command("cost")
@@ -525,12 +431,7 @@ def plot_cost(
     Example:
       bench plot cost --price clip.toml
     """
-    from bench.report.cost import tariff
-    from bench.report.plots import cost
-
-    file = price_given(price, sums)
-    chosen = select(records(results), **wanted)
-    save_all(cost(chosen, tariff(file, chosen), sums, width), output, "cost")
+    save_all(pictured("cost", results, wanted, width=width, price=price, sums=sums), output, "cost")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`bench results verify | show | export | publish`."""
+"""`bench results verify | show | export | pack | import | publish`."""
 
 from pathlib import Path
 
@@ -7,12 +7,13 @@ import click
 from bench.commands import options
 from bench.commands.options import NAMES
 from bench.commands.report import FORMAT, TO_FILE, form_of, records, show, warn
+from bench.commands.submit import pack, take
 from bench.errors import UserError
 
 
 @click.group()
 def results() -> None:
-    """Verify, show, export or publish records.
+    """Verify, show, export, pack, import or publish records.
 
     \b
     Examples:
@@ -121,20 +122,23 @@ def results_show(path: Path, form: str | None, output: Path | None) -> None:
 @results.command("export")
 @options.results()
 @click.argument("path", type=options.PLACE)
-def results_export(results: Path, path: Path) -> None:
-    """Write all records to PATH as one .parquet or .csv table.
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Default: what the ending of PATH means."
+)
+def results_export(results: Path, path: Path, form: str | None) -> None:
+    """Write all records as two tables, PATH-cells and PATH-traces.
 
-    The table has one row per cell and test set (kind `cell`), and one per checkpoint and test set (kind
-    `trace`).
+    The first has one row per cell and test set, the second one per checkpoint and test set.
 
     \b
-    Example:
+    Examples:
       bench results export runs.csv
+      bench results export runs --format parquet
     """
     from bench.report.export import export
 
-    export(records(results), path)
-    click.echo(f"wrote {path}", err=True)
+    for file in export(records(results), path, form):
+        click.echo(f"wrote {file}", err=True)
 
 
 @results.command("publish")
@@ -161,3 +165,7 @@ def results_publish(results: Path, readme: Path, suite: str) -> None:
 
     for path in publish(records(results), results, readme, suite):
         click.echo(f"wrote {path}", err=True)
+
+
+results.add_command(pack)
+results.add_command(take)

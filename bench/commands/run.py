@@ -1,7 +1,8 @@
 """`bench run`: makes a plan from the flags, runs its cells, and prints their table."""
 
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,6 +17,7 @@ from bench.commands.options import NAMES, QUERIES, WHOLE_NUMBERS
 from bench.commands.wire import agree_on_dollars, echo_dollars, endpoint_given, wire, wiring_of
 from bench.errors import UserError
 from bench.pulse import LIMITS, Limits, in_words
+from bench.words import counted
 
 if TYPE_CHECKING:
     from bench.lab import Settings
@@ -185,7 +187,16 @@ def run(**given: Any) -> None:
       bench run --methods zip --protocol base-to-new --local
       bench run --suite zip --root DATA --methods zip,manual
     """
-    raise SystemExit(run_cells(**given))
+    raise SystemExit(run_cells(**given).code)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended. code: 0; 1 if a cell failed; 128 + signal if it was interrupted."""
+
+    code: int
+    plan: "Plan"
+    store: "Store"
 
 
 def run_cells(
@@ -212,8 +223,8 @@ def run_cells(
     fresh: bool,
     spend: float | None,
     **what: Any,
-) -> int:
-    """Run cells as the flags ask. Returns the exit code: 0; 1 if a cell failed; 128 + signal if interrupted.
+) -> Ran:
+    """Run cells as the flags ask: `bench run` and `bench.run` call this.
 
     Raises UserError for wrong input, before any query is spent.
     """
@@ -268,7 +279,7 @@ def run_cells(
             click.echo(f"not on this machine: {name} (the run downloads it first).")
         refuse(checked.faults)
         check_chats(plan.todo(retry_stale), settings, ask=False)
-        return 0
+        return Ran(0, plan, store)
     lab, notes = check_inputs(cells, settings)
     with store.lock():
         plan = make_plan(cells, store, lab)
@@ -283,7 +294,7 @@ def run_cells(
         code = carry_out(plan, plan.todo(retry_stale), settings, store, where)
         if code <= 1:
             echo_notes(notes)  # below the table, too
-        return code
+        return Ran(code, plan, store)
 
 
 def echo_notes(notes: Sequence[str]) -> None:
@@ -299,12 +310,16 @@ def that_fit(
     from bench.plan import named
     from bench.resolve import misfit
 
+    def leave_out(why: str) -> None:
+        click.echo(f"left out: {why}", err=True)
+
     why = {
         name: [m for one in answers if (m := misfit(suite, name, one, endpoint=endpoint))]
-        for name in named(methods)
+        for name in named(methods, leave_out)
     }
     for reasons in why.values():
-        click.echo("".join(f"left out: {reason}\n" for reason in reasons), nl=False, err=True)
+        for reason in reasons:
+            leave_out(reason)
     return tuple(name for name, reasons in why.items() if not reasons)
 
 
@@ -323,7 +338,7 @@ def carry_out(
     plan: "Plan", todo: "Sequence[Resolved]", settings: "Settings", store: "Store", where: Where
 ) -> int:
     """Run the cells `todo`, write their records, and print the table of the plan. Returns the exit code."""
-    from bench.run import run_cell
+    from bench.runner import run_cell
     from bench.schedule.gpu import rounds
     from bench.schedule.job import Interrupted
     from bench.schedule.pool import run_parts
@@ -348,8 +363,8 @@ def carry_out(
             )
     except Interrupted as stop:
         click.echo(
-            f"{stop}: {progress.done} cells are written, {len(todo) - progress.done} are left. "
-            "Run the same command again to continue.",
+            f"{stop}: {counted(progress.done, 'cell is', 'cells are')} written, {len(todo) - progress.done} "
+            "left. Run the same command again to continue.",
             err=True,
         )
         return 128 + stop.signum
@@ -358,8 +373,8 @@ def carry_out(
         click.echo(f"failed: {cell.path}: {line}", err=True)
     if summary.failed:
         click.echo(
-            f"{len(summary.failed)} of {len(todo)} cells failed. Their records hold the tracebacks. "
-            "Run the same command to try them again.",
+            f"{len(summary.failed)} of {counted(len(todo), 'cell')} failed. The records hold the tracebacks. "
+            "Run the same command to try again.",
             err=True,
         )
     return 1 if summary.failed else 0
@@ -393,14 +408,12 @@ def pick_device(name: str, local: bool, elsewhere: bool) -> str:
 def echo_plan(plan: "Plan", retry_stale: bool, limits: Limits) -> None:
     """Print the plan: one line per row of the table, with its number of cells by status; then the totals."""
     from bench.plan import queries
-    from bench.store import Status
 
-    marks: tuple[Status, ...] = get_args(Status)
-    click.echo(f"{'method':<40}{'cells':>7}{'queries':>12}  " + "".join(f"{mark:>9}" for mark in marks))
-    for name, cells, asked, status in plan.rows():
-        click.echo(f"{name:<40}{cells:>7}{asked:>12,}  " + "".join(f"{status[m]:>9}" for m in marks))
+    for line in plan_lines(plan):
+        click.echo(line)
     todo = plan.todo(retry_stale)
-    click.echo(f"{len(todo)} of {len(plan.cells)} cells to run: at most {queries(todo):,} queries")
+    cells, most = counted(len(plan.cells), "cell"), counted(queries(todo), "query")
+    click.echo(f"{len(todo)} of {cells} to run: at most {most}")
     click.echo(
         f"a cell may take {in_words(limits.cell)} (--cell-timeout), and its method may be quiet for "
         f"{in_words(limits.quiet)} (--quiet-timeout)"
@@ -408,9 +421,28 @@ def echo_plan(plan: "Plan", retry_stale: bool, limits: Limits) -> None:
     stale = Counter(plan.status.values())["stale"]
     if stale and not retry_stale:
         click.echo(
-            f"{stale} records are stale (made with other code, method, card, split, parameters or precision) "
-            "and stay as they are: add --retry-stale to run their cells again."
+            f"{counted(stale, 'record is', 'records are')} stale (made with other code, method, card, split, "
+            "parameters or precision) and not made again: add --retry-stale to run the cells again."
         )
+
+
+def plan_lines(plan: "Plan", width: int = 80) -> Iterator[str]:
+    """The plan as a table of at most `width` columns, with a column for each status that occurs.
+
+    A row's name that is too long goes on lines of its own.
+    """
+    from bench.store import Status
+
+    rows = [("method", "cells", "queries", None), *plan.rows()]
+    there = {mark for *_, status in plan.rows() for mark in status}
+    marks = [mark for mark in get_args(Status) if mark in there]
+    left = width - 7 - 13 - 9 * len(marks)
+    for name, cells, asked, status in rows:
+        *first, last = textwrap.wrap(name, left, subsequent_indent="  ") or [""]
+        yield from first
+        numbers = marks if status is None else [f"{status[mark]}" for mark in marks]
+        most = asked if isinstance(asked, str) else f"{asked:,}"
+        yield f"{last:<{left}}{cells:>7}{most:>13}" + "".join(f"{number:>9}" for number in numbers)
 
 
 def echo_table(cells: Sequence[Cell], results: Path) -> None:

@@ -20,7 +20,7 @@ from bench.lab import Lab
 from bench.record import Record
 from bench.report.verified import Check, filed, home, read_log, updated, write_log
 from bench.report.verify import Found, read
-from bench.run import hardware
+from bench.runner import hardware
 
 Work = Callable[[Path, Record, Lab], Finding]
 

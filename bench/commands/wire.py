@@ -10,6 +10,7 @@ import click
 from bench.commands import options
 from bench.errors import UserError
 from bench.remote import DIALECTS, Wiring, is_address
+from bench.words import counted
 
 if TYPE_CHECKING:
     from bench.lab import Lab
@@ -74,8 +75,9 @@ def echo_dollars(todo: "Sequence[Resolved]", lab: "Lab | None") -> None:
     click.echo(f"images and class names leave this machine: they go to {asking[0].url}")
     for name, part in (("tuning", found.tuning), ("scoring", found.scoring)):
         dollars = f", ${found.dollars(part):,.2f}" if found.price else ""
-        tokens = f" and {sum(part.tokens):,} tokens" if any(part.tokens) else ""
-        click.echo(f"{name}: at most {part.images:,} images in {part.requests:,} requests{tokens}{dollars}")
+        tokens = f" and {counted(sum(part.tokens), 'token')}" if any(part.tokens) else ""
+        most = f"{counted(part.images, 'image')} in {counted(part.requests, 'request')}"
+        click.echo(f"{name}: at most {most}{tokens}{dollars}")
     if found.price:
         click.echo(f"at most ${found.total:,.2f} at the prices of {found.price.date}")
     else:

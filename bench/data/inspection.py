@@ -13,6 +13,7 @@ from bench.data.listing import contradictions
 from bench.data.readers import Listing, read
 from bench.data.texts import same_to_clip
 from bench.errors import UserError, brief
+from bench.words import counted
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -84,7 +85,8 @@ def _doubles(listing: Listing, folder: Path, contents: dict[Path, bytes]) -> Ite
     for (one, two), same in pairs.items():
         where = f"twice in {one}" if one == two else f"in {one} and in {two}"
         example = f"{brief(same[0][0])} and {brief(same[0][1])}"
-        yield f"{len(same)} pictures are {where} under different names, e.g. {example}"
+        said = counted(len(same), "picture is", "pictures are")
+        yield f"{said} {where} under different names, e.g. {example}"
 
 
 def missing(card: Card, root: Path) -> str:

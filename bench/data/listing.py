@@ -6,6 +6,7 @@ from bench.data.card import SPLITS, Card, inside, spoken
 from bench.data.readers import Listing
 from bench.data.split import Item, Split
 from bench.errors import UserError, brief
+from bench.words import counted
 
 
 def make_split(card: Card, listing: Listing) -> Split:
@@ -27,9 +28,9 @@ def contradictions(card: Card, listing: Listing) -> Iterator[str]:
         count, promised = len(listing[split]), getattr(card.images, split)
         if count != promised and split not in card.images.unconfirmed:
             yield (
-                f"{card.name}: {count} {split} images, but the card says {promised}: complete the data set, "
-                "or, "
-                f"if it is another version, correct [images] in datasets/{card.name}.toml."
+                f"{card.name}: {counted(count, f'{split} image')}, but the card says {promised}: "
+                "complete the data set, or, if it is another version, correct [images] in "
+                f"datasets/{card.name}.toml."
             )
 
 
@@ -69,7 +70,7 @@ def _labels(card: Card, listing: Listing) -> Iterator[str]:
                 )
             owner.setdefault(name, label)
     if len(names) != card.n_classes:
-        yield f"{card.name}: {len(names)} classes, but the card says {card.n_classes}. {again}"
+        yield f"{card.name}: {counted(len(names), 'class')}, but the card says {card.n_classes}. {again}"
     elif not isinstance(card.classes, int):
         for label, name in enumerate(card.classes):
             if names.get(label) != {name}:
@@ -94,7 +95,8 @@ def _overlaps(card: Card, listing: Listing) -> Iterator[str]:
     for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
         common = sorted(paths[one] & paths[other])
         if common:
+            said = counted(len(common), "image is", "images are")
             yield (
-                f"{card.name}: {len(common)} images are both in {one} and in {other}, e.g. "
+                f"{card.name}: {said} both in {one} and in {other}, e.g. "
                 f"{brief(common[0])}: download the split file again."
             )

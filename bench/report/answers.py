@@ -10,6 +10,7 @@ from bench.report.frame import Results, missing_cells, points, refuse, select, w
 from bench.report.scores import Scores, scores, seedless
 from bench.report.summary import PLUS_MINUS, conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.words import absent, counted
 
 SAID = (
     "Columns: what the black box answers with, from the coarsest answers to all logits. A method is scored "
@@ -52,7 +53,7 @@ def by_answers(results: Results, partial: bool = False, **wanted: Any) -> ByAnsw
         level: {row: one for row, one in rows.items() if len(one.values) == sets}
         for level, rows in found.items()
     }
-    said = [f"This table is partial: {len(missing)} cells are missing: {'; '.join(missing[:20])}."]
+    said = [f"This table is partial: {absent(len(missing))}: {'; '.join(missing[:20])}."]
     return ByAnswers(chosen, tuple(levels), whole, tuple(said if missing else []))
 
 
@@ -69,7 +70,7 @@ def answers_table(found: ByAnswers) -> Table:
     budget = int(cells["budget"].iloc[0])
     return marked(
         Table(
-            f"Average accuracy (%) by answers, after {budget:,} queries, {protocol}, {suite} suite",
+            f"Average accuracy (%) by answers, after {counted(budget, 'query')}, {protocol}, {suite} suite",
             ("Method",),
             tuple(Column(level) for level in found.levels),
             (Block("", tuple(rows)),),

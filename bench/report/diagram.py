@@ -11,6 +11,7 @@ from bench.report import stats
 from bench.report.drawing import drawing, rows_of
 from bench.report.frame import Results
 from bench.report.summary import Standing, standing
+from bench.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def _scale(axis: Any, s: Standing, low: float, high: float) -> None:
             axis.plot([tick, tick], [0, 0.12], color="black", lw=0.8)
             axis.text(tick, 0.2, f"{tick:g}", ha="center", va="bottom")
     sets = s.matrix.shape[1]
-    said = f"average accuracy (%) after {s.budget:,} queries, {sets} data set{'s' * (sets > 1)}\n"
+    said = f"average accuracy (%) after {counted(s.budget, 'query')}, {counted(sets, 'data set')}\n"
     if s.comparison.groups:
         said += "dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"
     else:

@@ -17,6 +17,7 @@ from bench.files import below
 from bench.record import ChatLog, Malformed, Record, read
 from bench.report.scores import seedless
 from bench.report.verified import Logs, level
+from bench.words import absent
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""}
@@ -63,12 +64,12 @@ def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> R
     records, damaged = read_all(folder)
     for path, why in damaged:
         warn(f"skipped {path}: {why}")
-    return as_results(records, damaged, warn)
+    return results_of(records, tuple((str(path), why) for path, why in damaged), warn)
 
 
-def as_results(
+def results_of(
     records: Iterable[tuple[Path, Record]],
-    damaged: Iterable[tuple[Path, str]] = (),
+    damaged: tuple[tuple[str, str], ...] = (),
     warn: Callable[[str], object] = warnings.warn,
 ) -> Results:
     """The frames of these records. `warn` gets a message about a damaged list of what was verified."""
@@ -80,8 +81,7 @@ def as_results(
             trace += _trace_rows(record)
         else:
             failed.append(_row(record) | {"path": str(path), "error": record.reason})
-    skipped = tuple((str(path), why) for path, why in damaged)
-    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), skipped)
+    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), damaged)
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, str]]]:
@@ -313,7 +313,7 @@ def refuse(missing: list[str], remedy: str = "print with --partial", partial: bo
     """`missing`. Raises UserError with the list of them if there are any, unless `partial`."""
     if missing and not partial:
         listed = "; ".join(missing[:20]) + (f"; and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise UserError(f"{len(missing)} cells are missing: {listed}. Run them, or {remedy}")
+        raise UserError(f"{absent(len(missing))}: {listed}. Run them, or {remedy}")
     return missing
 
 

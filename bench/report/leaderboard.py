@@ -20,6 +20,7 @@ from bench.report.style import params_text
 from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
 from bench.report.table import Entry
 from bench.report.verified import summed
+from bench.words import absent, counted
 
 GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
 MARKS = (100, 500, 1000, 5000)  # numbers of queries that get a table
@@ -158,8 +159,8 @@ def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any
     extra = ", ".join(text for name, text in words.items() if several[name] and text)
     return Tab(
         f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
-        f"Backbone {group['backbone']}, {group['shots']} shots; a query is one prompt on one batch of at "
-        f"most {group['batch_size']} images. "
+        f"Backbone {group['backbone']}, {counted(int(group['shots']), 'shot')}; a query is one prompt on one "
+        f"batch of at most {counted(int(group['batch_size']), 'image')}. "
         + " ".join([METRIC[group["protocol"]], *wire_said(longest.cells)]),
         tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(longest, 1)),
         tuple(_notes(longest, runs)),
@@ -173,13 +174,13 @@ def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
     missing, said = missing_cells(longest), []
     if missing:
         listed = "; ".join(missing[:8]) + ("; ..." if len(missing) > 8 else "")
-        said.append(f"{len(missing)} cells are missing; rows without every data set are left out: {listed}.")
+        said.append(f"{absent(len(missing))}; rows without every data set are left out: {listed}.")
     rows = set(longest.cells["row"])
     for budget, other in runs.items():
         only = sorted(set(other.cells["row"]) - rows)
         if only:
             said.append(
-                f"These ran only with a budget of {budget:,} queries and are not compared here: "
+                f"These ran only with a budget of {counted(budget, 'query')} and are not compared here: "
                 f"{', '.join(only)}."
             )
     return said + _asked(longest.cells)
@@ -193,8 +194,9 @@ def _asked(cells: pd.DataFrame) -> list[str]:
         cost = "" if runs["llm_dollars"].isna().any() else f", ${runs['llm_dollars'].sum():,.2f}"
         calls, tokens = int(runs["llm_calls"].sum()), int(runs["llm_tokens"].sum())
         said.append(
-            f"{label} made {calls:,} calls of a language model in {len(runs)} runs ({tokens:,} tokens{cost}) "
-            f"from {min(runs['started'])[:10]} to {max(runs['started'])[:10]}. They are no queries. "
+            f"{label} made {counted(calls, 'call')} of a language model in {counted(len(runs), 'run')} "
+            f"({counted(tokens, 'token')}{cost}) from {min(runs['started'])[:10]} to "
+            f"{max(runs['started'])[:10]}. They are no queries. "
             "The model may have seen the data sets when it was trained."
         )
     return said

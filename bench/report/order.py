@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 
-from bench.errors import UserError
+from bench.errors import UserError, brief
 from bench.report import published
 from bench.suite import load_suite
 
@@ -42,6 +42,21 @@ def shown(suite: str, name: str) -> str:
     """
     printed = {plain(known): known for known in published.order(suite)}
     return printed.get(plain(name), name.removeprefix(f"{suite.partition('-')[0]}-"))
+
+
+def full_name(name: str, known: Iterable[tuple[str, str]]) -> str:
+    """The data set that is meant by a name or by a column's heading, e.g. 'colors' for 'mini-colors'.
+
+    known: (suite, data set) pairs. A name that no heading has is returned as it is. Raises UserError if it
+    is the heading of several data sets.
+    """
+    pairs = list(known)
+    if any(name == dataset for _, dataset in pairs):
+        return name
+    meant = sorted({one for suite, one in pairs if plain(name) in (plain(one), plain(shown(suite, one)))})
+    if len(meant) > 1:
+        raise UserError(f"{brief(name)} can mean {' or '.join(meant)}: give the whole name.")
+    return meant[0] if meant else name
 
 
 def plain(name: str) -> str:

@@ -15,6 +15,7 @@ from bench.report.order import arrange, shown
 from bench.report.scores import seedless
 from bench.report.summary import conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table
+from bench.words import absent
 
 POOLED = "all"
 
@@ -74,7 +75,7 @@ def pairs_table(results: Results, methods: Sequence[str] | None = None, partial:
         (
             *SAID,
             *conditions_said(results),
-            *([f"This table is partial: {len(missing)} cells are missing."] if missing else []),
+            *([f"This table is partial: {absent(len(missing))}."] if missing else []),
         ),
     )
 

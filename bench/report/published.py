@@ -9,6 +9,7 @@ from bench.errors import UserError
 from bench.paths import checkout
 from bench.report.style import look, rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.words import counted
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,9 @@ def _head(source: Source, name: str) -> str:
 
 def _caption(source: Source, frame: pd.DataFrame) -> str:
     shots = sorted(set(frame["shots"]) - {0})
-    said = f"Backbone {frame['backbone'].iloc[0]}, " + (f"{shots[0]} shots, " if shots else "")
+    said = f"Backbone {frame['backbone'].iloc[0]}, " + (
+        f"{counted(int(shots[0]), 'shot')}, " if shots else ""
+    )
     ours = "" if source.average else " The paper prints no average; this one is computed from its numbers."
     return f"{said}{source.setting}.{ours}"
 

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from bench.words import counted
+
 SIGN = " §"
 
 
@@ -13,7 +15,6 @@ def bound(cells: pd.DataFrame) -> frozenset[str]:
 def said(budget: int) -> str:
     """The footnote that explains the sign, for numbers that were read from runs of `budget` queries."""
     return (
-        f"§ read from a run of {budget:,} queries. The method's schedule depends on the budget, so a run "
-        "with "
-        "a smaller budget takes other steps and may have another accuracy."
+        f"§ read from a run of {counted(budget, 'query')}. The method's schedule depends on the budget, so a "
+        "run with a smaller budget takes other steps and may have another accuracy."
     )

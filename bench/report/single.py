@@ -9,6 +9,7 @@ from bench.outcome import BINS
 from bench.record import Outcome, Record
 from bench.report.table import Block, Column, Entry, Row, Table
 from bench.resolve import needs_of
+from bench.words import counted
 
 MOST = 15  # confusions that are shown
 
@@ -89,7 +90,7 @@ def _confusions(title: str, found: Outcome, names: list[str]) -> Table:
 
 
 def _accuracy(record: Record, test: str) -> str:
-    return f"Accuracy: {record.accuracy[test]:.2f} % of {record.n_test[test]:,} images."
+    return f"Accuracy: {record.accuracy[test]:.2f} % of {counted(record.n_test[test], 'image')}."
 
 
 def _calibration(found: Outcome) -> list[str]:
@@ -106,8 +107,8 @@ def _facts(record: Record) -> list[str]:
     cell, access = record.cell, record.access
     needs = needs_of(cell.method, record.params, access)
     said = [
-        f"{cell.shots} shots, backbone {cell.backbone}, suite {cell.suite}, {record.queries:,} of "
-        f"{cell.budget:,} queries spent, {record.deploy_queries:,} to deploy a batch.",
+        f"{counted(cell.shots, 'shot')}, backbone {cell.backbone}, suite {cell.suite}, {record.queries:,} of "
+        f"{counted(cell.budget, 'query')} spent, {record.deploy_queries:,} to deploy a batch.",
         f"Sent: {sent(access)}. Answered: {answered(access, needs)}. Runs on: "
         f"{', '.join(runs_on(access, needs))}.",
     ]

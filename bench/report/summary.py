@@ -12,6 +12,7 @@ from bench.report.access import COLUMNS, HEADS, SAID, access_of, group_of, place
 from bench.report.frame import Results, points, refuse_missing
 from bench.report.scores import scores, seedless
 from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.words import absent, counted
 
 MARKS = (100, 500, 1000, 5000)
 HARMONIC = "the mean, over seeds and data sets, of the harmonic mean of base and new."
@@ -114,8 +115,8 @@ def verdict(s: Standing, where: str) -> str:
     where: the place in the sentence, e.g. 'the mini suite'.
     """
     best, sets = s.order[0], s.matrix.shape[1]
-    over = f"{_count(sets, 'data set')} and {_count(max(s.seeds.values(), default=1), 'seed')}"
-    said = f"At {s.budget:,} queries on {where}, {s.labels[best]} has the highest average: "
+    over = f"{counted(sets, 'data set')} and {counted(max(s.seeds.values(), default=1), 'seed')}"
+    said = f"At {counted(s.budget, 'query')} on {where}, {s.labels[best]} has the highest average: "
     said += f"{s.average[best]:.1f} % over {over}."
     if len(s.order) == 1:
         return said + " It is the only method, so there is nothing to compare it with."
@@ -126,7 +127,7 @@ def verdict(s: Standing, where: str) -> str:
         said += (
             f" The schedule of {_and([s.labels[row] for row in bound])} depends on the budget, and these "
             "numbers "
-            f"are read from runs of {s.run_budget:,} queries."
+            f"are read from runs of {counted(s.run_budget, 'query')}."
         )
     return said
 
@@ -144,7 +145,7 @@ def _lead(s: Standing) -> str:
     if gap is None:
         return said + "."
     pairs = len(s.comparison.differences)
-    family = f", both corrected for {pairs} comparisons" if pairs > 1 else ""
+    family = f", both corrected for {counted(pairs, 'comparison')}" if pairs > 1 else ""
     return f"{said} (95 % interval {gap.low:.1f} to {gap.high:.1f}; {p_said(gap.p)}{family})."
 
 
@@ -181,7 +182,7 @@ def _missing(s: Standing) -> list[str]:
     if sets < stats.LEAST_SETS:
         return [
             f"Whether chance explains the differences was not tested: {needs}; "
-            f"there are {_count(sets, 'data set')}."
+            f"there are {counted(sets, 'data set')}."
         ]
     few = [f"{s.labels[row]} ({s.seeds[row]})" for row in left if s.seeds.get(row, 3) < stats.LEAST_SEEDS]
     if not few:
@@ -192,10 +193,6 @@ def _missing(s: Standing) -> list[str]:
         else f"Nothing was tested; numbers of seeds: {_and(few)}"
     )
     return [f"{what}; {needs}."]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def p_said(p: float) -> str:
@@ -240,7 +237,7 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
         rows.append(Row(lead, (*entries, *needs.entries)))
     columns = (Column("Average"), Column("Average rank", "low"), Column("Behind the best", ""), *COLUMNS)
     suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
-    title = f"Ranks after {s.budget:,} queries, {protocol}, {suite} suite"
+    title = f"Ranks after {counted(s.budget, 'query')}, {protocol}, {suite} suite"
     notes = (
         verdict(s, f"the {suite} suite"),
         *([f"{TEST} The interval is in brackets."] if letters else []),
@@ -339,7 +336,7 @@ def _saving(s: Standing, frame: pd.DataFrame, best: str, other: str) -> str:
         return said + "; this was not tested."
     if found.high > 1:
         return said + " on average; it is not established that it needs fewer."
-    family = f", corrected for {pairs} comparisons" if pairs > 1 else ""
+    family = f", corrected for {counted(pairs, 'comparison')}" if pairs > 1 else ""
     return f"{said} (95 % interval {_percent(found.low)} to {_percent(found.high)}{family})."
 
 
@@ -365,7 +362,7 @@ def _targets_said(
         "are "
         "read at checkpoints, which are spaced 1-2-5, so these numbers may be too high by up to this "
         "spacing. "
-        f"Runs are compared up to {limit:,} queries. Area: mean accuracy over log(queries)."
+        f"Runs are compared up to {counted(limit, 'query')}. Area: mean accuracy over log(queries)."
     ]
     listed = [f"{d} ({'all' if lost == names else ', '.join(lost)})" for d, lost in left_out.items() if lost]
     if listed:
@@ -392,10 +389,9 @@ def complete(results: Results, partial: bool) -> tuple[Results, list[str]]:
     cells, trace, failed = (f[~f["row"].isin(short)] for f in (results.cells, results.trace, results.failed))
     if cells.empty:
         raise UserError(
-            f"no method has a record for every data set; {len(missing)} cells are missing: {listed}. Run "
-            "them."
+            f"no method has a record for every data set; {absent(len(missing))}: {listed}. Run them."
         )
-    said = [f"This table is partial: {len(missing)} cells are missing: {listed}."]
+    said = [f"This table is partial: {absent(len(missing))}: {listed}."]
     if short:
         said.append(f"Methods without a record for every data set are left out: {', '.join(short)}.")
     return replace(results, cells=cells, trace=trace, failed=failed), said
@@ -408,7 +404,7 @@ def conditions_said(results: Results) -> list[str]:
     harmonic = first["protocol"] == "base-to-new"
     said = f"Accuracy: {HARMONIC} " if harmonic else ""
     said += (
-        f"{first['shots']} shots, backbone {first['backbone']}, batches of at most {first['batch_size']} "
-        f"images, seeds {', '.join(map(str, seeds))}."
+        f"{counted(int(first['shots']), 'shot')}, backbone {first['backbone']}, batches of at most "
+        f"{counted(int(first['batch_size']), 'image')}, seeds {', '.join(map(str, seeds))}."
     )
     return [said, *wire_said(results.cells)]

@@ -14,6 +14,7 @@ from bench.report.order import arrange, not_tuned_on, plain, shown, suite_datase
 from bench.report.scores import Scores, scores, scores_of, seedless
 from bench.report.style import params_text
 from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.words import absent, counted
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     cells = results.cells
     first = cells.iloc[0]
     seeds = sorted(int(s) for s in cells["seed"].unique())
-    listed = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
-    made = f"{first['shots']} shots, backbone {first['backbone']}, {listed}."
+    listed = f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    made = f"{counted(int(first['shots']), 'shot')}, backbone {first['backbone']}, {listed}."
     said = [f"{_budget(cells, form.images)}, {made}", *wire_said(cells), *deployment_said(cells)]
     said += _fewer_shots(cells)
     if first["score"] != "test":
@@ -247,7 +248,7 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     if first["protocol"] in ("few-shot", "base-to-new") and inside and 0 < width < len(whole):
         said.append(f"The average is over {width} of the suite's {len(whole)} data sets.")
     if missing:
-        said.append(f"This table is partial: {len(missing)} cells are missing: {'; '.join(missing[:20])}.")
+        said.append(f"This table is partial: {absent(len(missing))}: {'; '.join(missing[:20])}.")
     versions = sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one})
     return said + ([f"Versions: {', '.join(versions)}."] if versions else [])
 
@@ -265,14 +266,15 @@ def _fewer_shots(cells: pd.DataFrame) -> list[str]:
 
 def _budget(cells: pd.DataFrame, images: int | None) -> str:
     first, most = cells.iloc[0], int(cells["image_queries"].max())
-    query = f"one prompt on one batch of at most {first['batch_size']} images"
+    query = f"one prompt on one batch of at most {counted(int(first['batch_size']), 'image')}"
     if images is None:
-        return f"Budget {first['budget']:,} queries (a query: {query}; up to {most:,} image-queries)"
+        budget = counted(int(first["budget"]), "query")
+        return f"Budget {budget} (a query: {query}; up to {counted(most, 'image-query')})"
     return (
-        f"Budget {images:,} image-queries (one prompt on one image): every run is read at its last "
+        f"Budget {counted(images, 'image-query')} (one prompt on one image): every run is read at its last "
         "checkpoint "
-        f"within them, after at most {most:,} image-queries and {int(cells['queries'].max()):,} "
-        f"queries (a query: {query})"
+        f"within them, after at most {counted(most, 'image-query')} and "
+        f"{counted(int(cells['queries'].max()), 'query')} (a query: {query})"
     )
 
 

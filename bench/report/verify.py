@@ -10,7 +10,7 @@ from bench.errors import UserError
 from bench.files import read_text
 from bench.record import Record, dump
 from bench.report.faults import faults_of
-from bench.report.frame import CONDITIONS, Results, as_results, missing_cells, read_all, record_files
+from bench.report.frame import CONDITIONS, Results, missing_cells, read_all, record_files, results_of
 from bench.report.verified import filed
 from bench.resolve import Known, known_of
 
@@ -53,6 +53,23 @@ def read(path: Path, known: Callable[[Record], Known] = known_of) -> Reading:
     sound = tuple((file, record) for file, record in records if not wrong[file])
     refused = tuple((file, record) for file, record in records if wrong[file])
     return Reading(len(record_files(path)), sound, refused, (*faults, *incomplete(records)))
+
+
+def faults_at(path: Path, root: Path | str | None = None) -> list[str]:
+    """Every fault of the records at `path`. Those that asked a language model are run again from transcripts.
+
+    root: the folder of the papers' data sets, for those. Raises UserError if there is no record.
+    """
+    reading = read(path)
+    asked = [(file, record) for file, record in reading.sound if record.chat is not None]
+    if not asked:
+        return list(reading.faults)
+    from bench.again import fresh_lab, rerun  # imports torch; other records do without
+
+    lab = fresh_lab(root)
+    findings = [rerun(file, record, lab) for file, record in asked]
+    wrong = [f"{one.file}: {why}" for one in findings for why in (*one.faults, one.unable) if why]
+    return [*reading.faults, *wrong]
 
 
 def _file(file: Path, record: Record) -> Iterator[str]:
@@ -102,7 +119,7 @@ def _copies(records: Found) -> Iterator[tuple[Path, str]]:
 
 def incomplete(records: Found) -> list[str]:
     """Missing cells: seeds that a row has on one data set and not on another, for each table's records."""
-    results = as_results(records, warn=lambda _: None)
+    results = results_of(records, warn=lambda _: None)
     faults = []
     for key, cells in results.cells.groupby([*CONDITIONS, "row"]):
         group = Results(cells, results.trace.iloc[:0], results.failed.iloc[:0])

@@ -21,7 +21,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class Run(Protocol[S_contra]):
-    """Runs one cell, e.g. `bench.run.run_cell`. pulse: where it shows that the cell goes on."""
+    """Runs one cell, e.g. `bench.runner.run_cell`. pulse: where it shows that the cell goes on."""
 
     def __call__(self, resolved: Resolved, settings: S_contra, *, pulse: Pulse) -> Record: ...
 

@@ -18,6 +18,7 @@ from bench.schedule.process import cores, environment, one_thread, worker_enviro
 from bench.schedule.signals import StopRequest
 from bench.schedule.watch import watched
 from bench.schedule.worker import PULSE_GROUP, Worker
+from bench.words import counted
 
 Part = tuple[Sequence[Resolved], float]  # cells, and the GPUs of each
 QUIET = {
@@ -57,7 +58,7 @@ def run_parts(
     Each record goes to `on_record`, in this process, as soon as its cell has ended.
     parts: made when they are needed, so that a part can depend on the records of those before it. total: the
     number of cells in them.
-    run: runs one cell, e.g. `bench.run.run_cell`. Workers must be able to import it. An exception that it
+    run: runs one cell, e.g. `bench.runner.run_cell`. Workers must be able to import it. An exception that it
         raises becomes a failed record. A process runs several cells and keeps what it has loaded.
     workers: number of processes; None: one per physical core, or as many as the GPUs have room for.
     ray_address: "host:port" of a cluster to join; None: start a Ray, and end it before this returns.
@@ -100,9 +101,10 @@ def _attempt_here(resolved: Resolved, job: Job[S]) -> Outcome:
 def _not_isolated(record: Record, left: list[Resolved]) -> str:
     """Why a run in one process ends here, on one line."""
     names = ", ".join(str(one.cell.path) for one in left[:3]) + (", ..." if len(left) > 3 else "")
+    not_run = counted(len(left), "cell was", "cells were")
     return (
         f"{record.cell.path} changed code or data of this process, which runs no more: {record.reason}. "
-        f"What was finished is kept; {len(left)} cells were not run: {names}. Run the same command without "
+        f"What was finished is kept; {not_run} not run: {names}. Run the same command without "
         "--local: then each method works in a process that is replaced when it is changed."
     )
 

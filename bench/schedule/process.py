@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.paths import HOME
-from bench.plugins import VARIABLES
+from bench.plugins import KINDS
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-HANDED_ON = ("BENCH_CACHE", "BENCH_DATA", *VARIABLES)  # variables that the driver passes on to its workers
+HANDED_ON = ("BENCH_CACHE", "BENCH_DATA")  # variables that the driver passes on to its workers
 
 
 def cores() -> int:
@@ -84,4 +84,5 @@ def worker_environment() -> dict[str, str]:
     if Path(sysconfig.get_path("purelib")) != HOME:
         path = os.pathsep.join(filter(None, (str(HOME), path)))
     folders = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    folders |= {kind.variable: str(kind.own) for kind in KINDS if kind.own}
     return {**ONE_THREAD, **folders, **({"PYTHONPATH": path} if path else {})}

@@ -15,6 +15,7 @@ from rich.text import Text
 from bench.cell import Cell
 from bench.record import Record
 from bench.schedule.job import Event
+from bench.words import counted
 
 FIRST_WORD, LAST_WORD = 10.0, 600.0  # seconds between two lines about running cells, without a bar
 
@@ -153,7 +154,7 @@ class Progress:
         if not record.reference and accuracy > self._best.get(cell.dataset, (-1.0, ""))[0]:
             self._best[cell.dataset] = (accuracy, cell.method)
         start = fmean(record.trace[0].accuracy.values())
-        return f"{start:.1f} -> {accuracy:.1f} % in {record.queries:,} queries"
+        return f"{start:.1f} -> {accuracy:.1f} % in {counted(record.queries, 'query')}"
 
     def _say(self, line: str, style: str = "") -> None:
         self.console.print(Text(line, style), soft_wrap=True)
@@ -166,7 +167,7 @@ class Progress:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=self._all, completed=completed, width=30),
-            f"{self.done}/{self._total} cells{failed}",
+            f"{self.done}/{counted(self._total, 'cell')}{failed}",
             f"[dim]{_clock_words(self._clock() - self._begun)}[/dim]",
             self.pace(),
         )
