@@ -125,7 +125,12 @@ def test_the_commands_in_the_pages_are_found() -> None:
     ]
     assert ["results", "verify", "FOLDER"] in found[".github/ISSUE_TEMPLATE/result.yml"]
     assert ["check", "NAME"] in found[".github/pull_request_template.md"]
-    assert ["results", "verify", "results"] in found["RELEASING.md"]  # in an indented block
+    assert found["RELEASING.md"][-1][:4] == [
+        "results",
+        "verify",
+        "results",
+        "--rescore",
+    ]  # in an indented block
     assert ["new-method", "mine"] in found["CONTRIBUTING.md"]
     assert ["check", "mine"] in found["AGENTS.md"]  # without the comment after it
 
