@@ -21,6 +21,7 @@ from bench.record import Record
 from bench.report.verified import Check, filed, home, read_log, updated, write_log
 from bench.report.verify import Found, read
 from bench.runner import hardware
+from bench.words import counted
 
 Work = Callable[[Path, Record, Lab], Finding]
 
@@ -121,10 +122,10 @@ class Verification:
             )
         n, end = self.reading.files, "fit for the leaderboard"
         if self.faults:
-            end = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}"
+            end = counted(len(self.faults), "fault")
         elif self.unable:
             end = "no fault, but not all could be checked here"
-        yield f"{n} record{'s' * (n > 1)}: {end}"
+        yield f"{counted(n, 'record')}: {end}"
 
     @property
     def exit_code(self) -> int:
