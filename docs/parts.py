@@ -207,8 +207,8 @@ def ours(method: str, home: Path = OURS) -> str:
     if old:
         return (
             f"**Ours.** An earlier state of the code made the {old:,} committed records of this method, "
-            f"so their numbers are not repeated here. They stand, with that remark, on {page}. Once they are made "
-            "again, this place shows their averages."
+            f"so their numbers are not repeated here. They stand, with that remark, on {page}. Once they are "
+            "made again, this place shows their averages."
         )
     return f"**Ours.** There is no committed record of this method yet. Those of the others are on {page}."
 

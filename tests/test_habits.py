@@ -30,6 +30,7 @@ PAGES = [
     *sorted(set(HOME.glob("*.md")) - {HOME / "CHANGELOG.md"}),  # it may name commands that were removed
     *sorted(HOME.glob(".github/*.md")),
     HOME / "datasets" / "README.md",
+    *sorted(HOME.glob("docs/**/*.md")),
 ]
 # An action of ours, or one pinned to a major version, to the branch of one, or to a commit.
 PINNED = re.compile(r"\./.+|[\w-]+/[\w/-]+@(v\d+|release/v\d+|[0-9a-f]{40})")
