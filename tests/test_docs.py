@@ -99,11 +99,9 @@ def test_comments_are_read_from_the_code(parts: dict[str, Any]) -> None:
     assert said == ["beside", "above, on two lines", "inside", "of its own"]
 
 
-def test_our_numbers_are_printed_if_their_records_are_current(
-    parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = "bench run --methods manual --datasets mini-digits --local --results results".split()
-    subprocess.run([sys.executable, "-m", *run], cwd=tmp_path, check=True, capture_output=True)
+def test_our_numbers_are_printed_if_their_records_are_current(parts: dict[str, Any], tmp_path: Path) -> None:
+    cell = "bench run --methods manual --datasets mini-digits --local --results results"
+    subprocess.run([sys.executable, "-m", *cell.split()], cwd=tmp_path, check=True, capture_output=True)
     shown = parts["ours"]("manual", tmp_path / "results" / "mini")
     assert "| Few-shot accuracy (%) | test | 53.9 |" in shown
     assert "no committed record" in parts["ours"]("zip", tmp_path / "results" / "mini")

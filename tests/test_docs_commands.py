@@ -1,7 +1,7 @@
 """Every command in the README and the docs runs, unless a visible line above its block says what it needs.
 
-Such a line is alone, in italics, and starts with Needs, Takes or Run by: `*Needs a GPU.*`. All other blocks of
-shell run here, page by page in a folder of its own. There `bench` is a program that makes runs small.
+Such a line is alone, in italics, and starts with Needs, Takes or Run by: `*Needs a GPU.*`. All other blocks
+of shell run here, page by page in a folder of its own. There `bench` is a program that makes runs small.
 `test_habits.py` looks up the commands and options of all blocks, also of those that do not run.
 """
 

@@ -70,9 +70,11 @@ def in_shell(script: str) -> Iterator[list[str]]:
 
 
 def in_markdown(text: str) -> Iterator[list[str]]:
-    """The same for the code blocks and code spans of a page."""
-    blocks = r"^ *```.*?\n(.*?)^ *```"
-    yield from (words for block in re.findall(blocks, text, re.M | re.S) for words in in_shell(block))
+    """The same for the blocks of shell and the code spans of a page."""
+    blocks = r"^ *```(.*?)\n(.*?)^ *```"
+    for language, block in re.findall(blocks, text, re.M | re.S):
+        if language in ("", "sh", "bash", "console"):
+            yield from in_shell(block)
     rest = re.sub(blocks, "", text, flags=re.M | re.S)
     for span in re.findall(r"`([^`]+)`", rest):
         if span.startswith("bench "):
