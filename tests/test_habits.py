@@ -30,6 +30,7 @@ PAGES = [
     *sorted(set(HOME.glob("*.md")) - {HOME / "CHANGELOG.md"}),  # it may name commands that were removed
     *sorted(HOME.glob(".github/*.md")),
     HOME / "datasets" / "README.md",
+    *sorted(HOME.glob("docs/**/*.md")),
 ]
 # An action of ours, or one pinned to a major version, to the branch of one, or to a commit.
 PINNED = re.compile(r"\./.+|[\w-]+/[\w/-]+@(v\d+|release/v\d+|[0-9a-f]{40})")
@@ -69,9 +70,11 @@ def in_shell(script: str) -> Iterator[list[str]]:
 
 
 def in_markdown(text: str) -> Iterator[list[str]]:
-    """The same for the code blocks and code spans of a page."""
-    blocks = r"^ *```.*?\n(.*?)^ *```"
-    yield from (words for block in re.findall(blocks, text, re.M | re.S) for words in in_shell(block))
+    """The same for the blocks of shell and the code spans of a page."""
+    blocks = r"^ *```(.*?)\n(.*?)^ *```"
+    for language, block in re.findall(blocks, text, re.M | re.S):
+        if language in ("", "sh", "bash", "console"):
+            yield from in_shell(block)
     rest = re.sub(blocks, "", text, flags=re.M | re.S)
     for span in re.findall(r"`([^`]+)`", rest):
         if span.startswith("bench "):

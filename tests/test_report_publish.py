@@ -1,4 +1,4 @@
-"""One command writes the results in the README and changes nothing else there."""
+"""One command writes the results into the README and a page of the docs. The rest of both stays as it is."""
 
 from pathlib import Path
 
@@ -12,7 +12,16 @@ from bench.report.publish import BEGIN, END, publish
 FRAME = f"# Title\n\n{BEGIN} (written by a command) -->\nold\n{END}\n\nThe rest.\n"
 
 
-def test_the_readme_gets_sentences_tables_pictures_and_a_link_to_the_page(
+def texts(folder: Path) -> tuple[Path, Path]:
+    """A README and a page of the docs, with their marks."""
+    readme, page = folder / "README.md", folder / "docs" / "results.md"
+    page.parent.mkdir()
+    for text in (readme, page):
+        text.write_text(FRAME)
+    return readme, page
+
+
+def test_the_page_gets_everything_and_the_readme_one_small_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(
@@ -21,29 +30,39 @@ def test_the_readme_gets_sentences_tables_pictures_and_a_link_to_the_page(
         # what is published is about logits; other answers have a tab of the page
         *grid(("zip",), ("toy-0",), answers="label", budget=9000),
     )
-    readme = tmp_path / "README.md"
-    readme.write_text(FRAME)
-    first = publish(load(tmp_path / "results"), tmp_path / "results", readme, "toy")
-    text = readme.read_text()
+    readme, page = texts(tmp_path)
+    first = publish(load(tmp_path / "results"), tmp_path / "results", readme, page, "toy")
+    assert {readme, page} < set(first) and all(path.exists() for path in first)
+    whole, brief = page.read_text(), readme.read_text()
+    for text in (whole, brief):
+        assert text.startswith("# Title\n\n" + BEGIN) and text.endswith(END + "\n\nThe rest.\n")
+        assert "old" not in text
     assert (
-        text.startswith("# Title\n\n" + BEGIN)
-        and text.endswith(END + "\n\nThe rest.\n")
-        and "old" not in text
+        "At 500 queries on the toy suite, ZIP has the highest average" in whole
+        and "At 5,000 queries" in whole
     )
-    assert (
-        "At 500 queries on the toy suite, ZIP has the highest average" in text and "At 5,000 queries" in text
-    )
-    assert "| CoOp ‡ |" in text and "(results/toy/few-shot-curves.png)" in text
-    assert "(results/leaderboard.html)" in text and all(path.exists() for path in first)
+    assert "| CoOp ‡ |" in whole and "(../results/toy/few-shot-curves.png)" in whole
+    assert "(../results/leaderboard.html)" in whole
+    assert "| Method | Ties | Sent | Average | Queries to tune |" in brief and "toy-0" not in brief
+    assert "(results/toy/few-shot-curves.png)" in brief and "(results/leaderboard.html)" in brief
     # test_report_plots.py checks the pictures.
     monkeypatch.setattr("bench.report.publish._pictures", lambda *_: [])
-    publish(load(tmp_path / "results"), tmp_path / "results", readme, "toy")
-    assert readme.read_text() == text
+    publish(load(tmp_path / "results"), tmp_path / "results", readme, page, "toy")
+    assert (page.read_text(), readme.read_text()) == (whole, brief)
 
 
-def test_a_readme_without_the_marks_is_not_changed(tmp_path: Path) -> None:
+def test_a_text_without_the_marks_is_not_changed(tmp_path: Path) -> None:
     write(tmp_path / "results", *grid())
-    (tmp_path / "README.md").write_text("no markers")
-    with pytest.raises(UserError, match="no place for results"):
-        publish(load(tmp_path / "results"), tmp_path / "results", tmp_path / "README.md", "toy")
-    assert (tmp_path / "README.md").read_text() == "no markers"
+    readme, page = texts(tmp_path)
+    page.write_text("no markers")
+    with pytest.raises(UserError, match=r"results\.md has no place for results"):
+        publish(load(tmp_path / "results"), tmp_path / "results", readme, page, "toy")
+    assert (page.read_text(), readme.read_text()) == ("no markers", FRAME)
+
+
+def test_a_place_outside_the_readmes_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", *grid())
+    (tmp_path / "project").mkdir()
+    readme, page = texts(tmp_path / "project")
+    with pytest.raises(UserError, match="lies outside"):
+        publish(load(tmp_path / "elsewhere"), tmp_path / "elsewhere", readme, page, "toy")

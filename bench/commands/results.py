@@ -148,14 +148,22 @@ def results_export(results: Path, path: Path, form: str | None) -> None:
     type=options.PLACE,
     default=Path("README.md"),
     show_default=True,
-    help="File whose part between the `published` marks is replaced.",
+    help="File whose part between the `published` marks gets one small table.",
+)
+@click.option(
+    "--page",
+    type=options.PLACE,
+    default=Path("docs/results.md"),
+    show_default=True,
+    help="File whose part between the `published` marks gets sentences, whole tables and pictures.",
 )
 @click.option("--suite", default="mini", show_default=True, help="Suite to publish.")
-def results_publish(results: Path, readme: Path, suite: str) -> None:
+def results_publish(results: Path, readme: Path, page: Path, suite: str) -> None:
     """Write the repository's own tables, pictures and page.
 
     They are made from the records in the folder --results. The tables and pictures go to its folder named
-    after the suite, the page to leaderboard.html in it, and the main tables into the README.
+    after the suite, the page with all results to leaderboard.html in it, the main tables into --page, and a
+    small table into the README.
 
     \b
     Example:
@@ -163,7 +171,7 @@ def results_publish(results: Path, readme: Path, suite: str) -> None:
     """
     from bench.report.publish import publish
 
-    for path in publish(records(results), results, readme, suite):
+    for path in publish(records(results), results, readme, page, suite):
         click.echo(f"wrote {path}", err=True)
 
 

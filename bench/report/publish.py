@@ -1,5 +1,6 @@
 """`bench results publish`: makes the repository's own tables, pictures and page from its records."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,53 +17,97 @@ from bench.report.leaderboard import HEADLINE, page, without_variants
 from bench.report.published import TITLES
 from bench.report.render import markdown
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
-from bench.report.table import Table
+from bench.report.table import Row, Table
 from bench.report.tables import measured
 
-IN_README = ("few-shot", "base-to-new")  # the papers' main tables; the others are linked
+SHOWN = ("few-shot", "base-to-new")  # the papers' main tables; the others are linked
+BRIEF = "few-shot"  # the protocol of the README's table
 BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
 
 
-def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Path]:
-    """Write the tables and pictures to folder/<suite>, folder/leaderboard.html, and a part of the README.
+def publish(results: Results, folder: Path, readme: Path, page_file: Path, suite: str) -> list[Path]:
+    """Write the tables and pictures to folder/<suite>, folder/leaderboard.html, and parts of two texts.
 
-    The README's part stands between the lines BEGIN and END. Returns the files that were written.
-    Raises UserError if the README does not have these lines, or if cells are missing.
+    `page_file` gets sentences, whole tables and pictures, and `readme` one small table. In both of them the
+    part stands between the lines BEGIN and END. Returns the files that were written.
+    Raises UserError if one of them does not have these lines, or if cells are missing.
     """
-    text = read_text(readme) if readme.exists() else ""
-    if BEGIN not in text or END not in text:
-        raise UserError(
-            f"{readme} has no place for results: it needs the lines '{BEGIN} ... -->' and '{END}'"
-        )
+    for text in (readme, page_file):
+        _parts(text)
     home = folder / suite
     tested = without_variants(results).cells
     usual = (tested[list(WIRE)] == pd.Series(WIRE)).all(axis=1)
     tested = tested[(tested["suite"] == suite) & (tested["score"] == "test") & usual]
-    written, shown = [], []
+    written, shown, brief = [], [], []
     for protocol in (p for p in PROTOCOLS if p in set(tested["protocol"])):
         budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
         chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget, **WIRE)
         written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
-        table, whole = measured(chosen), _from(readme, home / f"{protocol}.md")
-        picture = _from(readme, home / f"{protocol}-curves.png")
-        if protocol not in IN_README:
-            shown.append(f"{TITLES[protocol]}: [table]({whole}), [accuracy against queries]({picture}).")
-            continue
-        shown += [f"### {TITLES[protocol]}", *_words(chosen, suite, budget), markdown(_brief(table)).rstrip()]
-        if len(table.blocks) > 1:
-            shown.append(f"The whole table: [{protocol}.md]({whole}).")
-        shown.append(f"![Accuracy against queries, {protocol}]({picture})")
+        shown += _section(chosen, protocol, budget, f"{_from(page_file, home, readme)}/{protocol}")
+        if protocol == BRIEF:
+            brief += _summary(chosen, budget, f"{_from(readme, home, readme)}/{protocol}")
     board = folder / "leaderboard.html"
     board.write_text(page(results, folder), encoding="utf-8")
-    shown.append(f"The page with everything: [{board.name}]({_from(readme, board)}).")
+    for text, parts in ((readme, brief), (page_file, shown)):
+        before, marker, after = _parts(text)
+        link = f"The page with everything: [{board.name}]({_from(text, board, readme)})."
+        body = "\n\n".join([*parts, link])
+        text.write_text(f"{before}{BEGIN}{marker}\n{body}\n{END}{after}", encoding="utf-8")
+    return [*written, board, readme, page_file]
+
+
+def _parts(file: Path) -> tuple[str, str, str]:
+    """What stands before BEGIN, on its line, and after END. Raises UserError if one of them is missing."""
+    text = read_text(file) if file.exists() else ""
+    if BEGIN not in text or END not in text:
+        raise UserError(f"{file} has no place for results: it needs the lines '{BEGIN} ... -->' and '{END}'")
     before, rest = text.split(BEGIN, 1)
     marker, rest = rest.split("\n", 1)
-    after = rest.split(END, 1)[1]
-    readme.write_text(f"{before}{BEGIN}{marker}\n" + "\n\n".join(shown) + f"\n{END}{after}", encoding="utf-8")
-    return [*written, board, readme]
+    return before, marker, rest.split(END, 1)[1]
 
 
-def _brief(table: Table) -> Table:
+def _section(results: Results, protocol: str, budget: int, stem: str) -> list[str]:
+    """The paragraphs about one protocol. stem: the link to its files, without the end of their names."""
+    picture = f"{stem}-curves.png"
+    if protocol not in SHOWN:
+        return [f"{TITLES[protocol]}: [table]({stem}.md), [accuracy against queries]({picture})."]
+    table, suite = measured(results), str(results.cells["suite"].iloc[0])
+    return [
+        f"## {TITLES[protocol]}",
+        *_words(results, suite, budget),
+        markdown(_last(table)).rstrip(),
+        *([f"The whole table: [{protocol}.md]({stem}.md)."] if len(table.blocks) > 1 else []),
+        f"![Accuracy against queries, {protocol}]({picture})",
+    ]
+
+
+def _summary(results: Results, budget: int, stem: str) -> list[str]:
+    """The README's part: the picture, and the table of ranks with few of its columns."""
+    ranks = ranks_table(results)
+    leads = [ranks.heads.index(name) for name in ("Method", "Ties", "Sent") if name in ranks.heads]
+    columns = [i for i, one in enumerate(ranks.columns) if one.name in ("Average", "Queries to tune")]
+
+    def short(row: Row) -> Row:
+        return replace(
+            row,
+            lead=tuple(row.lead[i] for i in leads),
+            entries=tuple(row.entries[i] for i in columns),
+        )
+
+    small = replace(
+        ranks,
+        heads=tuple(ranks.heads[i] for i in leads),
+        columns=tuple(ranks.columns[i] for i in columns),
+        blocks=tuple(replace(block, rows=tuple(map(short, block.rows))) for block in ranks.blocks),
+        notes=(),
+    )
+    return [
+        markdown(small).strip(),
+        f"![Accuracy against queries, {BRIEF}]({stem}-curves.png)",
+    ]
+
+
+def _last(table: Table) -> Table:
     """The table with its last block alone; for base-to-new this is the harmonic mean."""
     return replace(table, blocks=table.blocks[-1:])
 
@@ -100,11 +145,12 @@ def _pictures(results: Results, home: Path, protocol: str, budget: int) -> list[
     return paths
 
 
-def _from(readme: Path, path: Path) -> str:
+def _from(text: Path, path: Path, readme: Path) -> str:
+    """The link from a text to a file; both lie in the folder of the README, or below it."""
     home = readme.resolve().parent
-    resolved = path.resolve()
-    if not resolved.is_relative_to(home):
-        raise UserError(
-            f"{path} lies outside {home}, so {readme} cannot link to it: choose --results inside {home}"
-        )
-    return resolved.relative_to(home).as_posix()
+    for one in (path, text):
+        if not one.resolve().is_relative_to(home):
+            raise UserError(
+                f"{one} lies outside {home}, so {readme} cannot link to it: choose a place inside {home}"
+            )
+    return Path(os.path.relpath(path.resolve(), text.resolve().parent)).as_posix()
