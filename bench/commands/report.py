@@ -315,9 +315,7 @@ def plot_curves(
       bench plot curves --methods zip,blackvip --marks 500,5000
       bench plot curves --highlight mine --width 3.3
     """
-    figure = pictured(
-        "curves", results, wanted, width=width, linear=linear, marks=marks, highlight=highlight
-    )
+    figure = pictured("curves", results, wanted, width=width, linear=linear, marks=marks, highlight=highlight)
     save_all(figure, output, "curves")
 
 

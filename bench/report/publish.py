@@ -12,7 +12,8 @@ from bench.report import plots
 from bench.report.diagram import cd
 from bench.report.drawing import save
 from bench.report.frame import WIRE, Results, select
-from bench.report.leaderboard import HEADLINE, page, without_variants
+from bench.report.leaderboard import HEADLINES, page, without_variants
+from bench.report.order import place_said
 from bench.report.published import TITLES
 from bench.report.render import markdown
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
@@ -48,7 +49,7 @@ def publish(results: Results, folder: Path, readme: Path, suite: str) -> list[Pa
         if protocol not in IN_README:
             shown.append(f"{TITLES[protocol]}: [table]({whole}), [accuracy against queries]({picture}).")
             continue
-        shown += [f"### {TITLES[protocol]}", *_words(chosen, suite, budget), markdown(_brief(table)).rstrip()]
+        shown += [f"### {TITLES[protocol]}", *_words(chosen, budget), markdown(_brief(table)).rstrip()]
         if len(table.blocks) > 1:
             shown.append(f"The whole table: [{protocol}.md]({whole}).")
         shown.append(f"![Accuracy against queries, {protocol}]({picture})")
@@ -67,10 +68,10 @@ def _brief(table: Table) -> Table:
     return replace(table, blocks=table.blocks[-1:])
 
 
-def _words(results: Results, suite: str, budget: int) -> list[str]:
-    marks = sorted({HEADLINE, budget} if budget > HEADLINE else {budget})
+def _words(results: Results, budget: int) -> list[str]:
+    marks = sorted({HEADLINES[0], budget} if budget > HEADLINES[0] else {budget})
     return [
-        *(verdict(standing(results, mark), f"the {suite} suite") for mark in marks),
+        *(verdict(standing(results, mark), f"the {place_said(results.cells)}") for mark in marks),
         *savings(results, 1),
     ]
 
@@ -87,7 +88,7 @@ def _tables(results: Results, home: Path, protocol: str) -> list[Path]:
 
 def _pictures(results: Results, home: Path, protocol: str, budget: int) -> list[Path]:
     figures = {
-        "curves": plots.curves(results, marks=[HEADLINE] if budget > HEADLINE else []),
+        "curves": plots.curves(results, marks=[HEADLINES[0]] if budget > HEADLINES[0] else []),
         "efficiency": plots.efficiency_plot(results),
         "cd": cd(results),
         "params": plots.params(results),
