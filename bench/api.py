@@ -211,6 +211,7 @@ def plot(
     partial: bool = False,
     price: str | Path | None = None,
     sums: Sequence[float] = SUMS,
+    highlight: Sequence[str] = (),
     **conditions: Any,
 ) -> Picture:
     """A picture as `bench plot` draws it. kind: curves, efficiency, ablation, cd, params, answers,
@@ -223,7 +224,7 @@ def plot(
     """
     file = None if price is None else Path(price)
     looks = (width, linear, tuple(marks), tuple(targets), at, parameter, partial, file, tuple(sums))
-    wish = PictureWish(*looks)
+    wish = PictureWish(*looks, tuple(highlight))
     wanted = _wanted(conditions) | {"protocol": protocol}
     return Picture(asked.draw(kind, _records(results), wish, wanted, warnings.warn))
 

@@ -13,6 +13,7 @@ from bench.answered import parse
 from bench.cell import ELSEWHERE, Cell, Value
 from bench.code import code_hash
 from bench.data.card import joint_hash, load_card
+from bench.declared import declared
 from bench.errors import UserError
 from bench.params import as_values, make_params
 from bench.plugins import load_method, method_hash
@@ -117,8 +118,12 @@ def misfit(
 def needs_of(method: str, params: Mapping[str, Value], access: Iterable[str]) -> str:
     """The least kind of answer that a record's method needs, with the record's parameters.
 
-    If this installation does not have the method, or not with these parameters, the access decides.
+    If this installation does not have the method, or not with these parameters, the access decides. The
+    method's code is run only if its file does not simply name the answer.
     """
+    least = declared(method).least_answer
+    if least is not None:
+        return needed(tuple(access), least)
     try:
         return load_method(method).needs(make_params(method, params))
     except UserError:

@@ -40,7 +40,7 @@ LAYERS = [
     {"chat"},
     {"method", "meter", "outcome", "isolation", "store", "door", "endpoint"},
     {"plugins"},
-    {"params", "suite", "data", "models", "mini", "templates"},
+    {"params", "suite", "declared", "data", "models", "mini", "templates"},
     {"loader", "trace", "resolve", "checks"},
     {"predictor"},
     {"coarse", "deploy"},

@@ -4,13 +4,20 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from html import unescape
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fabricate import grid, record, write
+from fabricate import grid, record, with_outcomes, write
+from matplotlib.image import imread
 
 from bench.errors import UserError
+from bench.paths import HOME
 from bench.record import ChatLog
+from bench.report.charts import Cost, front
 from bench.report.frame import load
 from bench.report.leaderboard import page
 
@@ -33,13 +40,69 @@ def section(html: str, index: int) -> str:
 def test_the_page_states_the_verdict_in_words(html: str) -> None:
     said = re.search(r'<div class="headline">(.*?)</div>', section(html, 0), re.S)
     assert said
-    for budget in ("500", "5,000"):
+    for budget in ("500", "1,000", "5,000"):
         assert f"At {budget} queries on the toy suite, ZIP has the highest average:" in said[1]
-    assert said[1].count("was not tested: a test needs at least 5 data sets") == 2
+    assert said[1].count("was not tested: a test needs at least 5 data sets") == 3
+    assert said[1].count(">Not tested</span>") == 3
+
+
+def test_two_charts_show_the_average_and_the_cost_with_its_front(html: str) -> None:
+    curves, costs = re.findall(r"<figure>(.*?)</figure>", section(html, 0), re.S)
+    assert 'class="line"' in curves and "queries</text>" in curves and "average accuracy (%)" in curves
+    assert costs.count('class="front"') == 1 and "queries to tune</text>" in costs
+    assert "from 0: Manual Prompt (" in costs and "ZIP (" in costs and "BlackVIP (" not in costs
+
+
+def test_the_front_holds_what_nothing_as_cheap_beats() -> None:
+    bought = {"a": [(10.0, 50.0), (100.0, 60.0)], "b": [(10.0, 55.0)], "c": [(200.0, 60.0), (300.0, 61.0)]}
+    assert front(Cost("queries", bought)) == [(10.0, 55.0, "b"), (100.0, 60.0, "a"), (300.0, 61.0, "c")]
+    assert front(Cost("queries", {})) == []
+
+
+def test_base_and_new_have_columns(html: str) -> None:
+    heads = re.findall(r'data-key="(.*?)"', section(html, 1).split("</thead>")[0])
+    assert heads[:6] == ["rank", "method", "accuracy", "base", "new", "letters"]
+    assert ">Harmonic (%)</th>" in section(html, 1) and 'data-key="base"' not in section(html, 0)
+
+
+def test_an_opened_row_has_the_command_the_links_and_the_classes(tmp_path: Path) -> None:
+    made = [with_outcomes(r) for r in grid(("zip",), ("mini-digits", "mini-colors"), suite="mini")]
+    text = page(load(write(tmp_path / "results", *made)), tmp_path)
+    row = text.split('<details class="row" data-row="zip">')[1]
+    command = "bench run --suite mini --methods zip --datasets mini-colors,mini-digits --protocol few-shot"
+    assert f"<code>{command} --seeds 1,2,3 --budget 5000 --shots 16 --backbone tiny</code>" in row
+    assert 'href="https://openreview.net/forum?id=2OegVbwvY2"' in row and "methods/zip.py" in row
+    links = re.findall(r'href="(results/[^"]*)"', row)
+    assert len(links) == 6 and all((tmp_path / link).is_file() for link in links)
+    assert "<b>digits</b>, all seeds, lowest first:" in row and "Most frequent confusions" in row
+
+
+def test_what_was_verified_is_a_column_only_if_something_was(tmp_path: Path) -> None:
+    results = load(write(tmp_path, *grid()))
+    assert ">Verified</th>" not in page(results, tmp_path)
+    said = replace(results, cells=results.cells.assign(verified="rescore"))
+    made = page(said, tmp_path)
+    assert made.count(">Verified</th>") == 4 and ">9 of 9 read, 9 rescored</td>" in made
+
+
+def test_own_data_sets_are_not_called_the_suite(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip", "manual"), ("mini-digits", "mini-colors"), suite="mini"))
+    write(tmp_path, *grid(("zip", "manual"), ("birds",), suite="mini", n_test={"test": 50}))
+    made = page(load(tmp_path), tmp_path)
+    first, second = section(made, 0), section(made, 1)
+    assert "on the mini suite, ZIP" in first and "birds" not in first
+    assert "on the data set birds, ZIP" in second and "mini suite" not in second
+    # 50 images and about 57 % right: Wilson's interval is about 27 points wide, of which seeds know nothing
+    assert "Fewer than 200 test images: birds." in second and "images ± 13." in second
+
+
+def test_missing_values_are_empty_so_that_they_sort_last(html: str) -> None:
+    coop = section(html, 0).split('data-row="coop"')[1].split("</tr>")[0]
+    assert '<td data-value="">–</td>' in coop and "9999" not in html
 
 
 def test_tabs_views_and_rows(html: str) -> None:
-    assert re.findall(r'role="tab" .*?>(.*?)</a>', html) == [
+    assert re.findall(r'<a class="tab" .*?>(.*?)</a>', html) == [
         "toy · few-shot",
         "toy · base-to-new",
         "Published",
@@ -56,7 +119,8 @@ def test_a_language_model_has_a_row_by_its_name_and_its_calls_are_said(tmp_path:
     other = grid(("llm",), overrides={"model": "m1", "tries": 3}, title="LLM", chat=chat)
     write(tmp_path / "results", *grid(), *asked, *other)
     text = page(load(tmp_path / "results"), tmp_path)
-    assert 'data-row="llm (model=m1)"' in text and "tries=3" not in text
+    assert '<tr class="ranked" data-row="llm (model=m1)"' in text
+    assert '<tr class="variant" data-row="llm (model=m1, tries=3)"' in text
     said = "LLM (model=m1) made 900 calls of a language model in 9 runs (45,000 tokens, $1.12)"
     assert said in text and "They are no queries." in text
 
@@ -68,18 +132,18 @@ def test_names_are_escaped(html: str) -> None:
 
 def test_the_page_is_small_and_loads_nothing_from_the_network(html: str) -> None:
     assert len(html.encode()) < 2_000_000
-    assert not re.search(r'(src|href)="(https?:)?//', html) and "@import" not in html and "url(" not in html
+    assert not re.search(r'src="|<link|<iframe', html) and "@import" not in html and "url(" not in html
 
 
 def test_the_page_says_what_a_method_needs_and_which_rows_are_references(tmp_path: Path) -> None:
     records = grid(("zip", "manual", "coop", "adapter"), deploy_queries=7)
     made = page(load(write(tmp_path, *records)), tmp_path).split('data-budget="5000"')[1]
     rows = {
-        row: [re.sub("<.*?>", "", cell) for cell in re.findall("<t[dh].*?</t[dh]>", text)]
-        for row, text in re.findall(r'data-row="(.*?)"(.*?)</tr>', made, re.S)
+        row: [re.sub("<.*?>", "", cell) for cell in re.findall("<t[dh].*?</t[dh]>", text, re.S)]
+        for row, text in re.findall(r'<tr [^>]*data-row="(.*?)"(.*?)</tr>', made, re.S)
     }
-    assert rows["zip"][5:7] == ["5,000", "7"] and rows["manual"][5] == "0"
-    assert rows["zip"][9:12] == ["soft context", "top", "a provider's consent".replace("'", "&#39;")]
+    assert rows["zip"][4:6] == ["5,000", "7"] and rows["manual"][4] == "0"
+    assert rows["zip"][7:10] == ["soft context", "top", "a provider&#39;s consent"]
     assert rows["adapter"][1] == "Adapter with features" and rows["adapter"][0] == "–"
     assert rows["coop"][1] == "CoOp with gradients (white box)" and rows["coop"][0] == "–"
 
@@ -87,7 +151,7 @@ def test_the_page_says_what_a_method_needs_and_which_rows_are_references(tmp_pat
 def test_each_level_of_answers_has_its_own_tab(tmp_path: Path) -> None:
     write(tmp_path, *grid(answers="label"), *grid(answers="probs:2"), *grid(pixels_8bit=True), *grid())
     made = page(load(tmp_path), tmp_path)
-    tabs = re.findall(r'role="tab" .*?>(.*?)</a>', made)
+    tabs = re.findall(r'<a class="tab" .*?>(.*?)</a>', made)
     assert tabs == [
         "toy · few-shot (answers logits)",
         "toy · few-shot (answers logits, 8-bit pixels)",
@@ -98,28 +162,38 @@ def test_each_level_of_answers_has_its_own_tab(tmp_path: Path) -> None:
     assert made.count("The black box answered with label, not with logits.") == 1
 
 
-def test_links_lead_to_the_records(html: str, tmp_path: Path) -> None:
-    assert 'href="results/toy/few-shot"' in html
-    one = page(load(write(tmp_path / "results", record())), tmp_path)
-    (link,) = set(re.findall(r'href="(results/[^"]*)"', one))
-    assert (tmp_path / link).is_file()
+def test_links_lead_to_the_repository_only_from_inside_it(tmp_path: Path) -> None:
+    results = load(write(tmp_path / "results", record()))
+    inside = page(results, HOME / "results")
+    assert 'href="../methods/zip.py"' in inside and 'href="../CONTRIBUTING.md">How to submit</a>' in inside
+    outside = page(results, tmp_path)
+    assert "How to submit: CONTRIBUTING.md" in outside and 'methods/zip.py"' not in outside
 
 
-def test_variants_are_on_the_page_only_on_request(tmp_path: Path) -> None:
+def test_variants_are_listed_and_ranked_only_on_request(tmp_path: Path) -> None:
     write(tmp_path, *grid(("zip", "blackvip")), *grid(("zip",), overrides={"rank": 1}))
-    assert "rank=1" not in page(load(tmp_path), tmp_path)
-    assert "ZIP (rank=1)" in page(load(tmp_path), tmp_path, variants=True)
+    listed, ranked = (page(load(tmp_path), tmp_path, variants=each) for each in (False, True))
+    row = 'data-row="zip (rank=1)"'
+    assert f'<tr class="variant" {row}' in listed and "variants (1)</label>" in listed
+    assert f'<tr class="ranked" {row}' in ranked and "variants (" not in ranked
+    assert "--set zip.rank=1" in listed
+
+
+def test_where_there_are_only_variants_they_are_ranked(tmp_path: Path) -> None:
+    write(tmp_path, *grid(("zip",), overrides={"rank": 1}), *grid(("manual",)))
+    assert '<tr class="ranked" data-row="zip (rank=1)"' in page(load(tmp_path), tmp_path)
 
 
 def test_a_papers_numbers_in_the_same_setting_are_a_reference(tmp_path: Path) -> None:
     write(tmp_path, *grid(("manual", "zip"), ("dtd", "svhn"), suite="zip", backbone="ViT-B-16/openai"))
     rows = re.findall(r'<tr class="published" data-row="(.*?)"', page(load(tmp_path), tmp_path))
-    assert set(rows) == {"Manual Prompt", "BAR", "BlackVIP", "BPTVLM", "ZIP"}
+    names = ("Manual Prompt", "BAR", "BlackVIP", "BPT-VLM", "ZIP")
+    assert set(rows) == {f"published {name}" for name in names}
 
 
 def test_incomplete_rows_are_left_out_and_listed(tmp_path: Path) -> None:
     made = page(load(write(tmp_path, *grid(("zip", "manual")), record("blackvip"))), tmp_path)
-    assert 'data-row="blackvip"' not in made
+    assert '<tr class="ranked" data-row="blackvip"' not in made
     assert "8 cells are missing; rows without every data set are left out: blackvip / toy-clocks" in made
 
 
@@ -128,57 +202,105 @@ def test_without_records_there_is_no_page(tmp_path: Path) -> None:
         page(load(tmp_path), tmp_path)
 
 
-DRIVER = (Path(__file__).parent / "golden" / "drive.js").read_text(encoding="utf-8")
+GOLDEN = Path(__file__).parent / "golden"
+DRIVER = (GOLDEN / "drive.js").read_text(encoding="utf-8")
+INSPECTOR = (GOLDEN / "inspect.js").read_text(encoding="utf-8")
+AXE = (resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+WIDTHS = (320, 1280, 2560)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--allow-file-access-from-files",
+    "--window-size=1300,1000",
+)
+
+
+def browse(folder: Path, html: str, *flags: str) -> dict[str, Any]:
+    """What the script in a page has found, after Chromium has loaded the page."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: the page is not tried in a browser")
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}/profile", *flags, "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"file://{folder}/page.html"], capture_output=True, text=True, timeout=240
+    )
+    found = re.search(r'<pre id="found" hidden="">(.*?)</pre>', done.stdout, re.S)
+    assert found, done.stdout[:500] + done.stderr[-500:]
+    return json.loads(unescape(found[1]))
 
 
 @pytest.fixture(scope="module")
-def browsed(html: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The DOM of the page after clicks and keys of a user, and its screenshot."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: the page is not tried in a browser")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with everything: outcomes, variants, references, few images, long names, base and new."""
+    home = tmp_path_factory.mktemp("rich")
+    methods = ("manual", "blackvip", "zip", "coop", "adapter", "bar", "bbt", "craft", "vp", "spsa", "mine")
+    sets = (*(f"toy-{i}" for i in range(5)), "toy-with-a-long-name")
+    made = [with_outcomes(r) for r in grid(methods, sets, n_test={"test": 150})]
+    write(home, *made, *grid(("zip",), sets, overrides={"rank": 1}))
+    write(home, *grid(methods[:4], protocol="base-to-new"))
+    return page(load(home), home)
+
+
+@pytest.fixture(scope="module")
+def browsed(html: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What a user sees after clicks and keys, and the screenshot."""
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(
-        html.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8"
-    )
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-    ]
-    flags += [
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-quic",
-        f"--user-data-dir={folder}/profile",
-    ]
-    command = [CHROMIUM, *flags, "--window-size=1100,1000", "--dump-dom", f"--screenshot={folder}/page.png"]
-    done = subprocess.run(
-        [*command, f"file://{folder}/page.html"], capture_output=True, text=True, timeout=120
-    )
-    return done.stdout, folder / "page.png"
+    driven = html.replace("</body>", f"<script>{DRIVER}</script></body>")
+    return browse(folder, driven, f"--screenshot={folder}/page.png"), folder / "page.png"
 
 
-def test_a_browser_sorts_filters_and_draws(browsed: tuple[str, Path]) -> None:
-    found = re.search(r'<pre id="found" hidden="">(.*?)</pre>', browsed[0], re.S)
-    assert found, browsed[0][:500]
-    got = json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+def test_a_browser_sorts_filters_and_draws(browsed: tuple[dict[str, Any], Path]) -> None:
+    got = browsed[0]
     assert got["start"] == ["zip", "mine", "blackvip", "manual", "coop"] and got["views"] == 1
     assert got["down"] == ["coop", "zip", "mine", "blackvip", "manual"] and got["up"] == got["down"][::-1]
     assert got["sorted"] == "ascending"
+    assert [ranks[-1] for ranks in got["ranks"]] == ["coop", "coop"]  # a missing rank is last, up and down
     assert (got["filtered"], got["count"]) == (["zip"], "1 row")
+    assert (got["nothing"], got["empty"]) == ([], True) and len(got["again"]) == 5
     assert got["pixels"] == ["blackvip"] and "coop" not in got["noReferences"]
     assert got["budget"] == "500"
     assert [c.split(":")[0] for c in got["charts"]] == ["average", "clocks", "colors", "digits"]
-    assert got["line"] >= 4 and got["points"] >= 5
+    assert got["line"] >= 4 and got["points"] >= 5 and {"queries", "accuracy (%)"} <= set(got["axes"])
     assert (got["expanded"], got["closed"]) == ("true", "false")
-    assert (got["tab"], got["focus"]) == ("panel-1", "tab-1")
+    assert (got["tab"], got["focus"]) == ("toy-base-to-new", "toy-base-to-new-title")
 
 
-def test_a_browser_does_not_show_an_empty_page(browsed: tuple[str, Path]) -> None:
-    from matplotlib.image import imread
+def test_the_address_holds_what_is_shown(browsed: tuple[dict[str, Any], Path]) -> None:
+    got = browsed[0]
+    assert got["address"] == "#toy-few-shot?after=500&find=z&references=0&sort=tune.up&open=zip"
+    assert got["restored"] == ["500", "z", False, ["zip"], "ascending", "true"]
+    assert got["nonsense"] == 5
 
+
+def test_a_browser_does_not_show_an_empty_page(browsed: tuple[dict[str, Any], Path]) -> None:
     pixels = imread(browsed[1])[..., :3]
-    assert pixels.shape[:2] == (1000, 1100)
+    assert pixels.shape[:2] == (1000, 1300)
     assert 0.02 < (pixels.mean(axis=2) < 0.6).mean() < 0.5  # dark pixels on a light page
+
+
+@pytest.mark.parametrize(("mode", "checked"), [("light", WIDTHS[:2]), ("dark", WIDTHS[1:2])])
+def test_axe_finds_nothing_and_nothing_is_clipped(
+    mode: str, checked: tuple[int, ...], rich: str, tmp_path: Path
+) -> None:
+    """The page in frames of three widths, with and without JavaScript. axe-core checks WCAG 2.1, A and AA."""
+    policy = re.compile(r'<meta http-equiv="Content-Security-Policy".*?>')
+    for name, text in {"rich": rich, "still": rich.replace("<script>", '<script type="text/plain">')}.items():
+        tried = policy.sub("", text).replace("</body>", f"<script>{AXE}</script></body>")
+        (tmp_path / f"{name}.html").write_text(tried, encoding="utf-8")
+    script = INSPECTOR.replace("WIDTHS", str(list(WIDTHS))).replace("CHECKED", str(list(checked)))
+    scheme = f"--blink-settings=preferredColorScheme={0 if mode == 'dark' else 1}"
+    got = browse(
+        tmp_path,
+        f"<!doctype html><body><script>{script}</script></body>",
+        scheme,
+        "--virtual-time-budget=60000",
+    )
+    assert got["dark"] == (mode == "dark")
+    assert got["clipped"] == [] and got["violations"] == []
+    assert got["passes"] > 20 and got["seen"] == 2 * len(WIDTHS)

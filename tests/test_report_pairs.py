@@ -103,12 +103,10 @@ def test_calibration_is_shown_where_the_record_has_it() -> None:
 
 
 def test_classes_have_the_names_of_the_card() -> None:
-    digits = record(dataset="mini-digits", outcomes={"test": outcome(A, classes=10)})
-    assert class_names(digits, "test")[:2] == ["zero", "one"]
-    halves = {"base": outcome(A, classes=5), "new": outcome(A, classes=5)}
-    split = record(dataset="mini-digits", protocol="base-to-new", outcomes=halves)
-    assert class_names(split, "new") == class_names(digits, "test")[5:]
-    assert class_names(record(dataset="mini-digits", outcomes={"test": outcome(A)}), "test")[0] == "class 0"
+    digits = class_names("few-shot", "mini-digits", "test", 10)
+    assert digits[:2] == ["zero", "one"]
+    assert class_names("base-to-new", "mini-digits", "new", 5) == digits[5:]
+    assert class_names("few-shot", "mini-digits", "test", 4)[0] == "class 0"
 
 
 def test_a_record_without_outcomes_says_how_to_get_them() -> None:

@@ -1,16 +1,22 @@
-"""Pictures: text stays text, the same records give the same bytes, a method keeps its colour."""
+"""Pictures: text stays text, the same records give the same bytes, nothing overlaps."""
 
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from fabricate import grid, record, write
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
 
 from bench.errors import UserError
 from bench.report import plots
+from bench.report.answers import by_answers
 from bench.report.diagram import cd
-from bench.report.drawing import save
+from bench.report.drawing import drawing, save
 from bench.report.frame import Results, load, select
-from bench.report.style import KNOWN, look, params_text
+from bench.report.style import MANY, name_of, params_text
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +97,72 @@ def test_an_unknown_ending_is_refused(results: Results, tmp_path: Path) -> None:
         save(plots.params(results), tmp_path / "x.jpg")
 
 
-def test_a_methods_colour_depends_only_on_its_name() -> None:
-    assert look("zip").colour == look("zip", "rank=1").colour != look("blackvip").colour
-    assert look("zip").line != look("zip", "rank=1").line
-    assert look("mine") == look("mine") and look("mine").title == "mine"
-    assert len({known.colour for known in KNOWN.values()}) == len(KNOWN)
+WIDE = tuple(f"toy-{i}" for i in range(5))
+
+
+@pytest.fixture(scope="module")
+def thirteen(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    known = ("manual", "vp", "bar", "blackvip", "bptvlm", "bbt", "craft", "zip", "cmaes", "openes", "spsa")
+    folder = tmp_path_factory.mktemp("many")
+    methods = (*known, "random_search", "mine")
+    for i, method in enumerate(methods):
+        title = name_of(method)
+        write(folder, *grid((method,), WIDE, title=title, n_params=0 if method == "manual" else 400 * 2**i))
+    return select(load(folder))
+
+
+def outside(figure: Figure) -> set[Text]:
+    """The labels of ticks beyond the ends of their axis, which matplotlib makes and does not draw."""
+    found = set()
+    for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        found |= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}
+    return found
+
+
+def overlaps(figure: Figure) -> list[str]:
+    """Texts that lie on another text, or that the picture cuts off."""
+    with drawing():
+        figure.draw_without_rendering()
+        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        boxes = {t: t.get_window_extent().padded(-0.5) for t in texts if t not in outside(figure)}
+    boxes = {text: box for text, box in boxes.items() if box.width > 0}
+    edge = figure.bbox.padded(1)
+    cut = [t for t, box in boxes.items() if not all(edge.contains(x, y) for x, y in box.corners())]
+    return [f"{text.get_text()!r} is cut" for text in cut] + [
+        f"{a.get_text()!r} lies on {b.get_text()!r}"
+        for (a, one), (b, other) in combinations(boxes.items(), 2)
+        if one.overlaps(other)
+    ]
+
+
+DRAWN: dict[str, Callable[..., Figure]] = {
+    "curves": plots.curves,
+    "linear": lambda results, width: plots.curves(results, log=False, width=width),
+    "efficiency": plots.efficiency_plot,
+    "params": plots.params,
+    "cd": cd,
+    "answers": lambda results, width: plots.answers(by_answers(results, protocol="few-shot"), width),
+}
+
+
+@pytest.mark.parametrize("width", [3.3, 7.0])
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_picture_of_many_methods_has_its_width_and_no_text_lies_on_another(
+    kind: str, width: float, thirteen: Results, tmp_path: Path
+) -> None:
+    figure = DRAWN[kind](thirteen, width=width)
+    assert overlaps(figure) == []
+    save(figure, tmp_path / "a.png")
+    assert imread(tmp_path / "a.png").shape[1] == pytest.approx(200 * width, abs=1)
+
+
+def test_of_many_rows_the_best_and_those_asked_for_are_named(thirteen: Results) -> None:
+    legend = plots.curves(thirteen, highlight=("mine",)).legends[0]
+    named = [text.get_text() for text in legend.get_texts()]
+    assert len(named) == MANY + 2 and "mine" in named and {"ZIP", "zero-shot"} <= set(named)
+    assert named[-1] == "other methods"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_every_published_number_is_in_its_cell() -> None:
                 key = (row["block"], row["Method"], column, *chosen.values())
                 shown[source.file][key] = text
     titles = {
-        "bptvlm": "BPTVLM",
+        "bptvlm": "BPT-VLM",
         "blackvip": "BlackVIP",
         "manual": "Manual Prompt",
         "craft": "CraFT",
@@ -88,7 +88,7 @@ def test_every_published_number_is_in_its_cell() -> None:
 def test_published_tables_have_the_order_and_marks_of_the_papers() -> None:
     table = published.table(published.SOURCES[0])
     assert [row.lead for row in table.blocks[0].rows] == [
-        ("Manual Prompt", "0k"), ("BAR", "37.6k"), ("BlackVIP", "9.9k"), ("BPTVLM", "4.0k"), ("ZIP", "0.4k"),
+        ("Manual Prompt", "0k"), ("BAR", "37.6k"), ("BlackVIP", "9.9k"), ("BPT-VLM", "4.0k"), ("ZIP", "0.4k"),
     ]  # fmt: skip
     flowers = [c.name for c in table.columns].index("Flowers102")
     assert [row.entries[flowers].mark for row in table.blocks[0].rows] == ["best", "", "", "", "second"]

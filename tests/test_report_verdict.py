@@ -14,7 +14,7 @@ from bench.report.diagram import cd
 from bench.report.drawing import save
 from bench.report.frame import Results, load, select
 from bench.report.leaderboard import page
-from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
+from bench.report.summary import certainty, efficiency_table, ranks_table, savings, standing, verdict
 from bench.report.tables import Form, measured
 
 SIX = tuple(f"toy-{i}" for i in range(6))
@@ -41,6 +41,11 @@ def noisy(seed: int, gaps: dict[str, float], sets: int = 6, protocol: str = "few
 
 def chosen(folder: Path, *records: Record, **wanted: Any) -> Results:
     return select(load(write(folder, *records)), **wanted)
+
+
+def plain(html: str) -> str:
+    """The words of a page, without the badges between its sentences."""
+    return re.sub(r"<[^>]*>", "", re.sub(r'<span class="sure.*?</span> ', "", html)).replace("&#39;", "'")
 
 
 def test_the_verdict_names_the_best_and_says_whether_it_is_real(tmp_path: Path) -> None:
@@ -137,17 +142,30 @@ def test_sentence_letters_table_picture_and_page_agree(tmp_path: Path, seed: int
     results = chosen(tmp_path / "results", *noisy(seed, gaps))
     s, table, made = standing(results), ranks_table(results), page(results, tmp_path)
     said = verdict(s, "the toy suite")
-    assert table.notes[0] == said and said in made
+    assert table.notes[0] == said and said in plain(made)
     letters = s.comparison.letters
     assert {row.lead[0]: row.lead[1] for row in table.blocks[0].rows} == {
         s.labels[r]: letters[r] for r in s.order
     }
     last = made.split('data-budget="5000"')[1]
     rows = re.findall(
-        r'data-row="(.*?)".*?<b>(.*?)</b> <span class="pm">± (.*?)</span></td>\s*<td>(.*?)</td>', last, re.S
+        r'data-row="(.*?)".*?\[(.*?)\].*?<b>(.*?)</b> <span class="range">\[(.*?)\]</span></td>'
+        r"\s*<td>(.*?)</td>",
+        last.split("<details")[0],
+        re.S,
     )
     shown = [(row, f"{s.average[row]:.1f}", f"{s.spread[row]:.1f}", letters[row]) for row in s.order]
-    assert rows == shown
+    assert [(row, average, letter) for row, _, average, _, letter in rows] == [
+        (row, average, letter) for row, average, _, letter in shown
+    ]
+    # its intervals: of the rank, from the same comparison, and of the average, Student's over seeds
+    assert {row: ranks for row, ranks, *_ in rows} == {
+        row: "–".join(map(str, dict.fromkeys(s.comparison.rank_intervals[row]))) for row in s.order
+    }
+    half = {row: s.half_width[row] or 0.0 for row in s.order}
+    assert {row: interval for row, _, _, interval, _ in rows} == {
+        row: f"{s.average[row] - half[row]:.1f}, {s.average[row] + half[row]:.1f}" for row in s.order
+    }
     # the table of the protocol prints the same averages and the same ±
     ends = {row.lead[0]: row.entries[-1].text for row in measured(results).blocks[0].rows}
     assert ends == {s.labels[row]: f"{average} ± {spread}" for row, average, spread, _ in shown}
@@ -159,6 +177,8 @@ def test_sentence_letters_table_picture_and_page_agree(tmp_path: Path, seed: int
     # The methods that "may be as good" are those that share a letter with the best one.
     tied = [s.labels[r] for r in s.order[1:] if set(letters[r]) & set(letters[s.order[0]])]
     assert ("may be as good" in said) == bool(tied) and all(name in said for name in tied)
+    assert certainty(s) == ("not established" if tied else "established")
+    assert (s.comparison.rank_intervals[s.order[0]] == (1, 1)) == (not tied)
 
 
 def test_base_to_new_has_one_number(tmp_path: Path) -> None:
@@ -182,7 +202,9 @@ def test_base_to_new_has_one_number(tmp_path: Path) -> None:
     assert next(row.entries[-1].text for row in whole if row.lead[0] == "ZIP") == text
     ranks = ranks_table(results)
     assert ranks.blocks[0].rows[0].entries[0].text == text and f"average: {mean:.1f} %" in ranks.notes[0]
-    assert f'<b>{mean:.1f}</b> <span class="pm">± {text.split(" ± ")[1]}</span>' in page(results, tmp_path)
+    last = page(results, tmp_path).split('data-budget="5000"')[1]
+    row = [re.sub("<.*?>", "", cell) for cell in re.findall("<td.*?</td>", last, re.S)]
+    assert row[1].startswith(f"{mean:.1f} [") and row[2:4] == ["72.5", f"{80.0 - 9 * 2.5 + 2:.1f}"]
     columns = [e.value for e in whole[0].entries[:-1]]
     assert sum(v for v in columns if v is not None) / 6 == pytest.approx(whole[0].entries[-1].value)
 

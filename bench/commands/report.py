@@ -269,6 +269,14 @@ def picture(command: Command) -> Command:
     return protocol(conditions(wide(out(command))))
 
 
+HIGHLIGHT = click.option(
+    "--highlight",
+    type=NAMES,
+    default=(),
+    help="Methods to show in colour. If there are many, only these and the best ones are. Default: the best.",
+)
+
+
 def pictured(kind: str, results: Path, wanted: dict[str, Any], **looks: Any) -> Any:
     """The figure of a kind, from the records that are `wanted`; looks: the fields of PictureWish."""
     return asked.draw(kind, records(results), PictureWish(**looks), wanted, warn)
@@ -285,10 +293,17 @@ def save_all(figure: Any, output: tuple[Path, ...], default: str) -> None:
 
 @plot.command("curves")
 @picture
+@HIGHLIGHT
 @click.option("--linear", is_flag=True, help="Draw a linear query axis. Default: a logarithmic one.")
 @click.option("--marks", type=QUERIES, default=(), help="Numbers of queries to mark, e.g. 500,5000.")
 def plot_curves(
-    results: Path, output: tuple[Path, ...], width: float, linear: bool, marks: tuple[int, ...], **wanted: Any
+    results: Path,
+    output: tuple[Path, ...],
+    width: float,
+    linear: bool,
+    marks: tuple[int, ...],
+    highlight: tuple[str, ...],
+    **wanted: Any,
 ) -> None:
     """Draw accuracy against queries.
 
@@ -298,8 +313,9 @@ def plot_curves(
     \b
     Example:
       bench plot curves --methods zip,blackvip --marks 500,5000
+      bench plot curves --highlight mine --width 3.3
     """
-    figure = pictured("curves", results, wanted, width=width, linear=linear, marks=marks)
+    figure = pictured("curves", results, wanted, width=width, linear=linear, marks=marks, highlight=highlight)
     save_all(figure, output, "curves")
 
 
@@ -324,6 +340,7 @@ def audit(form: str | None, output: Path | None) -> None:
 
 @plot.command("efficiency")
 @picture
+@HIGHLIGHT
 @click.option(
     "--targets",
     type=NUMBERS,
@@ -331,7 +348,12 @@ def audit(form: str | None, output: Path | None) -> None:
     help=TO_REACH.capitalize(),
 )
 def plot_efficiency(
-    results: Path, output: tuple[Path, ...], width: float, targets: tuple[float, ...], **wanted: Any
+    results: Path,
+    output: tuple[Path, ...],
+    width: float,
+    targets: tuple[float, ...],
+    highlight: tuple[str, ...],
+    **wanted: Any,
 ) -> None:
     """Draw how many queries the methods need.
 
@@ -342,7 +364,8 @@ def plot_efficiency(
     Example:
       bench plot efficiency --targets 50,60
     """
-    save_all(pictured("efficiency", results, wanted, width=width, targets=targets), output, "efficiency")
+    looks = {"width": width, "targets": targets, "highlight": highlight}
+    save_all(pictured("efficiency", results, wanted, **looks), output, "efficiency")
 
 
 @plot.command("ablation")
@@ -383,21 +406,38 @@ def plot_cd(results: Path, output: tuple[Path, ...], width: float, at: int | Non
 
 @plot.command("params")
 @picture
+@HIGHLIGHT
 @AT
-def plot_params(results: Path, output: tuple[Path, ...], width: float, at: int | None, **wanted: Any) -> None:
+def plot_params(
+    results: Path,
+    output: tuple[Path, ...],
+    width: float,
+    at: int | None,
+    highlight: tuple[str, ...],
+    **wanted: Any,
+) -> None:
     """Draw accuracy against the number of tuned parameters.
 
     \b
     Example:
       bench plot params --at 500
     """
-    save_all(pictured("params", results, wanted, width=width, at=at), output, "params")
+    looks = {"width": width, "at": at, "highlight": highlight}
+    save_all(pictured("params", results, wanted, **looks), output, "params")
 
 
 @plot.command("answers")
 @picture
+@HIGHLIGHT
 @click.option("--partial", is_flag=True, help="Draw what there is although cells are missing.")
-def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial: bool, **wanted: Any) -> None:
+def plot_answers(
+    results: Path,
+    output: tuple[Path, ...],
+    width: float,
+    partial: bool,
+    highlight: tuple[str, ...],
+    **wanted: Any,
+) -> None:
     """Draw accuracy against how much the black box answers.
 
     One line shows each method, from the coarsest answers to all logits. Make the records with
@@ -408,11 +448,13 @@ def plot_answers(results: Path, output: tuple[Path, ...], width: float, partial:
       bench run --methods zip --answers top:3,probs:2,logits
       bench plot answers
     """
-    save_all(pictured("answers", results, wanted, width=width, partial=partial), output, "answers")
+    looks = {"width": width, "partial": partial, "highlight": highlight}
+    save_all(pictured("answers", results, wanted, **looks), output, "answers")
 
 
 @plot.command("cost")
 @picture
+@HIGHLIGHT
 @COST
 def plot_cost(
     results: Path,
@@ -420,6 +462,7 @@ def plot_cost(
     width: float,
     price: Path | None,
     sums: tuple[float, ...],
+    highlight: tuple[str, ...],
     **wanted: Any,
 ) -> None:
     """Draw accuracy against dollars.
@@ -431,7 +474,8 @@ def plot_cost(
     Example:
       bench plot cost --price clip.toml
     """
-    save_all(pictured("cost", results, wanted, width=width, price=price, sums=sums), output, "cost")
+    looks = {"width": width, "price": price, "sums": sums, "highlight": highlight}
+    save_all(pictured("cost", results, wanted, **looks), output, "cost")
 
 
 @click.command()

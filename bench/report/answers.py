@@ -7,6 +7,7 @@ from bench.answered import parse
 from bench.report import efficiency, stats
 from bench.report.access import group_of, place_of
 from bench.report.frame import Results, missing_cells, points, refuse, select, where
+from bench.report.order import place_said
 from bench.report.scores import Scores, scores, seedless
 from bench.report.summary import PLUS_MINUS, conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -66,11 +67,12 @@ def answers_table(found: ByAnswers) -> Table:
     for row in sorted(facts, key=lambda row: place_of(facts[row])):
         entries = [entry(found.scores[level].get(row), 0 if row in same else seeds) for level in found.levels]
         rows.append(Row((facts[row]["label"].iloc[0],), tuple(entries), group_of(facts[row])))
-    suite, protocol = cells[["suite", "protocol"]].iloc[0]
+    protocol = cells["protocol"].iloc[0]
     budget = int(cells["budget"].iloc[0])
     return marked(
         Table(
-            f"Average accuracy (%) by answers, after {counted(budget, 'query')}, {protocol}, {suite} suite",
+            f"Average accuracy (%) by answers, after {counted(budget, 'query')}, {protocol}, "
+            f"{place_said(cells)}",
             ("Method",),
             tuple(Column(level) for level in found.levels),
             (Block("", tuple(rows)),),

@@ -121,6 +121,7 @@ class PictureWish:
     partial: bool = False  # answers: draw what there is
     price: Path | None = None  # cost: a file of prices
     sums: tuple[float, ...] = SUMS  # cost: dollars
+    highlight: tuple[str, ...] = ()  # methods in colour besides the best ones; not for ablation and cd
 
 
 def draw(kind: str, found: Results, wish: PictureWish, wanted: dict[str, Any], warn: Warn) -> Any:
@@ -132,7 +133,7 @@ def draw(kind: str, found: Results, wish: PictureWish, wanted: dict[str, Any], w
     known_kind(kind, PICTURES)
     wanted = in_full(found, wanted)
     if kind == "answers":
-        return plots.answers(by_answers(found, wish.partial, **wanted), wish.width)
+        return plots.answers(by_answers(found, wish.partial, **wanted), wish.width, wish.highlight)
     if kind == "ablation":
         method, name = parameter_of(wish.parameter)
         chosen = select(found, **wanted | {"methods": (method,)})
@@ -142,16 +143,16 @@ def draw(kind: str, found: Results, wish: PictureWish, wanted: dict[str, Any], w
         from bench.report.cost import tariff
 
         prices = tariff(price_given(wish.price, wish.sums), chosen)
-        return plots.cost(chosen, prices, wish.sums, wish.width)
+        return plots.cost(chosen, prices, wish.sums, wish.width, wish.highlight)
     if kind == "params":
-        return plots.params(chosen, wish.at, wish.width)
+        return plots.params(chosen, wish.at, wish.width, wish.highlight)
     if missing := missing_cells(chosen):
         listed = "; ".join(missing[:5])
         warn(f"{absent(len(missing))}, so the methods' averages may not compare: {listed}")
     if kind == "curves":
-        return plots.curves(chosen, not wish.linear, wish.width, wish.marks)
+        return plots.curves(chosen, not wish.linear, wish.width, wish.marks, wish.highlight)
     if kind == "efficiency":
-        return plots.efficiency_plot(chosen, wish.width, wish.targets)
+        return plots.efficiency_plot(chosen, wish.width, wish.targets, wish.highlight)
     return cd(chosen, wish.at, wish.width)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench.report import published
 from bench.report.frame import harmonic
 from bench.report.published import Source
-from bench.report.style import look
+from bench.report.style import name_of
 from bench.report.table import Block, Column, Entry, Row, Table
 
 EPSILON = 1e-9  # in binary floating point, 66.15 - 66.1 is a little less than 0.05
@@ -157,7 +157,7 @@ def mixed(checks: Sequence[Check]) -> list[str]:
     for source in published.SOURCES:
         choices = [c for c in checks if c.source == source and len(c.allowed) > 1]
         if choices and not set.intersection(*(set(c.follows) for c in choices)):
-            rows = "; ".join(f"{look(c.method).title} {' or '.join(c.follows) or 'neither'}" for c in choices)
+            rows = "; ".join(f"{name_of(c.method)} {' or '.join(c.follows) or 'neither'}" for c in choices)
             found.append(
                 f"{source.paper}, {source.protocol}: the rows follow different conventions ({rows})."
             )
@@ -170,5 +170,5 @@ def _line(check: Check) -> Row:
         f"{check.should(name)}" + (f" as {name}" if len(check.allowed) > 1 else "") for name in check.allowed
     )
     follows = " or ".join(check.follows) or "nothing"
-    lead = (title, look(check.method).title, check.what, follows, should)
+    lead = (title, name_of(check.method), check.what, follows, should)
     return Row(lead, (Entry(check.printed, digits=check.source.digits),))

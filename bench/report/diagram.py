@@ -4,11 +4,12 @@ It looks like a critical-difference diagram (Demsar 2006), but it shows the comp
 is on the average accuracy, so the axis is the average accuracy, and every bar is a letter of the table.
 """
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.report import stats
-from bench.report.drawing import drawing, rows_of
+from bench.report.drawing import NARROW, drawing, rows_of, text_width
 from bench.report.frame import Results
 from bench.report.summary import Standing, standing
 from bench.words import counted
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIRST, STEP = 0.3, 0.42  # distance between bars, and between names, in units of the y axis
+UNIT = 0.4  # inches of a unit of the y axis
+BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line runs through a letter
+EDGE = 0.06  # inches around everything
 
 
 def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
@@ -35,53 +39,64 @@ def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figu
             "missing ones"
         )
     bars = [(i, group) for i, group in enumerate(s.comparison.groups) if len(group) > 1]
+    names = {row: f" {s.label(row)} ({s.average[row]:.1f}) " for row in s.order}
+    right = len(s.order) if width < NARROW else -(-len(s.order) // 2)  # names on the right; the rest: left
+    widths = [text_width(names[row]) + EDGE for row in s.order]
+    margins = max(widths[right:], default=EDGE), max(widths[:right])
+    said = _said(s, width)
+    top = 0.65 + 0.36 * said.count("\n") + 0.36  # of the y axis; the numbers of the scale end at 0.6
+    depth = 0.4 + FIRST * len(bars) + STEP * max(right, len(s.order) - right)
     with drawing():
-        figure = Figure(figsize=(width, 0.75 + 0.17 * len(s.order) / 2 + 0.11 * len(bars)))
-        axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        figure = Figure(figsize=(width, UNIT * (top + depth)))
+        axis = figure.add_axes((margins[0] / width, 0.0, 1 - sum(margins) / width, 1.0))
         low, high = min(s.average[row] for row in s.order), s.average[s.order[0]]
         room = 0.02 * (high - low) or 1.0
-        axis.set(xlim=(low - room, high + room))
+        axis.set(xlim=(low - room, high + room), ylim=(-depth, top))
         axis.set_axis_off()
-        _scale(axis, s, low, high)
+        figure.text(EDGE / width, 1 - EDGE / (UNIT * (top + depth)), said, ha="left", va="top")
+        _scale(axis, low, high, max(2, int((width - sum(margins)) / 0.4)))
         for y, (i, group) in enumerate(bars):
             _bar(axis, [s.average[row] for row in group], -(0.25 + FIRST * y), stats.letter(i), room)
         looks = rows_of(results.cells)
-        colours = {row: looks[row].colour for row in s.order}
-        _names(axis, s, colours, 0.4 + FIRST * len(bars), room)
+        for i, row in enumerate(s.order):
+            best = i < right
+            below = 0.4 + FIRST * len(bars) + STEP * (i if best else len(s.order) - 1 - i)
+            _name(axis, s.average[row], -below, names[row], looks[row].colour, best)
     return figure
 
 
-def _scale(axis: Any, s: Standing, low: float, high: float) -> None:
+def _said(s: Standing, width: float) -> str:
+    """What the picture shows, in lines that fit into it."""
+    sets = s.matrix.shape[1]
+    said = [f"average accuracy (%) after {counted(s.budget, 'query')}, {counted(sets, 'data set')}"]
+    if s.comparison.groups:
+        said += ["dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"]
+    else:
+        said += [
+            f"not tested: a test needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+        ]
+    letters = int(16 * width)  # a letter of this size is about 1/16 inch wide
+    return "\n".join(line for text in said for line in wrap(text, letters))
+
+
+def _scale(axis: Any, low: float, high: float, ticks: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.plot([low, high], [0, 0], color="black", lw=0.8)
-    for tick in MaxNLocator(8).tick_values(low, high):
+    for tick in MaxNLocator(ticks).tick_values(low, high):
         if low <= tick <= high:
             axis.plot([tick, tick], [0, 0.12], color="black", lw=0.8)
             axis.text(tick, 0.2, f"{tick:g}", ha="center", va="bottom")
-    sets = s.matrix.shape[1]
-    said = f"average accuracy (%) after {counted(s.budget, 'query')}, {counted(sets, 'data set')}\n"
-    if s.comparison.groups:
-        said += "dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"
-    else:
-        said += (
-            f"not tested: a test needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
-        )
-    axis.text(low, 0.95, said, ha="left", va="bottom")
 
 
 def _bar(axis: Any, members: list[float], y: float, letter: str, room: float) -> None:
     axis.plot([min(members), max(members)], [y, y], color="black", lw=1.2)
     axis.plot(members, [y] * len(members), ls="", color="black", marker="o", ms=2.6)
-    axis.text(max(members) + 0.5 * room, y, letter, ha="left", va="center")
+    axis.text(max(members) + 0.5 * room, y, letter, ha="left", va="center", bbox=BACK)
 
 
-def _names(axis: Any, s: Standing, colours: dict[str, str], top: float, room: float) -> None:
-    half, (left, right) = -(-len(s.order) // 2), axis.get_xlim()
-    for i, row in enumerate(s.order):
-        best = i < half
-        x, y = (right if best else left), -(top + STEP * (i if best else len(s.order) - 1 - i))
-        value = s.average[row]
-        axis.plot([value, value, x], [0, y, y], color=colours[row], lw=1.0, clip_on=False)
-        where = {"ha": "left" if best else "right", "va": "center"}
-        axis.text(x, y, f" {s.label(row)} ({value:.1f}) ", color=colours[row], **where)
+def _name(axis: Any, value: float, y: float, name: str, colour: str, best: bool) -> None:
+    """A line from the scale down to y and out to the name, on the right for the best ones."""
+    edge = axis.get_xlim()[1 if best else 0]
+    axis.plot([value, value, edge], [0, y, y], color=colour, lw=1.0, clip_on=False)
+    axis.text(edge, y, name, color=colour, ha="left" if best else "right", va="center")

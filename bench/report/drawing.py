@@ -1,15 +1,15 @@
 """How every picture is drawn: style, panels, legend, files. matplotlib is imported only when one is drawn."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bench.errors import UserError
-from bench.report.style import KNOWN, Look, look, rank_of
+from bench.report.style import Look, focused, looks, named, rank_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,10 @@ RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # keep text as text
     "pdf.fonttype": 42,
     "svg.hashsalt": "bench",  # fixed, so that the same records give the same bytes
-    "savefig.bbox": "tight",
-    "savefig.pad_inches": 0.03,
     "savefig.dpi": 200,
 }
 QUERIES = "queries"
+NARROW = 5.0  # inches; a narrower picture has one panel, or one column of names, in a row
 
 
 @contextmanager
@@ -78,35 +77,71 @@ def grid(
     return figure, axes
 
 
-def rows_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Row -> its look, in the order of the tables; reference rows come last."""
+def rows_of(
+    frame: pd.DataFrame, average: Mapping[str, float] | None = None, asked: Iterable[str] = ()
+) -> dict[str, Look]:
+    """Row -> its look, in the order of the tables; reference rows come last. Names are those of the records.
+
+    average: row -> average accuracy. With it, only the methods that are `asked` for and the best rows are in
+    colour if there are many.
+    """
     first = frame.drop_duplicates("row").set_index("row")
-    order = sorted(
-        first.index,
-        key=lambda r: (
-            bool(first.loc[r, "reference"]),
-            rank_of(first.loc[r, "method"], first.loc[r, "variant"]),
-        ),
+    keys = {str(r): (str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in first.index}
+    found = looks(keys.values())
+    order = sorted(keys, key=lambda r: (bool(first.loc[r, "reference"]), rank_of(*keys[r])))
+    made = {r: named(found[keys[r]], str(first.loc[r, "label"])) for r in order}
+    if average is None:
+        return made
+    asked = set(asked)
+    return focused(made, average, [r for r in order if asked & {r, keys[r][0]}])
+
+
+def legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
+    """Draw one legend for the whole figure, above its panels, and make room for it.
+
+    handles: label -> what is drawn for it.
+    """
+    size = RC["legend.fontsize"]
+    widest = max(text_width(label) for label in handles) + 5 * size / 72  # the line, and the gap to the next
+    columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))
+    figure.set_figheight(figure.get_figheight() + -(-len(handles) // columns) * 1.55 * size / 72)
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=1.2,
     )
-    looks = {r: look(str(first.loc[r, "method"]), str(first.loc[r, "variant"])) for r in order}
-    own = {r: str(first.loc[r, "label"]) for r in order if first.loc[r, "method"] not in KNOWN}
-    return {r: replace(one, title=own.get(r, one.title)) for r, one in looks.items()}
 
 
-def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Draw one legend for the whole figure, above its panels."""
-    columns = min(len(labels), max(2, int(figure.get_figwidth() / 1.25)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, handlelength=2.2)
+def text_width(text: str) -> float:
+    """The width of a line of text, in inches."""
+    from matplotlib.textpath import TextPath
+
+    with drawing():
+        return float(TextPath((0, 0), text, size=RC["font.size"]).get_extents().width) / 72 if text else 0.0
 
 
-def count_axis(axis: "Axes") -> None:
-    """Make the x axis a logarithmic one of parameter counts, labelled 500, 1k, 2k, 5k, 10k."""
+def short(number: float, _: object = None) -> str:
+    """A number as the axes show it: 500, 1k, 37.6k."""
+    return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
+
+
+def count_axis(axis: "Axes", width: float) -> None:
+    """Make the x axis a logarithmic one of parameter counts, labelled 500, 1k, 2k, 5k, 10k.
+
+    width: in inches; an axis without room for these labels is labelled 100, 1k, 10k.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_xlim()
+    room = width > math.log10(high / low) * 3 * 0.35
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room else (1,)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if n >= 1000 else f"{n:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(short))
 
 
 def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
@@ -117,7 +152,7 @@ def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlim(left=max(start, end / 1000))  # earlier, a method has made almost no step
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda q, _: f"{q / 1000:g}k" if q >= 1000 else f"{q:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(short))
     axis.set_xlim(right=end * (1.06 if log else 1.01))
 
 

@@ -24,8 +24,9 @@ RUN = ["row", "dataset", "seed"]
 
 def at_budget(points: pd.DataFrame, budget: int) -> pd.DataFrame:
     """One row per run: its accuracy at the last checkpoint within `budget` queries (see frame.points)."""
-    reached = points[points["at"] <= budget].reset_index(drop=True)
-    return reached.loc[reached.groupby(RUN)["at"].idxmax()].reset_index(drop=True)
+    reached = points[points["at"] <= budget]
+    last = reached.groupby(RUN)["at"].transform("max") == reached["at"]
+    return reached[last].sort_values(RUN).reset_index(drop=True)
 
 
 def goals(

@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
 from bench.files import below
-from bench.record import ChatLog, Malformed, Record, read
+from bench.record import ChatLog, Malformed, Outcome, Record, read
 from bench.report.scores import seedless
 from bench.report.verified import Logs, level
 from bench.words import absent
@@ -43,12 +43,14 @@ class Results:
 
     cells: one row per finished cell and test set. trace: one row per checkpoint and test set (`at` is the
     checkpoint in queries). failed: one row per failed cell. damaged: (path, reason) of every skipped file.
+    outcomes: path -> test set -> what is known of its single images, for records that say it.
     """
 
     cells: pd.DataFrame
     trace: pd.DataFrame
     failed: pd.DataFrame
     damaged: tuple[tuple[str, str], ...] = ()
+    outcomes: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
 
 
 def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> Results:
@@ -81,7 +83,8 @@ def results_of(
             trace += _trace_rows(record)
         else:
             failed.append(_row(record) | {"path": str(path), "error": record.reason})
-    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), damaged)
+    outcomes = {str(path): record.outcomes for path, record in records if record.outcomes}
+    return Results(_frame(cells, CELLS), _frame(trace, TRACE), _frame(failed, FAILED), damaged, outcomes)
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Path, Record]], list[tuple[Path, str]]]:

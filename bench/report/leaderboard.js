@@ -2,98 +2,164 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   document.documentElement.classList.add("js");
+  const tabs = all(".tab"), panels = all(".panel"), boards = new Map();
 
-  // Tabs: the address names the open one; arrows move between them.
-  const tabs = all("[role=tab]"), panels = all("[role=tabpanel]");
-  const open = (tab, focus) => {
-    tabs.forEach((t) => { t.setAttribute("aria-selected", t === tab); t.tabIndex = t === tab ? 0 : -1; });
-    panels.forEach((p) => { p.hidden = p.id !== tab.getAttribute("aria-controls"); });
-    if (focus) tab.focus();
+  // The address holds what is shown: #tab?after=500&find=zip&access=...&references=0&variants=1&sort=accuracy.down&open=zip
+  const state = () => {
+    const [tab, rest] = location.hash.slice(1).split("?");
+    return { tab: decodeURIComponent(tab || ""), wanted: new URLSearchParams(rest || "") };
   };
-  tabs.forEach((tab, i) => {
-    tab.addEventListener("click", (event) => {
-      event.preventDefault(); open(tab); history.replaceState(null, "", tab.getAttribute("href"));
-    });
-    tab.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) { event.preventDefault(); open(tabs[(i + step + tabs.length) % tabs.length], true); }
-      if (event.key === " ") { event.preventDefault(); open(tab); }
-    });
-  });
-  open(tabs.find((t) => t.getAttribute("href") === location.hash) || tabs[0]);
+  const shown = () => panels.find((p) => !p.hidden);
+  const remember = () => {
+    const panel = shown(), words = boards.has(panel) ? boards.get(panel).words().toString() : "";
+    history.replaceState(null, "", `#${panel.id}${words ? "?" + words : ""}`);
+  };
+  const show = (id) => {
+    const open = panels.find((p) => p.id === id) || panels[0];
+    panels.forEach((p) => { p.hidden = p !== open; });
+    tabs.forEach((t) => { t.getAttribute("href") === "#" + open.id ? t.setAttribute("aria-current", "page") : t.removeAttribute("aria-current"); });
+    return open;
+  };
+  tabs.forEach((tab) => tab.addEventListener("click", (event) => {
+    event.preventDefault();
+    show(tab.getAttribute("href").slice(1)).querySelector("h2").focus({ preventScroll: true });
+    remember();
+  }));
 
-  panels.filter((p) => p.querySelector(".budget")).forEach((panel) => {
+  panels.filter((p) => p.querySelector(".budget")).forEach((panel) => boards.set(panel, board(panel)));
+  const restore = () => {
+    const { tab, wanted } = state(), panel = show(tab);
+    if (boards.has(panel)) boards.get(panel).restore(wanted);
+  };
+  window.addEventListener("hashchange", restore);
+  restore();
+
+  function board(panel) {
     const views = all(".view", panel), curves = JSON.parse(panel.querySelector(".curves").textContent);
-    const control = (name) => panel.querySelector("." + name);
+    const control = Object.fromEntries(["budget", "find", "access", "references", "variants"].map((n) => [n, panel.querySelector("." + n)]));
+    const last = control.budget.value, details = new Map(all(".rows .row", panel).map((d) => [d.dataset.row, d])), opened = new Set();
+    let sorted = "";
     const accesses = new Set(all("tr[data-row]", panel).map((r) => r.dataset.access).filter(Boolean));
-    accesses.forEach((name) => control("access").append(new Option(name, name)));
+    accesses.forEach((name) => control.access.append(new Option(name, name)));
 
-    const show = () => {
-      const word = control("find").value.toLowerCase(), access = control("access").value;
+    const filter = () => {
+      const word = control.find.value.toLowerCase(), access = control.access.value;
       views.forEach((view) => {
-        view.hidden = view.dataset.budget !== control("budget").value;
+        view.hidden = view.dataset.budget !== control.budget.value;
         let seen = 0;
         all("tr[data-row]", view).forEach((row) => {
+          const variant = row.classList.contains("variant"), ranked = row.classList.contains("ranked");
           row.hidden = !row.querySelector("th").textContent.toLowerCase().includes(word)
             || (access && row.dataset.access !== access)
-            || (!control("references").checked && !row.classList.contains("ranked"));
+            || (variant ? !control.variants?.checked : !ranked && !control.references.checked);
           if (row.nextElementSibling?.classList.contains("detail")) row.nextElementSibling.hidden = row.hidden;
           seen += !row.hidden;
         });
-        if (!view.hidden) control("count").textContent = seen + (seen === 1 ? " row" : " rows");
+        view.querySelector(".empty").hidden = seen > 0;
+        if (!view.hidden) panel.querySelector(".count").textContent = seen + (seen === 1 ? " row" : " rows");
       });
     };
-    ["budget", "find", "access", "references"].forEach((name) => control(name).addEventListener("input", show));
-    show();
+    const change = () => { place(); filter(); remember(); };
+    Object.values(control).filter(Boolean).forEach((one) => one.addEventListener("input", change));
+    all(".reset", panel).forEach((button) => button.addEventListener("click", () => {
+      control.find.value = control.access.value = ""; control.references.checked = true; change(); control.find.focus();
+    }));
 
-    all(".board", panel).forEach((board) => {
-      all("th[data-sort]", board).forEach((head) => {
+    views.forEach((view) => {
+      all("th[data-sort]", view).forEach((head) => {
         const button = document.createElement("button");
         button.type = "button"; button.textContent = head.textContent; head.replaceChildren(button);
-        button.addEventListener("click", () => sort(board, head));
+        button.addEventListener("click", () => {
+          const was = head.getAttribute("aria-sort"), down = was ? was === "ascending" : head.dataset.first === "down";
+          sort(`${head.dataset.key}.${down ? "down" : "up"}`); remember();
+        });
       });
-      all("tr[data-row]", board).filter((row) => curves.rows[row.dataset.row]).forEach((row) => {
-        row.tabIndex = 0; row.setAttribute("aria-expanded", "false");
-        row.addEventListener("click", (event) => { if (!event.target.closest("a")) toggle(row, curves, board); });
-        row.addEventListener("keydown", (event) => {
-          if (event.target === row && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); toggle(row, curves, board); }
+      all("tr[data-row]", view).filter((row) => details.has(row.dataset.row)).forEach((row) => {
+        const head = row.querySelector("th"), button = document.createElement("button");
+        button.type = "button"; button.setAttribute("aria-expanded", "false"); button.append(head.firstChild); head.prepend(button);
+        row.classList.add("can");
+        row.addEventListener("click", (event) => {
+          if (event.target.closest("a")) return;
+          const name = row.dataset.row;
+          opened.has(name) ? opened.delete(name) : opened.add(name);
+          place(); filter(); remember();
         });
       });
     });
-  });
 
-  function sort(board, head) {
-    const body = board.tBodies[0], column = head.cellIndex, was = head.getAttribute("aria-sort");
-    const down = was ? was === "ascending" : head.dataset.first === "down";
-    all("th", board.tHead).forEach((h) => h.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    all("tr.detail", body).forEach((d) => { d.previousElementSibling.setAttribute("aria-expanded", "false"); d.remove(); });
-    const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    const order = head.dataset.sort === "number" ? (a, b) => value(a) - value(b) : (a, b) => value(a).localeCompare(value(b));
-    body.append(...all("tr[data-row]", body).sort((a, b) => (down ? -order(a, b) : order(a, b))));
+    // Sort every view; rows without a value come last in both directions.
+    function sort(by) {
+      const [key, direction] = by.split("."), down = direction === "down";
+      if (!all("th[data-key]", views[0]).some((h) => h.dataset.key === key)) return;
+      sorted = by;
+      close();
+      views.forEach((view) => {
+        const body = view.querySelector(".board tbody"), heads = all("th[data-key]", view), head = heads.find((h) => h.dataset.key === key);
+        heads.forEach((h) => (h === head ? h.setAttribute("aria-sort", down ? "descending" : "ascending") : h.removeAttribute("aria-sort")));
+        const value = (row) => { const cell = row.cells[head.cellIndex], text = cell.dataset.value ?? cell.textContent.trim(); return text === "–" ? "" : text; };
+        const order = head.dataset.sort === "number" ? (a, b) => a - b : (a, b) => a.localeCompare(b);
+        body.append(...all("tr[data-row]", body).sort((one, other) => {
+          const a = value(one), b = value(other);
+          return a === "" || b === "" ? (a === "") - (b === "") : down ? order(b, a) : order(a, b);
+        }));
+      });
+      place();
+    }
+
+    // The opened rows stand in the view that is shown; their text is moved there and back.
+    function close() {
+      all("tr.detail", panel).forEach((d) => { details.get(d.dataset.of).append(d.querySelector(".body")); d.remove(); });
+      all("button[aria-expanded]", panel).forEach((b) => b.setAttribute("aria-expanded", "false"));
+    }
+    function place() {
+      close();
+      const view = views.find((v) => v.dataset.budget === control.budget.value);
+      all("tr[data-row]", view).filter((row) => opened.has(row.dataset.row)).forEach((row) => {
+        const name = row.dataset.row, detail = document.createElement("tr"), cell = detail.insertCell(), body = details.get(name).querySelector(".body");
+        detail.className = "detail"; detail.dataset.of = name; cell.colSpan = row.cells.length; cell.append(body);
+        if (!body.querySelector(".panels") && curves.rows[name]) body.append(drawn(curves, name));
+        row.querySelector("th button").setAttribute("aria-expanded", "true"); row.after(detail);
+      });
+    }
+
+    const words = () => {
+      const found = new URLSearchParams(), put = (name, value, usual) => { if (value !== usual) found.set(name, value); };
+      put("after", control.budget.value, last); put("find", control.find.value, ""); put("access", control.access.value, "");
+      put("references", control.references.checked ? "1" : "0", "1"); put("variants", control.variants?.checked ? "1" : "0", "0");
+      put("sort", sorted, ""); opened.forEach((name) => found.append("open", name));
+      return found;
+    };
+    const restore = (wanted) => {
+      const pick = (select, value) => { if ([...select.options].some((o) => o.value === value)) select.value = value; };
+      control.budget.value = last; pick(control.budget, wanted.get("after"));
+      control.find.value = wanted.get("find") || ""; control.access.value = ""; pick(control.access, wanted.get("access"));
+      control.references.checked = wanted.get("references") !== "0";
+      if (control.variants) control.variants.checked = wanted.get("variants") === "1";
+      opened.clear(); wanted.getAll("open").filter((name) => details.has(name)).forEach((name) => opened.add(name));
+      sort(wanted.get("sort") || ""); place(); filter();
+    };
+    return { words, restore };
   }
 
-  function toggle(row, curves, board) {
-    if (row.nextElementSibling?.classList.contains("detail")) {
-      row.nextElementSibling.remove(); row.setAttribute("aria-expanded", "false"); return;
-    }
-    const detail = document.createElement("tr"), cell = detail.insertCell();
-    detail.className = "detail"; cell.colSpan = row.cells.length;
-    const facts = document.createElement("dl");
-    all("th.wide", board.tHead).map((head) => head.cellIndex).forEach((i) => {
-      const dt = document.createElement("dt"), dd = document.createElement("dd");
-      dt.textContent = board.tHead.rows[0].cells[i].textContent; dd.append(...[...row.cells[i].cloneNode(true).childNodes]);
-      facts.append(dt, dd);
+  // The charts of an opened row with their legend.
+  function drawn(curves, chosen) {
+    const both = document.createElement("div"), panelsOf = document.createElement("div"), legend = document.createElement("ul"), style = curves.rows[chosen];
+    panelsOf.className = "panels"; legend.className = "legend";
+    curves.panels.forEach((name, i) => panelsOf.append(chart(curves, chosen, i, name)));
+    [[style.label + ", ± one standard deviation over seeds", { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash }],
+      ["other methods", { class: "other" }], ["hand template, zero-shot", { class: "zero" }]].forEach(([text, look], i) => {
+      const item = document.createElement("li"), svg = node("svg", { viewBox: "0 0 30 14", class: "swatch", "aria-hidden": "true" });
+      svg.append(node("line", { x1: 0, x2: 30, y1: 7, y2: 7, ...look }));
+      if (!i) svg.append(node("path", { d: style.marker, transform: "translate(15 7) scale(4)", fill: style.colour }));
+      item.append(svg, text); legend.append(item);
     });
-    const charts = document.createElement("div"); charts.className = "charts";
-    curves.panels.forEach((name, i) => charts.append(chart(curves, row.dataset.row, i, name)));
-    const frame = document.createElement("div"); frame.append(facts, charts);
-    cell.append(frame); row.after(detail); row.setAttribute("aria-expanded", "true");
+    both.append(legend, panelsOf);
+    return both;
   }
 
   // One chart: the chosen row in its colour with its band, the others grey, zero-shot dashed, queries on a log axis.
   function chart(curves, chosen, panel, name) {
-    const W = 220, H = 150, left = 30, right = 8, top = 6, bottom = 20, svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
+    const W = 240, H = 170, left = 44, right = 8, top = 6, bottom = 32, svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
     const asked = (row) => curves.rows[row].curves[panel].filter((p) => p[0] > 0);
     const rows = Object.keys(curves.rows).sort((a, b) => (a === chosen) - (b === chosen)), zero = curves.zero[panel];
     const points = rows.flatMap(asked), ends = points.map((p) => p[0]), last = Math.max(10, ...ends), first = Math.max(1, last / 1000);
@@ -103,22 +169,24 @@
     const y = (a) => top + (H - top - bottom) * (high - a) / (high - low);
     const put = (tag, attributes, text) => { const n = node(tag, attributes); if (text) n.textContent = text; svg.append(n); return n; };
     for (let q = 1; q <= last; q *= 10) if (q >= first) {
-      put("line", { x1: x(q), x2: x(q), y1: top, y2: H - bottom, stroke: "var(--grid)" });
-      put("text", { x: x(q), y: H - 6, "text-anchor": "middle" }, q >= 1000 ? q / 1000 + "k" : String(q));
+      put("line", { x1: x(q), x2: x(q), y1: top, y2: H - bottom, class: "grid" });
+      put("text", { x: x(q), y: H - bottom + 12, "text-anchor": "middle" }, q >= 1000 ? q / 1000 + "k" : String(q));
     }
     [low, (low + high) / 2, high].forEach((a) => {
-      put("line", { x1: left, x2: W - right, y1: y(a), y2: y(a), stroke: "var(--grid)" });
+      put("line", { x1: left, x2: W - right, y1: y(a), y2: y(a), class: "grid" });
       put("text", { x: left - 4, y: y(a) + 3, "text-anchor": "end" }, String(a));
     });
-    if (zero !== null) put("line", { x1: left, x2: W - right, y1: y(zero), y2: y(zero), stroke: "var(--soft)", "stroke-dasharray": "4 3" });
+    put("text", { x: (left + W - right) / 2, y: H - 5, "text-anchor": "middle" }, "queries");
+    put("text", { transform: "rotate(-90)", x: -(top + H - bottom) / 2, y: 9, "text-anchor": "middle" }, "accuracy (%)");
+    if (zero !== null) put("line", { x1: left, x2: W - right, y1: y(zero), y2: y(zero), class: "zero" });
     rows.forEach((row) => {
       const line = asked(row).filter((p) => p[0] >= first), mine = row === chosen, style = curves.rows[row];
       if (!line.length) return;
-      const colour = style.colour === "#000000" ? "currentColor" : style.colour;
-      if (mine) put("polygon", { fill: colour, opacity: 0.2, points: [...line.map((p) => [x(p[0]), y(p[1] + p[2])]), ...line.slice().reverse().map((p) => [x(p[0]), y(p[1] - p[2])])].join(" ") });
-      const drawn = put("polyline", { fill: "none", stroke: mine ? colour : "var(--soft)", opacity: mine ? 1 : 0.35, "stroke-width": mine ? 2 : 1, points: line.map((p) => [x(p[0]), y(p[1])]).join(" ") });
-      drawn.append(node("title", {}, style.label));
-      if (mine) line.forEach((p) => put("circle", { cx: x(p[0]), cy: y(p[1]), r: 2.5, fill: colour }).append(node("title", {}, `${p[0]} queries: ${p[1].toFixed(1)} ± ${p[2].toFixed(1)} %`)));
+      const at = (p) => [x(p[0]), y(p[1])];
+      if (mine) put("polygon", { fill: style.colour, opacity: 0.2, points: [...line.map((p) => [x(p[0]), y(p[1] + p[2])]), ...line.slice().reverse().map((p) => [x(p[0]), y(p[1] - p[2])])].join(" ") });
+      const drawnLine = put("polyline", { fill: "none", ...(mine ? { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash } : { class: "other" }), points: line.map(at).join(" ") });
+      drawnLine.append(node("title", {}, style.label));
+      if (mine) line.forEach((p) => put("path", { d: style.marker, transform: `translate(${at(p)}) scale(3)`, fill: style.colour }).append(node("title", {}, `${p[0]} queries: ${p[1].toFixed(1)} ± ${p[2].toFixed(1)} %`)));
     });
     const end = curves.rows[chosen].curves[panel].at(-1), figure = document.createElement("figure"), caption = document.createElement("figcaption");
     caption.textContent = name + (end ? `: ${end[1].toFixed(1)} %` : "");
@@ -129,7 +197,7 @@
 
   function node(tag, attributes, text) {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
+    Object.entries(attributes).forEach(([key, value]) => value !== "" && made.setAttribute(key, value));
     if (text) made.textContent = text;
     return made;
   }

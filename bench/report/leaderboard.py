@@ -1,6 +1,6 @@
 """The leaderboard: one web page, made from records. Its layout is in leaderboard.html.j2."""
 
-import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,21 +9,24 @@ from typing import Any
 import pandas as pd
 
 from bench.answered import DEFAULT, parse
+from bench.cell import REFERENCE
 from bench.errors import UserError
-from bench.report import efficiency, published
-from bench.report.access import SAID, access_of, group_of, wire_said
+from bench.paths import checkout
+from bench.report import charts, efficiency, published
+from bench.report.access import SAID, wire_said
+from bench.report.board import SMALL, AtBudget, Facts, Runs, at_budget, facts_of, place
+from bench.report.charts import Cost
+from bench.report.details import Detail, Link, detail, inside
 from bench.report.drawing import rows_of
-from bench.report.frame import WIRE, Results, missing_cells, points, select
-from bench.report.order import arrange, shown
-from bench.report.render import html
-from bench.report.style import params_text
-from bench.report.summary import HARMONIC, PLUS_MINUS, TEST, Standing, savings, standing, verdict
-from bench.report.table import Entry
-from bench.report.verified import summed
+from bench.report.frame import WIRE, Results, missing_cells, points, select, where
+from bench.report.order import arrange, own, place_said, shown
+from bench.report.style import OTHERS, Look, focused, outline
+from bench.report.summary import HARMONIC, TEST, savings
 from bench.words import absent, counted
 
-GROUP = ["suite", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
+GROUP = ["suite", "own", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
 MARKS = (100, 500, 1000, 5000)  # numbers of queries that get a table
+HEADLINES = (500, 1000, 5000)  # queries for which the page names a method; and the whole budget
 # What frame.points() gives for each protocol.
 METRIC = {
     "few-shot": "Accuracy is measured on the test set.",
@@ -31,86 +34,115 @@ METRIC = {
     "cross-dataset": "Accuracy is the mean over the target data sets, without the one that was tuned on.",
     "ood": "Accuracy is the mean over the shifted test sets, without the data set that was tuned on.",
 }
-BADGES = {"features": "with features", "white box": "with gradients (white box)", "published": "published"}
-HEADLINE = 500  # queries; the headlines are about this number and the whole budget
+BADGES = {
+    "features": "with features",
+    "white box": "with gradients (white box)",
+    "published": "published",
+    "variant": "variant",
+}
+SUBMIT = "How to submit"
+DOCS = {SUBMIT: "CONTRIBUTING.md", "Documentation": "README.md", "Statistics": "docs/statistics.md"}
+DOCS |= {"Threats to validity": "docs/threats.md", "How to cite": "CITATION.cff"}
+INTERVALS = (
+    "Accuracy: in brackets its 95 % t interval over seeds; averages are over seeds first, then over data "
+    "sets. Rank: in brackets the ranks that the test leaves open; all these intervals together hold with a "
+    "probability of 95 %."
+)
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row of a table, as the template prints it. kind: ranked, features, white box or published."""
+class Chart:
+    """A chart at the top of a tab. said: a sentence below it."""
 
-    row: str
-    label: str
-    kind: str
-    rank: int | None
-    ties: str
-    access: str
-    sent: str
-    answered: str
-    runs_on: str
-    params: int | None
-    params_text: str
-    queries: Entry
-    deploy: Entry
-    accuracy: float
-    spread: float | None
-    average_rank: float | None
-    hardware: str
-    date: str
-    link: str
-    records: int
-    verified: str  # how many of the records were read, scored again and run again
-    by_set: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class AtBudget:
-    """The table of one tab after one number of queries."""
-
-    budget: int  # this number of queries
-    origin: str  # from which runs the numbers were read
-    verdict: str
-    lines: tuple[Line, ...]
-    footnotes: tuple[str, ...]
+    title: str
+    svg: str
+    said: str
 
 
 @dataclass(frozen=True)
 class Tab:
     """One suite and protocol (and one backbone, shots and batch size, if there are several)."""
 
+    name: str  # in addresses
     title: str
+    place: str
     setting: str
-    headline: tuple[str, ...]
+    headline: tuple[AtBudget, ...]
+    savings: tuple[str, ...]
+    charts: tuple[Chart, ...]
+    legend: tuple[tuple[str, str], ...]  # a piece of the line (SVG), label
     notes: tuple[str, ...]
     datasets: tuple[str, ...]
     budgets: tuple[AtBudget, ...]
+    details: tuple[Detail, ...]
     curves: dict[str, Any]
+
+    @property
+    def sides(self) -> bool:
+        """Whether there are columns for base and new."""
+        return any(line.sides for at in self.budgets for line in at.lines)
+
+    @property
+    def verified(self) -> bool:
+        """Whether any record says who verified it."""
+        return any(line.facts.verified for at in self.budgets for line in at.lines)
+
+    @property
+    def variants(self) -> int:
+        """The number of rows with overridden parameters."""
+        lines = (line for at in self.budgets for line in at.lines)
+        return len({line.facts.row for line in lines if line.facts.group == "variant"})
 
 
 def page(results: Results, home: Path, variants: bool = False) -> str:
     """The page as HTML. home: the folder of the page; links to records are relative to it.
 
-    Rows with overridden parameters are left out unless `variants`, because every further row makes it harder
-    to tell the methods apart.
-    Raises UserError if there are no finished records.
+    Rows with overridden parameters are listed and not ranked unless `variants`, because every further ranked
+    row makes it harder to tell the methods apart. Raises UserError if there are no finished records.
     """
     from jinja2 import Environment, FileSystemLoader
 
-    if not variants:
-        results = without_variants(results)
     if results.cells.empty:
         raise UserError("no finished records for a leaderboard: make some with `bench run`")
-    tabs = list(_tabs(results, home))
+    results = _marked_own(results)
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    started = sorted(results.cells["started"])
     return environment.get_template("leaderboard.html.j2").render(
-        tabs=tabs,
-        published=[html(published.example(s)) for s in published.SOURCES],
+        counted=counted,
+        tabs=list(_tabs(results, home, variants)),
+        published=[published.example(s) for s in published.SOURCES],
         badges=BADGES,
-        explained=f"{PLUS_MINUS} {TEST} {SAID}",
+        explained=(TEST, INTERVALS, SAID),
+        links=_links(home),
+        versions=_versions(results.cells),
+        records=results.cells["path"].nunique(),
+        dates=(started[0][:10], started[-1][:10]),
         damaged=len(results.damaged),
         failed=len(results.failed),
     )
+
+
+def _marked_own(results: Results) -> Results:
+    """Each record says whether its data set is one of its suite; own data sets have a tab of their own."""
+
+    def marked(frame: pd.DataFrame) -> pd.DataFrame:
+        others = {suite: own(suite, part["dataset"]) for suite, part in frame.groupby("suite")}
+        pairs = zip(frame["suite"], frame["dataset"], strict=True)
+        return frame.assign(own=[dataset in others[suite] for suite, dataset in pairs])
+
+    kept = {name: marked(getattr(results, name)) for name in ("cells", "trace", "failed")}
+    return replace(results, **kept)
+
+
+def _links(home: Path) -> list[Link]:
+    root = checkout()
+    places = {name: inside(root / file, home) if root else "" for name, file in DOCS.items()}
+    return [Link(f"{name}: {DOCS[name]}" if not href else name, href) for name, href in places.items()]
+
+
+def _versions(cells: pd.DataFrame) -> str:
+    return ", ".join(sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one}))
 
 
 def without_variants(results: Results) -> Results:
@@ -118,72 +150,132 @@ def without_variants(results: Results) -> Results:
 
     A method that asks a language model has no default model, so its rows name one and nothing else.
     """
+    return _split(results)[0]
+
+
+def _split(results: Results) -> tuple[Results, Results]:
+    """The records without overrides, and the others (see without_variants)."""
     asking = results.cells[results.cells["llm_calls"].notna()]
     named = {o.row for o in asking.itertuples() if set(o.overrides) == {"model"}}
-    kept = {name: getattr(results, name) for name in ("cells", "trace", "failed")}
-    return replace(
-        results, **{name: f[(f["variant"] == "") | f["row"].isin(named)] for name, f in kept.items()}
-    )
+    frames = {name: getattr(results, name) for name in ("cells", "trace", "failed")}
+    plain = {name: (f["variant"] == "") | f["row"].isin(named) for name, f in frames.items()}
+    kept = replace(results, **{name: f[plain[name]] for name, f in frames.items()})
+    return kept, replace(results, **{name: f[~plain[name]] for name, f in frames.items()})
 
 
-def _tabs(results: Results, home: Path) -> Iterator[Tab]:
+def _tabs(results: Results, home: Path, variants: bool) -> Iterator[Tab]:
     tested = results.cells[results.cells["score"] == "test"]
     groups = [dict(zip(GROUP, key, strict=True)) for key, _ in tested.groupby(GROUP)]
     order = {name: i for i, name in enumerate(published.TITLES)}
 
-    def place(group: dict[str, Any]) -> tuple[Any, ...]:
+    def rank(group: dict[str, Any]) -> tuple[Any, ...]:
         """The mini suite and the usual answers come first."""
         level = group["answers"]
-        first = (group["suite"] != "mini", group["suite"], order[group["protocol"]])
+        first = (group["suite"] != "mini", group["suite"], group["own"], order[group["protocol"]])
         return (*first, level != DEFAULT, parse(level).fineness)
 
-    for group in sorted(groups, key=place):
-        yield _tab(results, group, groups, home)
+    for group in sorted(groups, key=rank):
+        yield _tab(results, group, groups, home, variants)
 
 
-def _tab(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]], home: Path) -> Tab:
-    cells = results.cells
-    mine = (cells[GROUP] == pd.Series(group)).all(axis=1) & (cells["score"] == "test")
-    runs = {
-        int(b): select(results, budget=int(b), **group) for b in sorted(cells.loc[mine, "budget"].unique())
-    }
-    longest = runs[max(runs)]
-    frame = points(longest)
-    datasets = arrange(group["suite"], frame["dataset"])
-    marks = sorted({m for m in MARKS if m < max(runs)} | set(runs))
-    budgets = tuple(_at_budget(runs, mark, datasets, home) for mark in marks)
-    said = {v.budget: v.verdict for v in budgets}
-    several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in GROUP[2:]}
-    words = {name: f"{name.replace('_', ' ')} {group[name]}" for name in GROUP[2:]}
-    words["pixels_8bit"] = "8-bit pixels" if group["pixels_8bit"] else ""
-    extra = ", ".join(text for name, text in words.items() if several[name] and text)
+def _of_group(results: Results, group: dict[str, Any]) -> Results:
+    """The records of one tab, of all budgets."""
+    wanted = {**group, "score": "test"}
+
+    def kept(frame: pd.DataFrame) -> pd.DataFrame:
+        here = pd.Series(True, index=frame.index)
+        for name, value in wanted.items():
+            here &= frame[name] == value
+        return frame[here]
+
+    return replace(results, **{name: kept(getattr(results, name)) for name in ("cells", "trace", "failed")})
+
+
+def _runs(mine: Results, every: bool) -> dict[int, Runs]:
+    """Budget -> the runs with it. every: rank variants like the others."""
+    plain, others = (mine, None) if every else _split(mine)
+    if others is not None and not (plain.cells["queries"] > 0).any():
+        plain, others = mine, None  # there are only variants, so they are what is ranked
+    runs = {}
+    for budget in sorted(int(b) for b in plain.cells["budget"].unique()):
+        chosen = select(plain, budget=budget)
+        listed = None if others is None else where(others, "budget", [budget])
+        facts, more = facts_of(chosen), pd.DataFrame()
+        if listed is None or listed.cells.empty:
+            listed = None
+        else:
+            facts |= facts_of(listed, ranked=False)
+            more = points(listed)
+        runs[budget] = Runs(chosen, points(chosen), listed, more, facts)
+    return runs
+
+
+def _tab(
+    results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]], home: Path, variants: bool
+) -> Tab:
+    runs = _runs(_of_group(results, group), variants)
+    end = max(runs)
+    longest = runs[end]
+    datasets = arrange(group["suite"], longest.points["dataset"])
+    marks = sorted({m for m in MARKS if m < end} | set(runs))
+    budgets = tuple(at_budget(runs, mark, datasets) for mark in marks)
+    title = _title(longest.results, group, groups)
+    pictures, legend = _charts(longest, budgets)
+    names = tuple(shown(group["suite"], d) for d in datasets)
     return Tab(
-        f"{group['suite']} · {group['protocol']}" + (f" ({extra})" if extra else ""),
-        f"Backbone {group['backbone']}, {counted(int(group['shots']), 'shot')}; a query is one prompt on one "
-        f"batch of at most {counted(int(group['batch_size']), 'image')}. "
-        + " ".join([METRIC[group["protocol"]], *wire_said(longest.cells)]),
-        tuple(said[b] for b in sorted({HEADLINE, max(runs)} & set(said))) + tuple(savings(longest, 1)),
-        tuple(_notes(longest, runs)),
-        tuple(shown(group["suite"], d) for d in datasets),
-        budgets,
-        _curves(frame, datasets, group["suite"]),
+        name=re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
+        title=title,
+        place=place(longest.results),
+        setting=_setting(longest.results, group),
+        headline=tuple(at for at in budgets if at.budget in {*HEADLINES, end}),
+        savings=tuple(savings(longest.results, 1, longest.points)),
+        charts=pictures,
+        legend=legend,
+        notes=tuple(_notes(longest, runs, budgets[-1], names)),
+        datasets=names,
+        budgets=budgets,
+        details=tuple(_details(longest, budgets[-1], home)),
+        curves=_curves(longest.points, datasets, names),
     )
 
 
-def _notes(longest: Results, runs: dict[int, Results]) -> list[str]:
-    missing, said = missing_cells(longest), []
+def _title(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]]) -> str:
+    names = GROUP[3:]
+    several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in names}
+    words = {name: f"{name.replace('_', ' ')} {group[name]}" for name in names}
+    words["pixels_8bit"] = "8-bit pixels" if group["pixels_8bit"] else ""
+    extra = ", ".join(text for name, text in words.items() if several[name] and text)
+    where = place_said(results.cells) if group["own"] else group["suite"]
+    return f"{where} · {group['protocol']}" + (f" ({extra})" if extra else "")
+
+
+def _setting(results: Results, group: dict[str, Any]) -> str:
+    said = (
+        f"Backbone {group['backbone']}, {counted(int(group['shots']), 'shot')}; a query is one prompt on one "
+        f"batch of at most {counted(int(group['batch_size']), 'image')}."
+    )
+    return " ".join([said, METRIC[group["protocol"]], *wire_said(results.cells)])
+
+
+def _notes(longest: Runs, runs: dict[int, Runs], last: AtBudget, names: Sequence[str]) -> list[str]:
+    missing, said = missing_cells(longest.results), []
     if missing:
         listed = "; ".join(missing[:8]) + ("; ..." if len(missing) > 8 else "")
         said.append(f"{absent(len(missing))}; rows without every data set are left out: {listed}.")
-    rows = set(longest.cells["row"])
     for budget, other in runs.items():
-        only = sorted(set(other.cells["row"]) - rows)
+        only = sorted(set(other.results.cells["row"]) - set(longest.results.cells["row"]))
         if only:
             said.append(
                 f"These ran only with a budget of {counted(budget, 'query')} and are not compared here: "
                 f"{', '.join(only)}."
             )
-    return said + _asked(longest.cells)
+    few = [name for name, cell in zip(names, last.best_line.by_set, strict=True) if cell.half is not None]
+    if few:
+        said.append(
+            f"Fewer than {SMALL} test images: {', '.join(few)}. Their accuracies carry a binomial 95 % "
+            "interval (Wilson), in the table by data set and, for the average, beside it (images)."
+        )
+    return said + _asked(longest.results.cells)
 
 
 def _asked(cells: pd.DataFrame) -> list[str]:
@@ -202,132 +294,104 @@ def _asked(cells: pd.DataFrame) -> list[str]:
     return said
 
 
-def _at_budget(runs: dict[int, Results], mark: int, datasets: list[str], home: Path) -> AtBudget:
-    """The table at `mark` queries.
-
-    It is read from runs with this budget if every row has them, else from the runs with the largest budget.
-    """
-    longest = runs[max(runs)]
-    own = runs.get(mark)
-    tuned = set(longest.cells.loc[longest.cells["queries"] > 0, "row"])
-    chosen = own if own is not None and tuned <= set(own.cells["row"]) else longest
-    budget = int(chosen.cells["budget"].iloc[0])
-    origin = "the runs' end" if budget == mark else f"Read at {mark:,} queries from runs of {budget:,}"
-    s = standing(chosen, mark)
-    lines = [_line(chosen, s, row, mark, datasets, home) for row in (*s.order, *s.references.index)]
-    suite, protocol = chosen.cells[["suite", "protocol"]].iloc[0]
-    where = f"the {suite} suite" + ("" if protocol == "few-shot" else f" ({protocol})")
-    lines += _published(chosen, datasets)
-    return AtBudget(mark, origin, verdict(s, where), tuple(lines), tuple(s.footnotes))
-
-
-def _line(results: Results, s: Standing, row: str, mark: int, datasets: list[str], home: Path) -> Line:
-    cells = results.cells[results.cells["row"] == row]
-    ranked = row in s.order
-    values = (s.matrix if ranked else s.references).loc[row]
-    needs = access_of(results, row, mark)
-    queries, deploy = needs.entries
-    records = cells["path"].nunique()
-    return Line(
-        row=row,
-        label=s.label(row),
-        kind="ranked" if ranked else group_of(cells),
-        rank=1 + sum(s.average[other] > s.average[row] for other in s.order) if ranked else None,
-        ties=s.comparison.letters.get(row, ""),
-        access=" + ".join(cells["access"].iloc[0]) or "none",
-        sent=needs.sent,
-        answered=needs.answered,
-        runs_on=needs.runs_on,
-        params=int(cells["n_params"].max()),
-        params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
-        queries=queries,
-        deploy=deploy,
-        accuracy=s.average[row],
-        spread=s.spread[row],
-        average_rank=s.ranks.get(row),
-        hardware=", ".join(sorted(set(cells["hardware"]))),
-        date=max(cells["started"])[:10],
-        link=_link(list(cells["path"]), home),
-        records=int(records),
-        verified=summed(cells.drop_duplicates("path")["verified"]),
-        by_set=tuple(float(values[d]) for d in datasets),
+def _charts(
+    longest: Runs, budgets: Sequence[AtBudget]
+) -> tuple[tuple[Chart, ...], tuple[tuple[str, str], ...]]:
+    """The charts at the top, and their legend."""
+    last = {line.facts.row: line.accuracy for line in budgets[-1].lines if line.facts.row in longest.facts}
+    ranked = {line.facts.row for line in budgets[-1].lines if line.rank}
+    looks = focused(
+        {row: look for row, look in rows_of(longest.points).items() if row in last and row != REFERENCE},
+        {row: accuracy for row, accuracy in last.items() if row != REFERENCE},
+        [row for row in longest.facts if row not in ranked][:1],  # one reference, to see what is possible
     )
+    curve = efficiency.average_curves(longest.points)
+    lines = {
+        str(row): [(float(at), float(mean)) for at, mean in curve[row].dropna().items()] for row in curve
+    }
+    lines = {row: line for row, line in lines.items() if row in last}
+    zero = lines[REFERENCE][-1][1] if REFERENCE in lines else None
+    legend = [(charts.swatch(look), look.title) for look in looks.values() if look is not OTHERS]
+    legend += [(charts.swatch(OTHERS), OTHERS.title)] if OTHERS in looks.values() else []
+    made = [Chart("Accuracy by queries", charts.curves(lines, looks, zero), "")]
+    for cost in _costs(budgets):
+        said = _front_said(cost, longest.facts)
+        made.append(Chart(f"Accuracy by cost: {cost.name}", charts.costs(cost, looks, zero), said))
+    return tuple(made), tuple(legend)
 
 
-def _link(paths: list[str], home: Path) -> str:
-    """The path from the page to the folder of a row's records, or to its only record."""
-    where = paths[0] if len(set(paths)) == 1 else os.path.commonpath(paths)
-    return Path(os.path.relpath(where, home)).as_posix()
+def _costs(budgets: Sequence[AtBudget]) -> list[Cost]:
+    """The costs that the page draws. Another one, such as dollars, is one more entry of this list."""
+    bought: dict[str, list[tuple[float, float]]] = {}
+    for line in (line for at in budgets for line in at.lines if line.rank):
+        spent = float(line.tune.value or 0)
+        known = bought.setdefault(line.facts.row, [])
+        if all(price != spent for price, _ in known):
+            known.append((spent, line.accuracy))
+    return [Cost("queries to tune", bought)]
 
 
-def _published(results: Results, datasets: list[str]) -> list[Line]:
-    """The paper's rows for the same suite, protocol, backbone and shots, as references."""
-    first = results.cells.iloc[0]
-    try:
-        source = published.find(first["suite"], first["protocol"])
-        table = published.table(
-            source, first["backbone"] if not source.backbone else None, int(first["shots"])
-        )
-    except UserError:  # nobody published this setting
-        return []
-    names = [column.name for column in table.columns]
-    lines = []
-    for row in table.blocks[-1].rows:
-        values = {n: e.value for n, e in zip(names, row.entries, strict=True)}
-        average = values[names[-1]]
-        if average is not None:
-            by_set = tuple(values.get(shown(first["suite"], d)) or float("nan") for d in datasets)
-            lines.append(
-                Line(
-                    row=row.lead[0],
-                    label=row.lead[0],
-                    kind="published",
-                    rank=None,
-                    ties="",
-                    access="",
-                    sent="",
-                    answered="",
-                    runs_on="",
-                    params=None,
-                    params_text=row.lead[1],
-                    queries=Entry(),
-                    deploy=Entry(),
-                    accuracy=average,
-                    spread=None,
-                    average_rank=None,
-                    hardware="",
-                    date=source.paper,
-                    link="",
-                    records=0,
-                    verified="",
-                    by_set=by_set,
-                )
-            )
-    return lines
+def _front_said(cost: Cost, facts: dict[str, Facts]) -> str:
+    """The front in words. It compares averages; which differences are real is said elsewhere."""
+    steps: list[tuple[float, float, str]] = []
+    for price, accuracy, row in charts.front(cost):
+        if not steps or steps[-1][2] != row:
+            steps.append((price, accuracy, row))
+    said = "; ".join(f"from {price:,.0f}: {facts[row].label} ({acc:.1f} %)" for price, acc, row in steps)
+    return f"Highest average by {cost.name}: {said}."
 
 
-def _curves(frame: pd.DataFrame, datasets: list[str], suite: str) -> dict[str, Any]:
-    """What the page draws: each row's look and its curves [[queries, mean, sd], ...], the average first."""
+def _details(longest: Runs, last: AtBudget, home: Path) -> Iterator[Detail]:
+    for line in last.lines:
+        facts = line.facts
+        if facts.needs is None:  # a published row
+            continue
+        results = longest.variants if facts.group == "variant" and longest.variants else longest.results
+        cells = results.cells[results.cells["row"] == facts.row]
+        said = {
+            "Access": facts.access,
+            "Sent": facts.needs.sent,
+            "Answered": facts.needs.answered,
+            "Runs on": facts.needs.runs_on,
+            "Parameters": facts.params_text,
+            "Queries to tune": line.tune.text,
+            "Queries to deploy a batch": line.deploy.text,
+            "Average rank over data sets": "" if line.average_rank is None else f"{line.average_rank:.2f}",
+            "Verified": facts.verified,
+            "Hardware": ", ".join(sorted(set(cells["hardware"]))),
+            "Versions": _versions(cells),
+            "Last run": max(cells["started"])[:10],
+        }
+        yield detail(results, facts.row, said, home)
+
+
+def _curves(frame: pd.DataFrame, datasets: list[str], names: Sequence[str]) -> dict[str, Any]:
+    """What an opened row draws: each row's look and curves [[queries, mean, sd], ...], the average first."""
     start = efficiency.zero_shot(frame)
     zero = [start.get(d) for d in datasets]
-    average = frame.groupby(["row", "seed", "at"])["accuracy"].agg(["mean", "count"]).reset_index()
-    average = average[average["count"] == len(datasets)].rename(columns={"mean": "accuracy"})
-    parts = [average, *(frame[frame["dataset"] == d] for d in datasets)]
+    by_seed = frame.groupby(["row", "seed", "at"])["accuracy"].agg(["mean", "count"]).reset_index()
+    average = (
+        by_seed[by_seed["count"] == len(datasets)].rename(columns={"mean": "accuracy"}).assign(dataset="")
+    )
+    both = pd.concat([average, frame])[["row", "dataset", "at", "accuracy"]]
+    drawn: dict[tuple[str, str], list[list[float]]] = {}
+    summed = both.groupby(["row", "dataset", "at"])["accuracy"].agg(["mean", "std"]).fillna(0.0).round(2)
+    for (row, dataset, at), mean, deviation in summed.itertuples():
+        drawn.setdefault((row, dataset), []).append([int(at), mean, deviation])
     return {
-        "panels": ["average", *(shown(suite, d) for d in datasets)],
+        "panels": ["average", *names],
         "zero": [sum(z for z in zero if z) / len(zero) if all(z is not None for z in zero) else None, *zero],
         "rows": {
-            row: {
-                "label": style.title,
-                "colour": style.colour,
-                "dash": " ".join(map(str, style.dash)),
-                "curves": [_curve(part[part["row"] == row]) for part in parts],
-            }
-            for row, style in rows_of(frame).items()
+            row: {**_drawn(look), "curves": [drawn.get((row, d), []) for d in ("", *datasets)]}
+            for row, look in rows_of(frame).items()
         },
     }
 
 
-def _curve(part: pd.DataFrame) -> list[list[float]]:
-    by_at = part.groupby("at")["accuracy"].agg(["mean", "std"]).fillna(0.0).round(2)
-    return [[int(at), mean, std] for at, mean, std in by_at.itertuples()]
+def _drawn(look: Look) -> dict[str, str]:
+    return {
+        "label": look.title,
+        "colour": look.colour,
+        "dash": charts.dashes(look),
+        "marker": outline(look.marker),
+    }

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from functools import cache
 
+import pandas as pd
+
 from bench.errors import UserError, brief
 from bench.report import published
 from bench.suite import load_suite
@@ -57,6 +59,25 @@ def full_name(name: str, known: Iterable[tuple[str, str]]) -> str:
     if len(meant) > 1:
         raise UserError(f"{brief(name)} can mean {' or '.join(meant)}: give the whole name.")
     return meant[0] if meant else name
+
+
+def own(suite: str, names: Iterable[str]) -> list[str]:
+    """Those of these data sets that do not belong to the suite, sorted; none for a suite without a list."""
+    known = {plain(name) for name in (*suite_datasets(suite), *published.order(suite))}
+    return sorted({name for name in names if known and plain(name) not in known})
+
+
+def place_said(cells: pd.DataFrame) -> str:
+    """Where these records were made, e.g. 'mini suite', 'data set birds', 'mini suite and data set birds'."""
+    suite, names = cells["suite"].iloc[0], set(cells["dataset"])
+    others = own(suite, names)
+    if not others:
+        return f"{suite} suite"
+    listed = (
+        " and ".join(others) if len(others) < 3 else f"{others[0]}, {others[1]} and {len(others) - 2} more"
+    )
+    said = f"data set{'s' * (len(others) > 1)} {listed}"
+    return said if len(others) == len(names) else f"{suite} suite and {said}"
 
 
 def plain(name: str) -> str:

@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.outcome import bits
 from bench.record import read
 from bench.report.frame import Results, refuse_missing
-from bench.report.order import arrange, shown
+from bench.report.order import arrange, place_said, shown
 from bench.report.scores import seedless
 from bench.report.summary import conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table
@@ -66,9 +66,9 @@ def pairs_table(results: Results, methods: Sequence[str] | None = None, partial:
     if not rows:
         raise UserError(f"{a} and {b} share no data set and seed: run both on the same ones")
     columns = ("Both right", f"Only {labels[a]}", f"Only {labels[b]}", "Neither", "p")
-    suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
+    protocol = results.cells["protocol"].iloc[0]
     return Table(
-        f"{labels[a]} and {labels[b]} on the same images, {protocol}, {suite} suite",
+        f"{labels[a]} and {labels[b]} on the same images, {protocol}, {place_said(results.cells)}",
         ("Test set", "Seed"),
         tuple(Column(name, "") for name in columns),
         (Block("", tuple(rows)),),

@@ -13,7 +13,8 @@ from bench.report import plots
 from bench.report.diagram import cd
 from bench.report.drawing import save
 from bench.report.frame import WIRE, Results, select
-from bench.report.leaderboard import HEADLINE, page, without_variants
+from bench.report.leaderboard import HEADLINES, page, without_variants
+from bench.report.order import place_said
 from bench.report.published import TITLES
 from bench.report.render import markdown
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
@@ -71,10 +72,10 @@ def _section(results: Results, protocol: str, budget: int, stem: str) -> list[st
     picture = f"{stem}-curves.png"
     if protocol not in SHOWN:
         return [f"{TITLES[protocol]}: [table]({stem}.md), [accuracy against queries]({picture})."]
-    table, suite = measured(results), str(results.cells["suite"].iloc[0])
+    table = measured(results)
     return [
         f"## {TITLES[protocol]}",
-        *_words(results, suite, budget),
+        *_words(results, budget),
         markdown(_last(table)).rstrip(),
         *([f"The whole table: [{protocol}.md]({stem}.md)."] if len(table.blocks) > 1 else []),
         f"![Accuracy against queries, {protocol}]({picture})",
@@ -112,10 +113,10 @@ def _last(table: Table) -> Table:
     return replace(table, blocks=table.blocks[-1:])
 
 
-def _words(results: Results, suite: str, budget: int) -> list[str]:
-    marks = sorted({HEADLINE, budget} if budget > HEADLINE else {budget})
+def _words(results: Results, budget: int) -> list[str]:
+    marks = sorted({HEADLINES[0], budget} if budget > HEADLINES[0] else {budget})
     return [
-        *(verdict(standing(results, mark), f"the {suite} suite") for mark in marks),
+        *(verdict(standing(results, mark), f"the {place_said(results.cells)}") for mark in marks),
         *savings(results, 1),
     ]
 
@@ -132,7 +133,7 @@ def _tables(results: Results, home: Path, protocol: str) -> list[Path]:
 
 def _pictures(results: Results, home: Path, protocol: str, budget: int) -> list[Path]:
     figures = {
-        "curves": plots.curves(results, marks=[HEADLINE] if budget > HEADLINE else []),
+        "curves": plots.curves(results, marks=[HEADLINES[0]] if budget > HEADLINES[0] else []),
         "efficiency": plots.efficiency_plot(results),
         "cd": cd(results),
         "params": plots.params(results),

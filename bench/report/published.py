@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.paths import checkout
-from bench.report.style import look, rank_of
+from bench.report.style import name_of, rank_of
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.words import counted
 
@@ -144,7 +144,7 @@ def _row(
     if "Average" not in cells:
         cells["Average"] = sum(cells.values()) / len(cells)
     entries = tuple(Entry(cells.get(name), digits=source.digits) for name in names)
-    lead = (look(method).title, str(rows["params"].iloc[0]) or "–")
+    lead = (name_of(method), str(rows["params"].iloc[0]) or "–")
     return rank_of(method), Row(lead, entries, "published white box" if method == "coop" else "published")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from bench.cell import REFERENCE
@@ -33,8 +34,12 @@ def scores(runs: pd.DataFrame, column: str, averaged: Collection[str] | None = N
 
 def scores_of(by_seed: pd.DataFrame, averaged: Collection[str] | None = None) -> Scores:
     """The scores of one row. by_seed: its accuracies [seeds, columns]. averaged: as in `scores`."""
-    sets = by_seed if averaged is None else by_seed.loc[:, by_seed.columns.isin(averaged)]
-    return Scores(by_seed.mean(), by_seed, float(sets.mean().mean()), sets.dropna().mean(axis=1))
+    accuracy = by_seed.to_numpy(float)
+    values = pd.Series(np.nanmean(accuracy, axis=0), index=by_seed.columns)
+    part = np.ones(len(values), bool) if averaged is None else by_seed.columns.isin(averaged)
+    whole = ~np.isnan(accuracy[:, part]).any(axis=1)
+    average_by_seed = pd.Series(accuracy[whole][:, part].mean(axis=1), index=by_seed.index[whole])
+    return Scores(values, by_seed, float(values[part].mean()), average_by_seed)
 
 
 def seedless(cells: pd.DataFrame) -> frozenset[str]:

@@ -32,7 +32,7 @@ def record_tables(record: Record, verified: str = "") -> list[Table]:
     tables = []
     for test, found in record.outcomes.items():
         title = where if test == "test" else f"{where}, {test}"
-        names = class_names(record, test)
+        names = class_names(cell.protocol, cell.dataset, test, len(found.images))
         notes = (
             _accuracy(record, test),
             *_calibration(found),
@@ -43,12 +43,11 @@ def record_tables(record: Record, verified: str = "") -> list[Table]:
     return tables
 
 
-def class_names(record: Record, test: str) -> list[str]:
-    """The names of a test set's classes, or numbers where the data set's card does not list them."""
-    cell, n = record.cell, len(record.outcomes[test].images)
+def class_names(protocol: str, dataset: str, test: str, n: int) -> list[str]:
+    """The names of a test set's n classes, or numbers where the data set's card does not list them."""
     numbers = [f"class {label}" for label in range(n)]
     try:
-        card = load_card(test if cell.protocol in ELSEWHERE else cell.dataset)
+        card = load_card(test if protocol in ELSEWHERE else dataset)
     except UserError:
         return numbers
     if isinstance(card.classes, int):

@@ -145,6 +145,25 @@ class Comparison:
                 found[name] = found.get(name, "") + letter(i)
         return found
 
+    @property
+    def rank_intervals(self) -> dict[str, tuple[int, int]]:
+        """Method -> its best and its worst possible rank among the tested ones.
+
+        A method cannot be first if another one is really better, so its ranks lie between 1 plus the number
+        of really better methods and the number of all minus that of really worse ones. As all intervals of
+        differences hold together with a probability of 95 %, so do all intervals of ranks (Klein, Wright,
+        Wieczorek 2020).
+        """
+        names = dict.fromkeys(name for group in self.groups for name in group)
+        real = [pair for pair, difference in self.differences.items() if difference.real]
+        return {
+            name: (
+                1 + sum(worse == name for _, worse in real),
+                len(names) - sum(better == name for better, _ in real),
+            )
+            for name in names
+        }
+
     def tied(self, a: str, b: str) -> bool:
         """Whether the difference between two tested methods is not established."""
         return any(a in group and b in group for group in self.groups)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from bench.errors import UserError
 from bench.report import efficiency, schedule, stats
 from bench.report.access import COLUMNS, HEADS, SAID, access_of, group_of, place_of, wire_said
 from bench.report.frame import Results, points, refuse_missing
+from bench.report.order import place_said
 from bench.report.scores import scores, seedless
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.words import absent, counted
@@ -35,6 +37,7 @@ class Standing:
     references: pd.DataFrame
     average: dict[str, float]
     spread: dict[str, float | None]  # standard deviation over seeds (n - 1) of the average
+    half_width: dict[str, float | None]  # of the 95 % t interval of the average, over seeds
     ranks: dict[str, float]
     seeds: dict[str, int]
     # rows whose schedule depends on the budget, if budget < run_budget; see schedule.py
@@ -62,15 +65,15 @@ class Standing:
         return self.labels[row] + (schedule.SIGN if row in self.bound else "")
 
 
-def standing(results: Results, budget: int | None = None) -> Standing:
+def standing(results: Results, budget: int | None = None, frame: pd.DataFrame | None = None) -> Standing:
     """The standing after `budget` queries (None: at the end of the runs), from the records of one table.
 
     Only rows that have every data set are ranked, and only rows with enough seeds on enough data sets are
-    tested. Raises UserError if no ranked row is left.
+    tested. frame: the points of `results`, if the caller has them. Raises UserError if no ranked row is left.
     """
     run_budget = int(results.cells["budget"].max())
     budget = budget or run_budget
-    finals = efficiency.at_budget(points(results), budget)
+    finals = efficiency.at_budget(points(results) if frame is None else frame, budget)
     sets = finals["dataset"].nunique()
     found = {row: one for row, one in scores(finals, "dataset").items() if len(one.values) == sets}
     first = finals.drop_duplicates("row").set_index("row")
@@ -83,6 +86,9 @@ def standing(results: Results, budget: int | None = None) -> Standing:
     # A row that is the same for every seed (the hand template) has no spread; a spread of 0 would mislead.
     same = seedless(results.cells)
     spread = {row: None if row in same else stats.sd(one.average_by_seed) for row, one in found.items()}
+    half = {
+        row: None if row in same else stats.t_half_width(one.average_by_seed) for row, one in found.items()
+    }
     seeds = {row: int(found[row].by_seed.count().min()) for row in found if row not in same}
     matrix = everything.loc[order]
     return Standing(
@@ -94,6 +100,7 @@ def standing(results: Results, budget: int | None = None) -> Standing:
         everything.loc[references],
         average,
         spread,
+        half,
         stats.average_ranks(matrix).to_dict(),
         seeds,
         schedule.bound(results.cells) if budget < run_budget else frozenset(),
@@ -114,14 +121,34 @@ def verdict(s: Standing, where: str) -> str:
 
     where: the place in the sentence, e.g. 'the mini suite'.
     """
+    return f"At {counted(s.budget, 'query')} on {where}, {best_said(s)} {reasons(s)}"
+
+
+def best_said(s: Standing) -> str:
+    """Which method has the highest average; it ends a sentence that begins with the place."""
     best, sets = s.order[0], s.matrix.shape[1]
     over = f"{counted(sets, 'data set')} and {counted(max(s.seeds.values(), default=1), 'seed')}"
-    said = f"At {counted(s.budget, 'query')} on {where}, {s.labels[best]} has the highest average: "
-    said += f"{s.average[best]:.1f} % over {over}."
+    return f"{s.labels[best]} has the highest average: {s.average[best]:.1f} % over {over}."
+
+
+Certainty = Literal["established", "not established", "not tested", "nothing to compare"]
+
+
+def certainty(s: Standing) -> Certainty:
+    """Whether it is established that the method with the highest average is the best one."""
     if len(s.order) == 1:
-        return said + " It is the only method, so there is nothing to compare it with."
-    second = s.order[1]
-    said += " " + " ".join([_lead(s), *_conclusion(s), *_missing(s)])
+        return "nothing to compare"
+    if s.order[0] not in s.tested:
+        return "not tested"
+    return "not established" if s.tied_with_best else "established"
+
+
+def reasons(s: Standing) -> str:
+    """Sentences that say how far the best method is ahead, and whether this difference is real."""
+    if len(s.order) == 1:
+        return "It is the only method, so there is nothing to compare it with."
+    best, second = s.order[:2]
+    said = " ".join([_lead(s), *_conclusion(s), *_missing(s)])
     bound = [row for row in (best, second) if row in s.bound]
     if bound:
         said += (
@@ -236,10 +263,10 @@ def ranks_table(results: Results, budget: int | None = None, partial: bool = Fal
         lead = (s.label(row), letters.get(row, "–"), *needs.lead)
         rows.append(Row(lead, (*entries, *needs.entries)))
     columns = (Column("Average"), Column("Average rank", "low"), Column("Behind the best", ""), *COLUMNS)
-    suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
-    title = f"Ranks after {counted(s.budget, 'query')}, {protocol}, {suite} suite"
+    protocol, place = results.cells["protocol"].iloc[0], place_said(results.cells)
+    title = f"Ranks after {counted(s.budget, 'query')}, {protocol}, {place}"
     notes = (
-        verdict(s, f"the {suite} suite"),
+        verdict(s, f"the {place}"),
         *([f"{TEST} The interval is in brackets."] if letters else []),
         *([PLUS_MINUS] if any(s.spread.values()) else []),
         SAID,
@@ -293,10 +320,10 @@ def efficiency_table(
         *(Column(f"queries to {name}", "low") for name in names),
         *COLUMNS,
     )
-    suite, protocol = results.cells[["suite", "protocol"]].iloc[0]
+    protocol = results.cells["protocol"].iloc[0]
     return marked(
         Table(
-            f"Query efficiency, {protocol}, {suite} suite",
+            f"Query efficiency, {protocol}, {place_said(results.cells)}",
             ("Method", *HEADS),
             columns,
             (Block("", tuple(rows)),),
@@ -312,15 +339,16 @@ def efficiency_table(
     )
 
 
-def savings(results: Results, others: int | None = None) -> list[str]:
+def savings(results: Results, others: int | None = None, frame: pd.DataFrame | None = None) -> list[str]:
     """Sentences: with what share of another method's queries the best method reaches its final accuracy.
 
-    others: how many other methods, best first; None: all. References are left out.
+    others: how many other methods, best first; None: all. References are left out. frame: the points of
+    `results`, if the caller has them.
     """
-    frame = points(results)
+    frame = points(results) if frame is None else frame
     if frame["reference"].all():
         return []
-    s = standing(results, efficiency.fair_budget(frame))
+    s = standing(results, efficiency.fair_budget(frame), frame)
     tuned = [row for row in s.order if row in s.seeds]
     return [_saving(s, frame, tuned[0], other) for other in tuned[1:][:others]]
 

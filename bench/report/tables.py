@@ -10,7 +10,7 @@ from bench.errors import UserError
 from bench.report import published, schedule, stats
 from bench.report.access import deployment_said, group_of, place_of, wire_said
 from bench.report.frame import Results, harmonic, refuse_missing, select, within_images
-from bench.report.order import arrange, not_tuned_on, plain, shown, suite_datasets
+from bench.report.order import arrange, not_tuned_on, place_said, plain, shown, suite_datasets
 from bench.report.scores import Scores, scores, scores_of, seedless
 from bench.report.style import params_text
 from bench.report.table import Block, Column, Entry, Row, Table, marked
@@ -80,7 +80,7 @@ def measured(results: Results, form: Form = Form()) -> Table:
     same = seedless(cells)
     order = sorted(facts, key=lambda row: place_of(facts[row]))
     table = Table(
-        f"{published.TITLES[protocol]}, {suite} suite",
+        f"{published.TITLES[protocol]}, {place_said(cells)}",
         ("Method", "#Params"),
         tuple(heads),
         tuple(
