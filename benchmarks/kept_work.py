@@ -92,9 +92,7 @@ def text_for_every_batch() -> Iterator[None]:
         yield
 
 
-def texts(
-    queries: int, datasets: Sequence[str] | None, methods: Sequence[str] = ("bbt", "craft", "bptvlm")
-) -> None:
+def texts(queries: int, datasets: Sequence[str] | None, methods: Sequence[str]) -> None:
     print(f"{queries} queries, {ROUNDS} interleaved rounds, medians\n")
     print("| method | data set | text for every batch | text once | ratio |\n|---|---|---:|---:|---:|")
     lab = Lab(Settings())
@@ -108,7 +106,8 @@ def texts(
                 with patch.dict({}) if once else text_for_every_batch():
                     spent, record = timed(lambda one=one: run_cell(one, Settings(), lab))
                 seconds[once].append(spent)
-                records.append(record)  # type: ignore[arg-type]
+                assert isinstance(record, Record) and record.ok, record
+                records.append(record)
             assert len({str(lasting(record)) for record in records}) == 1
             slow, fast = (float(np.median(seconds[once])) for once in (False, True))
             ratios.append(slow / fast)
@@ -212,6 +211,7 @@ def resident(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**10
 
 
+@torch.no_grad()
 def memory(classes: int, candidates: int, layers: int, stacked: bool) -> None:
     """The peak of one call. One layer follows the other, so a few layers need nearly as much as all."""
     names = [f"thing {i} of a kind" for i in range(classes)]
@@ -235,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("texts", "scoring", "crops", "memory"))
     parser.add_argument("--queries", type=int, default=1200)
+    parser.add_argument("--methods", default="bbt,craft,bptvlm")
     parser.add_argument("--datasets", help="default: the mini suite's ten")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--method", default="bar")
@@ -249,15 +250,15 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(f"{time.strftime('%Y-%m-%d')}, {cpu_name()}, one thread, PyTorch {torch.__version__}")
-    with torch.no_grad():
-        if a.part == "texts":
-            texts(a.queries, a.datasets.split(",") if a.datasets else None)
-        elif a.part == "scoring":
-            scoring(a.images, a.method)
-        elif a.part == "crops":
-            crops(a.model, a.steps, a.batch)
-        else:
-            memory(a.classes, a.candidates, a.layers, a.stacked)
+    if a.part == "texts":
+        methods = a.methods.split(",")
+        texts(a.queries, a.datasets.split(",") if a.datasets else None, methods)
+    elif a.part == "scoring":
+        scoring(a.images, a.method)
+    elif a.part == "crops":
+        crops(a.model, a.steps, a.batch)
+    else:
+        memory(a.classes, a.candidates, a.layers, a.stacked)
 
 
 if __name__ == "__main__":
