@@ -25,3 +25,4 @@ default_role = "literal"  # our docstrings quote names with single backticks
 
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False

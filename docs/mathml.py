@@ -13,7 +13,9 @@ def inline(visitor: Any, node: nodes.math) -> None:
 
 
 def block(visitor: Any, node: nodes.math_block) -> None:
-    visitor.body.append(f"<div class='math'>{latex2mathml.tex2mathml(node.astext(), as_block=True)}</div>")
+    visitor.body.append(
+        f"<div class='math' style='margin: 1em 0; overflow-x: auto'>{latex2mathml.tex2mathml(node.astext(), as_block=True)}</div>"
+    )
     raise nodes.SkipNode
 
 
