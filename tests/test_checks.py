@@ -123,7 +123,7 @@ def test_the_same_picture_twice_is_noted_by_content(home: Path) -> None:
     result = bench("data", "verify", "own")
     assert result.exit_code == 0
     assert (
-        "note: 1 pictures are in train and in test under different names, e.g. 'train0-0.png'"
+        "note: 1 picture is in train and in test under different names, e.g. 'train0-0.png'"
         in result.stdout
     )
 
@@ -181,7 +181,7 @@ def test_two_classes_of_a_name_that_the_card_lists_are_let_pass(home: Path) -> N
 
 def test_fewer_images_than_shots_are_said_in_the_plan_and_below_the_table(home: Path) -> None:
     own(home, ("cat", "dog"), train=3)
-    said = "note: own: 64 shots are asked for, but class 'cat' has 3 images, and 1 more classes have fewer"
+    said = "note: own: 64 shots are asked for, but class 'cat' has 3 images, and 1 more class has fewer, too"
     assert said in planned("own", "--shots", "64").stdout
     assert "note:" not in planned("own", "--shots", "3").stdout
     done = bench("run", "--local", "--methods", "manual", "--datasets", "own", "--shots", "64")

@@ -189,7 +189,7 @@ DAMAGED_SPLITS = {
     ),
     "overlap": (
         lambda s: s["test"].__setitem__(0, s["train"][2]),
-        r"1 images are both in train and in test, .*jpg.*again",
+        r"1 image is both in train and in test, .*jpg.*again",
     ),
     "class without test images": (
         lambda s: take_out(s, "test", 3),

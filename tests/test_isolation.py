@@ -305,7 +305,7 @@ def test_a_local_run_stops_when_its_process_is_spoiled(
     done = CliRunner().invoke(main, ["run", "--local", "--methods", "harmful,manual", *place])
     assert done.exit_code == 2
     (line,) = [line for line in done.output.splitlines() if "without --local" in line]
-    assert "1 cells were not run: mini/few-shot/mini-digits/manual" in line and "Meter.charge" in line
+    assert "1 cell was not run: mini/few-shot/mini-digits/manual" in line and "Meter.charge" in line
     assert len(list((tmp_path / "runs").rglob("*.json"))) == 1
 
 

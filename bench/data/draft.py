@@ -65,7 +65,7 @@ def draft(wish: Wish, root: Path, progress: "Progress" = lambda done, total: Non
         text = split_text(listing, images)
         split = root / place / SPLIT.format(wish.name)
         _write(split, text, made)
-        layout = Layout(place, split.name, hashlib.sha256(text.encode()).hexdigest(), images)
+        layout = Layout(place, split.name, hashlib.sha256(text.encode()).hexdigest(), images=images)
         card = _card(wish, listing, layout)
         findings = inspect(card, root, progress)
         if findings.problems:
