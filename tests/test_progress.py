@@ -133,4 +133,4 @@ def test_a_bar_moves_inside_a_cell(clock):
         clock.now = 10.0
         progress.event(Event("pulse", one, sign=Sign(500)))
     text = console.file.getvalue()
-    assert "50 queries/s, 0:10 left" in text[text.rindex("0/1 cells") :]
+    assert "50 queries/s, 0:10 left" in text[text.rindex("0/1 cell") :]

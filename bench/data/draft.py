@@ -65,7 +65,8 @@ def draft(wish: Wish, root: Path, progress: "Progress" = lambda done, total: Non
         text = split_text(listing, images)
         split = root / place / SPLIT.format(wish.name)
         _write(split, text, made)
-        layout = Layout(place, split.name, hashlib.sha256(text.encode()).hexdigest(), images=images)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        layout = Layout(folder=place, split=split.name, sha256=digest, images=images)
         card = _card(wish, listing, layout)
         findings = inspect(card, root, progress)
         if findings.problems:
