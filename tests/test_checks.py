@@ -123,8 +123,7 @@ def test_the_same_picture_twice_is_noted_by_content(home: Path) -> None:
     result = bench("data", "verify", "own")
     assert result.exit_code == 0
     assert (
-        "note: 1 picture is in train and in test under different names, e.g. 'train0-0.png'"
-        in result.stdout
+        "note: 1 picture is in train and in test under different names, e.g. 'train0-0.png'" in result.stdout
     )
 
 

@@ -25,7 +25,6 @@ from bench.blackbox import cross_entropy
 from bench.method import Method
 from bench.optim import SPSA, SPSASettings
 from bench.prompt import Prompt
-from bench.words import counted
 
 
 @dataclass(frozen=True)
