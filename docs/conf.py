@@ -14,6 +14,7 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "parts", "mathml"]
 
+source_suffix = {".md": "markdown", ".ipynb": "markdown"}  # parts.py makes Markdown of a notebook
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

@@ -13,9 +13,8 @@ def inline(visitor: Any, node: nodes.math) -> None:
 
 
 def block(visitor: Any, node: nodes.math_block) -> None:
-    visitor.body.append(
-        f"<div class='math' style='margin: 1em 0; overflow-x: auto'>{latex2mathml.tex2mathml(node.astext(), as_block=True)}</div>"
-    )
+    equation = latex2mathml.tex2mathml(node.astext(), as_block=True)
+    visitor.body.append(f"<div style='margin: 1em 0; overflow-x: auto'>{equation}</div>")
     raise nodes.SkipNode
 
 

@@ -6,6 +6,7 @@ the site is built. On other viewers of the page the comment stays invisible.
 
 import ast
 import io
+import json
 import re
 import tokenize
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ from bench.report.tables import measured
 from bench.suite import load_suite
 
 DOCS = Path(__file__).resolve().parent
-MARK = re.compile(r"<!-- build: (\w+)((?: [\w./*]+)*) -->")
+MARK = re.compile(r"<!-- build: (\w+)((?: [\w./]+)*) -->")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s:#]+)(?:#[^)\s]*)?\)")
 OURS = HOME / "results" / "mini"
 SUITES = ("mini", "zip", "craft")  # the suites that hold values for methods
@@ -277,10 +278,10 @@ def _type(kind: Any) -> str:
     return re.sub(r"\b(\w+\.)+(?=[A-Z])", "", str(kind))
 
 
-def pages(*patterns: str) -> str:
-    """The names of the pages that fit the patterns, for a table of contents."""
-    found = [path.relative_to(DOCS) for one in patterns for path in sorted(DOCS.glob(f"{one}.md"))]
-    return "\n".join(path.with_suffix("").as_posix() for path in found)
+def notebook(source: str) -> str:
+    """A notebook's JSON as the Markdown of a page: its texts, and its code in blocks. It holds no output."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(source)["cells"]]
+    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in cells)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -290,7 +291,7 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (constants, facts, methods, numbers, commands, record, pages)
+    part.__name__: part for part in (constants, facts, methods, numbers, commands, record)
 }
 
 
@@ -306,7 +307,8 @@ def as_fields(lines: list[str]) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     def read_source(_: Any, name: str, source: list[str]) -> None:
-        source[0] = filled(source[0], (DOCS / name).parent)
+        text = notebook(source[0]) if (DOCS / f"{name}.ipynb").is_file() else source[0]
+        source[0] = filled(text, (DOCS / name).parent)
 
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", lambda *given: as_fields(given[-1]))

@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_site_has_every_page_and_needs_no_network(site: Path) -> None:
-    for page in DOCS.rglob("*.md"):
+    for page in [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]:
         assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
     for file in site.rglob("*.html"):
         text = file.read_text(encoding="utf-8")
@@ -124,6 +124,11 @@ def test_a_mark_or_a_link_to_nothing_is_an_error(parts: dict[str, Any]) -> None:
     assert parts["filled"]("[bench/run](../bench/cell.py)") == "bench/run (`bench/cell.py`)"
     assert parts["filled"]("[cell.py](../bench/cell.py)") == "`bench/cell.py`"
     assert parts["filled"]("[here](start.md#x)") == "[here](start.md#x)"
+
+
+def test_a_notebook_becomes_a_page(parts: dict[str, Any]) -> None:
+    text = parts["notebook"]((DOCS / "notebooks" / "method.ipynb").read_text(encoding="utf-8"))
+    assert text.startswith("# A method of your own") and "```python\nfrom pathlib import Path" in text
 
 
 def test_the_readme_is_short() -> None:

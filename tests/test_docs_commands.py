@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(not (HOME / "docs").is_dir(), reason="not a chec
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").rglob("*.md"))]
 AS_WRITTEN = (HOME / "docs" / "start.md",)  # small as it is, and its output is compared
 MARK = re.compile(r"\*(Needs|Takes|Run by) .+\*")
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.M | re.S)
 
 BENCH = """#!{python}
 import os, socket, subprocess, sys, time
@@ -60,8 +61,8 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     found = []
     for fence in FENCE.finditer(text):
-        above = text[: fence.start()].rstrip().rpartition("\n")[2]
-        found.append(Block(fence[1], fence[2], above if MARK.fullmatch(above) else ""))
+        above = text[: fence.start()].rstrip().rpartition("\n")[2].strip()
+        found.append(Block(fence[1], dedent(fence[2]), above if MARK.fullmatch(above) else ""))
     return found
 
 
