@@ -23,7 +23,7 @@ from bench.report.asked import PictureWish, TableWish
 from bench.report.cost import SUMS
 from bench.report.drawing import save
 from bench.report.frame import LISTS, Results, results_of
-from bench.report.render import html, render
+from bench.report.render import footnote, footnote_file, html, render
 from bench.report.table import Table
 from bench.report.tables import Form
 
@@ -49,8 +49,14 @@ class Tables:
         return "\n".join(render(one, form) for one in self.tables)
 
     def save(self, path: str | Path) -> None:
-        """Write them to a file (.md, .csv, .tex, .html, .txt). Raises UserError for another ending."""
-        Path(path).write_text(self.text(form_of(Path(path))), encoding="utf-8")
+        """Write them to a file (.md, .csv, .tex, .html, .txt). Raises UserError for another ending.
+
+        Beside a table.tex, table-footnote.tex gets what no caption needs: the versions.
+        """
+        path = Path(path)
+        path.write_text(self.text(form_of(path)), encoding="utf-8")
+        if form_of(path) == "latex" and (said := footnote(self.tables)):
+            footnote_file(path).write_text(said, encoding="utf-8")
 
     @property
     def frame(self) -> pd.DataFrame:

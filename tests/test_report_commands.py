@@ -128,10 +128,16 @@ def test_verify_exits_1_and_says_why(folder: Path) -> None:
     assert "27 records: " in result.stdout and "no card 'toy-colors' here" in result.stdout
 
 
+def test_the_versions_of_a_latex_table_are_in_a_file_of_their_own(folder: Path, tmp_path: Path) -> None:
+    call("table", "few-shot", "-o", tmp_path / "a.tex", folder=folder)
+    assert "Versions" not in (tmp_path / "a.tex").read_text()
+    assert (tmp_path / "a-footnote.tex").read_text() == "Versions: bench 0.1.0, torch 2.14.1.\n"
+
+
 def test_export_and_leaderboard_write_their_files(folder: Path, tmp_path: Path) -> None:
     call("results", "export", tmp_path / "all.csv", folder=folder)
     call("leaderboard", "-o", tmp_path / "board.html", folder=folder)
-    assert (tmp_path / "all-cells.csv").exists() and 'href="results/toy/few-shot"' in (
+    assert (tmp_path / "all-cells.csv").exists() and 'href="results/toy/few-shot/' in (
         tmp_path / "board.html"
     ).read_text()
 

@@ -17,7 +17,7 @@ from bench.errors import UserError
 from bench.report import asked
 from bench.report.asked import OTHERS, PictureWish, TableWish
 from bench.report.frame import Results
-from bench.report.render import FORMS, render
+from bench.report.render import FORMS, footnote, footnote_file, render
 from bench.report.table import Table
 from bench.report.tables import Form
 
@@ -136,6 +136,8 @@ def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
     screen = output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if screen else None
     write("\n".join(render(one, form, width, colour=screen) for one in tables), output)
+    if form == "latex" and output is not None and (said := footnote(tables)):
+        write(said, footnote_file(output))
 
 
 @click.command()

@@ -22,6 +22,7 @@ from bench.report.frame import WIRE, Results, missing_cells, points, select, whe
 from bench.report.order import arrange, own, place_said, shown
 from bench.report.style import OTHERS, Look, focused, outline
 from bench.report.summary import HARMONIC, TEST, savings
+from bench.report.tables import versions
 from bench.words import absent, counted
 
 GROUP = ["suite", "own", "protocol", "backbone", "shots", "batch_size", "augment", *WIRE]
@@ -115,7 +116,7 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
         badges=BADGES,
         explained=(TEST, INTERVALS, SAID),
         links=_links(home),
-        versions=_versions(results.cells),
+        versions=", ".join(versions(results.cells)),
         records=results.cells["path"].nunique(),
         dates=(started[0][:10], started[-1][:10]),
         damaged=len(results.damaged),
@@ -139,10 +140,6 @@ def _links(home: Path) -> list[Link]:
     root = checkout()
     places = {name: inside(root / file, home) if root else "" for name, file in DOCS.items()}
     return [Link(f"{name}: {DOCS[name]}" if not href else name, href) for name, href in places.items()]
-
-
-def _versions(cells: pd.DataFrame) -> str:
-    return ", ".join(sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one}))
 
 
 def without_variants(results: Results) -> Results:
@@ -359,7 +356,7 @@ def _details(longest: Runs, last: AtBudget, home: Path) -> Iterator[Detail]:
             "Average rank over data sets": "" if line.average_rank is None else f"{line.average_rank:.2f}",
             "Verified": facts.verified,
             "Hardware": ", ".join(sorted(set(cells["hardware"]))),
-            "Versions": _versions(cells),
+            "Versions": ", ".join(versions(cells)),
             "Last run": max(cells["started"])[:10],
         }
         yield detail(results, facts.row, said, home)

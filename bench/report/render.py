@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bench.errors import UserError, did_you_mean
 from bench.files import shown
@@ -54,15 +55,15 @@ def _printable(table: Table) -> Table:
     )
     columns = tuple(replace(one, name=clean([one.name])[0]) for one in table.columns)
     (title,) = clean([table.title])
-    return replace(
-        table, title=title, blocks=blocks, columns=columns, heads=clean(table.heads), notes=clean(table.notes)
-    )
+    said = {name: clean(getattr(table, name)) for name in ("heads", "notes", "small_print")}
+    return replace(table, title=title, blocks=blocks, columns=columns, **said)
 
 
-def notes(table: Table) -> list[str]:
-    """The caption's sentences, and the meaning of each sign in the table."""
+def notes(table: Table, whole: bool = True) -> list[str]:
+    """The caption's sentences, and the meaning of each sign in the table. whole: with the small print."""
     groups = " ".join(row.group for block in table.blocks for row in block.rows)
-    return [*table.notes, *(said for group, said in SAID.items() if group in groups)]
+    said = [*table.notes, *(table.small_print if whole else ())]
+    return [*said, *(sign for group, sign in SAID.items() if group in groups)]
 
 
 def _lead(row: Row) -> list[str]:
@@ -135,13 +136,16 @@ def _csv_n(entry: Entry) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table* float that uses booktabs, ready to paste; a rule separates the groups of rows."""
+    """A table* float that uses booktabs, ready to paste; a rule separates the groups of rows.
+
+    Its caption leaves out the small print (see `footnote`).
+    """
     total = len(table.heads) + len(table.columns)
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table*}[t]",
         "\\centering",
-        f"\\caption{{{_tex(table.title)}. {_tex(' '.join(notes(table)))}}}",
+        f"\\caption{{{_tex(table.title)}. {_tex(' '.join(notes(table, whole=False)))}}}",
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{{'l' * len(table.heads)}{'c' * len(table.columns)}}}",
         "\\toprule",
@@ -156,6 +160,17 @@ def latex(table: Table) -> str:
                 lines.append("\\midrule")
             lines.append(_tex_row([_tex(x) for x in _lead(row)] + [_tex_entry(e) for e in row.entries]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
+
+
+def footnote(tables: Sequence[Table]) -> str:
+    """The small print of LaTeX tables, for a file of its own; '' if there is none."""
+    said = dict.fromkeys(_tex(text) for table in tables for text in _printable(table).small_print)
+    return "".join(f"{text}\n" for text in said)
+
+
+def footnote_file(table: Path) -> Path:
+    """Where the small print of a LaTeX file goes: table.tex -> table-footnote.tex."""
+    return table.with_name(f"{table.stem}-footnote{table.suffix}")
 
 
 TEX = {

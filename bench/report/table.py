@@ -68,13 +68,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title above it and its notes (the caption) below it."""
+    """A table with its title above it and its notes (the caption) below it.
+
+    small_print: notes about the making of the table, such as versions, which no caption of a paper has.
+    """
 
     title: str
     heads: tuple[str, ...]  # the headings of the lead
     columns: tuple[Column, ...]
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
+    small_print: tuple[str, ...] = ()
 
 
 def marked(table: Table) -> Table:

@@ -99,6 +99,7 @@ def measured(results: Results, form: Form = Form()) -> Table:
             *([_apart_said(suite, apart)] if apart else []),
             *([schedule.said(int(cells["budget"].max()))] if bound else []),
         ),
+        tuple(f"Versions: {', '.join(made)}." for made in [versions(cells)] if made),
     )
     return marked(table)
 
@@ -133,7 +134,8 @@ def side_by_side(own: Table, theirs: Table) -> Table:
         for title in titles
     )
     notes = (*own.notes, f"Published ({theirs.title.partition('published: ')[2]}): {' '.join(theirs.notes)}")
-    return marked(Table(f"{own.title}: measured and published", own.heads, columns, blocks, notes))
+    title = f"{own.title}: measured and published"
+    return marked(Table(title, own.heads, columns, blocks, notes, own.small_print))
 
 
 def _blocks(cells: pd.DataFrame, protocol: str, form: Form) -> dict[str, dict[str, Scores]]:
@@ -249,8 +251,12 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
         said.append(f"The average is over {width} of the suite's {len(whole)} data sets.")
     if missing:
         said.append(f"This table is partial: {absent(len(missing))}: {'; '.join(missing[:20])}.")
-    versions = sorted({one for all_ in cells["versions"].unique() for one in all_.split(", ") if one})
-    return said + ([f"Versions: {', '.join(versions)}."] if versions else [])
+    return said
+
+
+def versions(cells: pd.DataFrame) -> list[str]:
+    """The versions with which records were made, e.g. 'torch 2.14.1', sorted."""
+    return sorted({one for together in cells["versions"].unique() for one in together.split(", ") if one})
 
 
 def _fewer_shots(cells: pd.DataFrame) -> list[str]:
