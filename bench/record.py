@@ -317,9 +317,9 @@ def _check_values(value: Any, path: str = "") -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_values(item, path)
-    elif isinstance(value, str):
+    elif isinstance(value, str) and not value.isprintable():
         free = path.rpartition(".")[2] in FREE
-        if any("\ud800" <= one <= "\udfff" if free else not one.isprintable() for one in value):
+        if not free or any("\ud800" <= one <= "\udfff" for one in value):
             raise Malformed(f"field '{shown(path)}': {brief(value)} holds what cannot be printed")
     elif isinstance(value, int | float) and not abs(value) < (LARGEST if isinstance(value, int) else HUGE):
         raise Malformed(f"field '{shown(path)}': {brief(value)} is too large")

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
+
+import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
 CODE = """
@@ -48,7 +49,7 @@ def main() -> None:
     for _ in range(given.runs):
         for name, place in places.items():
             found[name].append(timed(place.resolve(), given.records.resolve()))
-    middle = {name: median(seconds for seconds, _ in runs) for name, runs in found.items()}
+    middle = {name: float(np.median([seconds for seconds, _ in runs])) for name, runs in found.items()}
     for name, runs in found.items():
         print(f"{name}: {middle[name]:.2f} s of CPU time ({runs[0][1]})")
     if given.before:

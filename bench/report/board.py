@@ -1,7 +1,7 @@
 """The table of the page: one tab after one number of queries."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -92,6 +92,7 @@ class Runs:
 def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
     """Row -> its facts, from the records of one table. ranked: False for variants that are only listed."""
     end = int(results.cells["budget"].max())
+    spent = replace(results, trace=results.trace[["row", "at", "spent"]])
     found = {}
     for row, cells in results.cells.groupby("row", sort=False):
         group = group_of(cells)
@@ -101,7 +102,7 @@ def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
             label=str(cells["label"].iloc[0]),
             group=kind if ranked else "variant",
             access=" + ".join(cells["access"].iloc[0]) or "none",
-            needs=access_of(results, str(row), end),
+            needs=access_of(replace(spent, cells=cells), str(row), end),
             params=int(cells["n_params"].max()),
             params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
             verified=summed(cells.drop_duplicates("path")["verified"]),
@@ -166,7 +167,7 @@ def _line(
     low, high = s.comparison.rank_intervals.get(row, (0, 0))
     by_set = tuple(_cell(float(values[d]), images.get(d)) for d in datasets)
     return Line(
-        facts=Facts(**{**vars(facts), "label": s.label(row)}),
+        facts=replace(facts, label=s.label(row)),
         accuracy=s.average[row],
         half=s.half_width[row],
         rank=1 + sum(s.average[other] > s.average[row] for other in s.order) if ranked else None,

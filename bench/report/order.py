@@ -64,7 +64,7 @@ def full_name(name: str, known: Iterable[tuple[str, str]]) -> str:
 def own(suite: str, names: Iterable[str]) -> list[str]:
     """Those of these data sets that do not belong to the suite, sorted; none for a suite without a list."""
     known = {plain(name) for name in (*suite_datasets(suite), *published.order(suite))}
-    return sorted({name for name in names if known and plain(name) not in known})
+    return sorted({name for name in set(names) if known and plain(name) not in known})
 
 
 def place_said(cells: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ were measured.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -136,7 +137,7 @@ class Comparison:
     differences: dict[tuple[str, str], Difference]
     groups: tuple[tuple[str, ...], ...]
 
-    @property
+    @cached_property
     def letters(self) -> dict[str, str]:
         """Method -> the letters of its groups. Two methods share a letter unless they are told apart."""
         found: dict[str, str] = {}
@@ -145,7 +146,7 @@ class Comparison:
                 found[name] = found.get(name, "") + letter(i)
         return found
 
-    @property
+    @cached_property
     def rank_intervals(self) -> dict[str, tuple[int, int]]:
         """Method -> its best and its worst possible rank among the tested ones.
 
