@@ -190,7 +190,8 @@ def current(folder: Path, method: str) -> tuple[int, int]:
     """The committed records of a method below a protocol's folder: how many, and how many are current."""
     files = [file for file in record_files(folder) if file.parent.name == method] if folder.is_dir() else []
     made = [read(file).hashes for file in files]
-    fresh = [one for one in made if (one.method, one.code) == (method_hash(method), code_hash())]
+    now = (method_hash(method), code_hash()) if made else ("", "")
+    fresh = [one for one in made if (one.method, one.code) == now]
     return len(made), len(fresh)
 
 

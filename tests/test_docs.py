@@ -36,6 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(1200)  # it builds the site, on a machine that may be busy
 def test_the_site_has_every_page_and_needs_no_network(site: Path) -> None:
     for page in [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]:
         assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
@@ -47,6 +48,7 @@ def test_the_site_has_every_page_and_needs_no_network(site: Path) -> None:
     assert equations.count("<math") > 10 and "\\frac" not in equations
 
 
+@pytest.mark.timeout(1200)
 def test_the_reference_has_every_command_and_the_box(site: Path) -> None:
     text = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     assert all(f"bench {name}" in text for name in main.list_commands(None))  # type: ignore[arg-type]
