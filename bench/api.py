@@ -187,9 +187,9 @@ def table(
     sums: Sequence[float] = SUMS,
     **conditions: Any,
 ) -> Tables:
-    """A table as `bench table` prints it. kind: a protocol, or ranks, efficiency, answers, cost,
-    pairs.
+    """A table as `bench table` prints it.
 
+    kind: a protocol, or ranks, efficiency, answers, cost, pairs.
     conditions: suite, backbone, shots, budget, batch_size, score, answers, pixels_8bit, endpoint, methods,
     datasets, seeds: they choose the records. Raises UserError if none is left or cells are missing.
 
@@ -220,9 +220,9 @@ def plot(
     highlight: Sequence[str] = (),
     **conditions: Any,
 ) -> Picture:
-    """A picture as `bench plot` draws it. kind: curves, efficiency, ablation, cd, params, answers,
-    cost.
+    """A picture as `bench plot` draws it.
 
+    kind: curves, efficiency, ablation, cd, params, answers, cost.
     width: in inches. parameter: of an ablation, e.g. "zip.rank". The other names are those of the options;
     conditions: as of `table`. Raises UserError if there are no such records.
 

@@ -1,9 +1,11 @@
 """What the cells of a plan will take: hours, memory and disk, from records of such cells.
 
-Nothing is assumed. A cell whose method has no finished record with the same backbone is not predicted.
+Nothing is assumed. A cell whose method has no finished record with the same backbone and precision is not
+predicted: float64 takes several times as long as float32.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from bench.errors import UserError
 from bench.files import below
 from bench.record import Record, read
 from bench.resolve import Resolved
+
+Kind = tuple[str, str, str | None]  # method, backbone, precision: only cells of one kind cost alike
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,11 @@ def forecast(todo: Sequence[Resolved], root: Path) -> Forecast:
     A cell costs what cells of its row on its data set did per query; if there are none, of its method there,
     and then of its method on any data set.
     """
-    known = list(costs(root, {(one.cell.method, one.cell.backbone) for one in todo}))
+    known = costs(root, {kind_of(one) for one in todo})
     used: dict[Cost, None] = {}
     seconds, disk, unknown, found = 0.0, 0.0, dict[str, None](), 0
     for one in todo:
-        like = alike(one.cell, known)
+        like = alike(one.cell, known[kind_of(one)])
         if not like:
             unknown[one.cell.row] = None
             continue
@@ -85,20 +89,27 @@ def forecast(todo: Sequence[Resolved], root: Path) -> Forecast:
     )
 
 
-def alike(cell: Cell, known: Iterable[Cost]) -> list[Cost]:
-    """The costs of the cells that are most like this one; none of another method or backbone."""
-    same = [c for c in known if (c.cell.method, c.cell.backbone) == (cell.method, cell.backbone)]
-    there = [c for c in same if c.cell.dataset == cell.dataset]
-    return [c for c in there if c.cell.row == cell.row] or there or same
+def kind_of(one: Resolved) -> Kind:
+    """The kind of a cell that is to run."""
+    return one.cell.method, one.cell.backbone, one.precision
 
 
-def costs(root: Path, wanted: set[tuple[str, str]]) -> Iterator[Cost]:
-    """The costs of the finished cells of these (method, backbone). What cannot be read is passed over."""
+def alike(cell: Cell, known: Sequence[Cost]) -> Sequence[Cost]:
+    """The costs of the cells that are most like this one. known: those of its kind."""
+    there = [c for c in known if c.cell.dataset == cell.dataset]
+    return [c for c in there if c.cell.row == cell.row] or there or known
+
+
+def costs(root: Path, wanted: set[Kind]) -> dict[Kind, list[Cost]]:
+    """The costs of the finished cells of these kinds. What cannot be read is passed over."""
+    found: dict[Kind, list[Cost]] = defaultdict(list)
     for path in below(root, ".json"):
         with suppress(UserError, FileNotFoundError):
             record = read(path)
-            if (record.cell.method, record.cell.backbone) in wanted and (cost := cost_of(record, path)):
-                yield cost
+            kind = (record.cell.method, record.cell.backbone, record.run.precision)
+            if kind in wanted and (cost := cost_of(record, path)):
+                found[kind].append(cost)
+    return found
 
 
 def cost_of(record: Record, path: Path) -> Cost | None:

@@ -100,6 +100,11 @@ def test_a_name_that_no_table_has_is_refused(folder: Path) -> None:
             call()
 
 
+def test_cost_without_sums_is_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is empty: give dollars, more than 0"):
+        bench.table("cost", folder, price=tmp_path / "price.toml", sums=())
+
+
 def test_a_run_takes_the_names_of_the_flags_and_returns_its_records(tmp_path: Path) -> None:
     asked = {"datasets": ["digits"], "budget": 20, "seeds": "1-2", "local": True, "results": tmp_path / "r"}
     found = bench.run("spsa", set="spsa.m=2", quiet_timeout=0.1, **asked)

@@ -119,6 +119,13 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
         assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1, done.output
 
 
+@pytest.mark.parametrize("command", ["pack", "import"])
+def test_data_that_is_not_there_is_one_line(command: str, folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["results", command, str(folder), "--root", str(tmp_path / "none")])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert "none: there is no such folder" in done.stderr
+
+
 def test_a_run_is_packed_and_imported_by_the_commands(tmp_path: Path) -> None:
     runs, theirs, archive = (str(tmp_path / name) for name in ("runs", "theirs", "a.tar.gz"))
     for arguments, said in (

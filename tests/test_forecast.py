@@ -12,10 +12,11 @@ from bench.record import Made
 from bench.store import Store
 
 
-def write(root: Path, *methods: str, seconds: float = 100.0, **what: object) -> None:
-    """Finished records of these methods' cells with 1,000 queries."""
+def write(root: Path, *methods: str, seconds: float = 100.0, precision: str = "", **what: object) -> None:
+    """Finished records of these methods' cells with 1,000 queries. precision: by default the cells'."""
     for one in mini_cells(*methods, budgets=[1000], **what):
-        made = Made(seconds=seconds, hardware="A processor", peak_memory_mib=512.0)
+        of = precision or one.precision
+        made = Made(seconds=seconds, hardware="A processor", peak_memory_mib=512.0, precision=of)
         Store(root).write(replace(record(one.cell), run=made))
 
 
@@ -37,6 +38,13 @@ def test_the_nearest_records_count(tmp_path: Path) -> None:
     here, new = mini_cells("zip", datasets=["mini-digits", "mini-shapes"], seeds=[2], budgets=[1000])
     assert forecast([here], tmp_path).hours * 3600 == pytest.approx(100.0)
     assert forecast([new], tmp_path).hours * 3600 == pytest.approx(200.0)
+
+
+def test_records_of_another_precision_say_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "zip", datasets=["mini-digits"], precision="float32")
+    (one,) = mini_cells("zip", datasets=["mini-digits"], seeds=[2])
+    assert one.precision == "float64"
+    assert forecast([one], tmp_path).unknown == ("zip",)
 
 
 def test_what_was_not_measured_is_unknown(tmp_path: Path) -> None:

@@ -165,9 +165,9 @@ def test_each_level_of_answers_has_its_own_tab(tmp_path: Path) -> None:
 def test_links_lead_to_the_repository_only_from_inside_it(tmp_path: Path) -> None:
     results = load(write(tmp_path / "results", record()))
     inside = page(results, HOME / "results")
-    assert 'href="../methods/zip.py"' in inside and 'href="../CONTRIBUTING.md">How to submit</a>' in inside
+    assert 'href="../methods/zip.py"' in inside and 'href="../docs/submit.md">How to submit</a>' in inside
     outside = page(results, tmp_path)
-    assert "How to submit: CONTRIBUTING.md" in outside and 'methods/zip.py"' not in outside
+    assert "How to submit: docs/submit.md" in outside and 'methods/zip.py"' not in outside
 
 
 def test_variants_are_listed_and_ranked_only_on_request(tmp_path: Path) -> None:

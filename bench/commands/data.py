@@ -24,12 +24,6 @@ from bench.paths import data_root
 from bench.plugins import DATASETS
 from bench.words import counted
 
-_root = click.option(
-    "--root",
-    type=options.PLACE,
-    help="Folder of the data sets. Default: $BENCH_DATA, else ./data.",
-)
-
 
 @click.group()
 def data() -> None:
@@ -46,7 +40,7 @@ def data() -> None:
 
 
 @data.command("list")
-@_root
+@options.root()
 def list_(root: Path | None) -> None:
     """Show every data set and whether it is ready.
 
@@ -80,7 +74,7 @@ def list_(root: Path | None) -> None:
 
 @data.command()
 @click.argument("name")
-@_root
+@options.root()
 def verify(name: str, root: Path | None) -> None:
     """Compare a data set on disk with its card.
 
@@ -135,7 +129,7 @@ def _verify_rendered(card: Card) -> None:
 
 @data.command()
 @click.argument("name")
-@_root
+@options.root()
 def get(name: str, root: Path | None) -> None:
     """Download a data set, or print what you have to do.
 
@@ -203,7 +197,7 @@ def _fetch(download: Download, root: Path, console: Console) -> bool:
 )
 @click.option("--title", default="", help="Title of the data set. Default: the folder's name.")
 @click.option("--licence", default=Wish.licence, show_default=True, help="Licence of the images.")
-@_root
+@options.root()
 def new_dataset(
     folder: Path, name: str | None, template: str, title: str, licence: str, root: Path | None
 ) -> None:

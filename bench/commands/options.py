@@ -118,6 +118,18 @@ def results(help: str = "Folder of the records.", default: Any = RESULTS) -> Cal
     return click.option("--results", type=PLACE, default=default, show_default=True, help=help)
 
 
+def root(existing: bool = False) -> Callable[[Command], Command]:
+    """The option --root. existing: a folder that is not there is refused; `data get` makes it."""
+
+    def checked(_: click.Context, param: click.Parameter, place: Path | None) -> Path | None:
+        if existing and place is not None and not place.is_dir():
+            raise UserError(f"{flag(param)} {place}: there is no such folder.")
+        return place
+
+    help = "Folder of the data sets on disk. Default: $BENCH_DATA, else ./data."
+    return click.option("--root", type=PLACE, callback=checked, help=help)
+
+
 def stack(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
     """Several options as one decorator; --help lists them in this order."""
 

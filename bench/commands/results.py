@@ -32,9 +32,7 @@ def results() -> None:
 @click.option("--methods", type=NAMES, help="Methods that --rescore and --rerun take. Default: all.")
 @click.option("--datasets", type=NAMES, help="Data sets that --rescore and --rerun take. Default: all.")
 @click.option("--by", default="", help="Your name, for the list of what was verified.")
-@click.option(
-    "--root", type=options.PLACE, help="Folder of the data sets. Default: $BENCH_DATA, else ./data."
-)
+@options.root(existing=True)
 @click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto (cuda if this machine has it)."
 )
@@ -74,8 +72,6 @@ def results_verify(
     """
     from bench.commands.verify import Verification, select
 
-    if root is not None and not root.is_dir():
-        raise UserError(f"--root {root}: there is no such folder.")
     if not by.isprintable():
         raise UserError("--by has to be a line of text.")
     work = Verification(path, root, device, by)

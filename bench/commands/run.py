@@ -94,9 +94,7 @@ CACHE_GIB = 10  # enough for the features of a suite's crops; see --cache-limit
 )
 @click.option("--pixels-8bit", is_flag=True, help="Round pixel prompts to bytes, as an API takes them.")
 @options.results()
-@click.option(
-    "--root", type=options.PLACE, help="Folder of the data sets on disk. Default: $BENCH_DATA, else ./data."
-)
+@options.root()
 @click.option(
     "--workers",
     type=click.IntRange(1, 100_000),

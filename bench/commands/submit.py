@@ -8,8 +8,6 @@ import click
 from bench.commands import options
 from bench.words import counted
 
-_root = click.option("--root", help="Folder of the papers' data sets. Default: $BENCH_DATA, else ./data.")
-
 
 @click.command("pack")
 @click.argument("path", type=options.PLACE)
@@ -21,8 +19,8 @@ _root = click.option("--root", help="Folder of the papers' data sets. Default: $
     show_default=True,
     help="Archive to write.",
 )
-@_root
-def pack(path: Path, output: Path, root: str | None) -> None:
+@options.root(existing=True)
+def pack(path: Path, output: Path, root: Path | None) -> None:
     """Write the records at PATH to one archive, to hand them in.
 
     The records are verified first, as by `bench results verify`. The archive holds the records, the
@@ -44,8 +42,8 @@ def pack(path: Path, output: Path, root: str | None) -> None:
 @click.argument("archive", type=options.PLACE)
 @options.results("Folder that the records go to.")
 @click.option("--replace", is_flag=True, help="Replace the records that differ from those of the archive.")
-@_root
-def take(archive: Path, results: Path, replace: bool, root: str | None) -> None:
+@options.root(existing=True)
+def take(archive: Path, results: Path, replace: bool, root: Path | None) -> None:
     """Put the records of ARCHIVE into the folder --results.
 
     Every digest and every record is checked first; if one is wrong, nothing is written. A record that is

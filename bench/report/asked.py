@@ -165,11 +165,12 @@ def parameter_of(text: str) -> tuple[str, str]:
 
 
 def price_given(price: Path | None, sums: tuple[float, ...]) -> Path:
-    """The file of --price. Raises UserError if there is none, or for sums that are none."""
+    """The file of --price. Raises UserError if there is none, or without sums of dollars above 0."""
     if price is None:
         raise UserError('dollars need --price FILE: [price] with date = "2026-01-31" and image = DOLLARS.')
-    if min(sums) <= 0:
-        raise UserError(f"--sums {min(sums):g}: give dollars, more than 0.")
+    if min(sums, default=0) <= 0:
+        given = ",".join(f"{one:g}" for one in sums)
+        raise UserError(f"--sums {given or 'is empty'}: give dollars, more than 0.")
     return price
 
 

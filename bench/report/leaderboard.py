@@ -42,8 +42,13 @@ BADGES = {
     "variant": "variant",
 }
 SUBMIT = "How to submit"
-DOCS = {SUBMIT: "CONTRIBUTING.md", "Documentation": "README.md", "Statistics": "docs/statistics.md"}
-DOCS |= {"Threats to validity": "docs/threats.md", "How to cite": "CITATION.cff"}
+DOCS = {
+    SUBMIT: "docs/submit.md",
+    "Documentation": "docs/index.md",
+    "Statistics": "docs/statistics.md",
+    "Threat model": "docs/threats.md",
+    "How to cite": "CITATION.cff",
+}
 INTERVALS = (
     "Accuracy: in brackets its 95 % t interval over seeds; averages are over seeds first, then over data "
     "sets. Rank: in brackets the ranks that the test leaves open; all these intervals together hold with a "
