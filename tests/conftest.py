@@ -74,8 +74,8 @@ def image_tower() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def simulation() -> ModuleType:
-    """benchmarks/statistics.py as a module."""
-    return script("statistics")
+    """benchmarks/error_rates.py as a module."""
+    return script("error_rates")
 
 
 @pytest.fixture(scope="session")

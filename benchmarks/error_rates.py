@@ -1,6 +1,6 @@
 """Measures the reports' test on simulated benchmarks: family-wise error, coverage and power.
 
-    python benchmarks/statistics.py [--simulations 20000] [--seed 1] [--update docs/statistics.md]
+    python benchmarks/error_rates.py [--simulations 20000] [--seed 1] [--update docs/statistics.md]
 
 A simulated benchmark has methods x data sets x 3 seeds. Accuracy = the method's true mean + the data set's
 effect (shared by all methods) + an interaction of method and data set, of which methods of one family share
