@@ -81,7 +81,8 @@ def filled(said: Tensor, level: Level) -> Tensor:
         kept = said.nan_to_num(0.0)
         silent = (~named).sum(-1, keepdim=True).clamp_min(1)
         rest = ((1 - kept.sum(-1, keepdim=True)) / silent).clamp_min(REST)
-        probs = torch.where(named, kept, rest) if level.number and level.number < C else kept.clamp_min(REST)
+        some = level.number is not None and level.number < C
+        probs = torch.where(named, kept.clamp_min(REST), rest) if some else kept.clamp_min(REST)
     else:
         probs = said if level.number is None else said.clamp_min(10.0**-level.number / 2)
     return exact.answer(probs.clamp_min(torch.finfo(probs.dtype).tiny).log())

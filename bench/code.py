@@ -17,9 +17,9 @@ from bench.paths import PACKAGE
 # computation of the model, images and draws. The method, the cards and the weights have their own hashes.
 DECISIVE = (
     "answered.py", "blackbox.py", "cell.py", "coarse.py", "deploy.py", "door.py", "exact.py", "loader.py",
-    "meter.py", "method.py", "optim.py", "outcome.py", "pixels.py", "predictor.py", "prompt.py",
-    "remembered.py", "scorer.py", "templates.py", "trace.py", "trial.py", "models/*.py", "data/crop.py",
-    "data/images.py", "data/split.py", "data/task.py", "mini/captions.py", "mini/model.py",
+    "meter.py", "method.py", "optim.py", "outcome.py", "pixels.py", "precision.py", "predictor.py",
+    "prompt.py", "remembered.py", "scorer.py", "templates.py", "trace.py", "trial.py", "models/*.py",
+    "data/crop.py", "data/images.py", "data/split.py", "data/task.py", "mini/captions.py", "mini/model.py",
     "mini/vocabulary.py",
 )  # fmt: skip
 

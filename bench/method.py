@@ -35,6 +35,9 @@ class Method(ABC):
     - schedule: "budget" if a step depends on the whole budget (e.g. a decay that ends with it), else "free".
       With "budget", a run of 500 queries is not the beginning of a run of 5,000, and the reports mark results
       that they read from a longer run;
+    - difference_bits: the significant bits of the image tower's arithmetic without which the differences
+      between its candidates are lost in rounding. 24 is float32, 11 is float16. It is read for methods that
+      send pixels or visual tokens, with `--precision fp16-pixels`;
     - least_answer: the least kind of answer that it can work with, one of bench.answered.KINDS. It is "top"
       (some probabilities) for a method that follows a loss, and "label" for a method that can compare
       candidates by the predicted class alone.
@@ -53,6 +56,7 @@ class Method(ABC):
     Params: ClassVar[type] = NoParams
     schedule: ClassVar[Literal["free", "budget"]] = "free"
     least_answer: ClassVar[str] = LEAST_ANSWER
+    difference_bits: ClassVar[int] = 24
 
     chat: Chat
 

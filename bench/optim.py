@@ -241,12 +241,18 @@ class CMAES:
         return torch.stack([self._tensor(one) for one in self._es.ask()]).mean(0)
 
     def tell(self, losses: Tensor) -> None:
-        """Update the distribution, and `best`, the candidate with the lowest loss so far."""
+        """Update the distribution, and `best`, the candidate with the lowest loss so far.
+
+        CMA-ES uses the order of the losses alone, and so the library gets ranks. Equal losses, which are
+        frequent where a loss counts errors, keep the order of their candidates. The library sorts with
+        numpy, which orders equal numbers otherwise on other processors.
+        """
         values = [float(loss) for loss in losses]
-        lowest = min(range(len(values)), key=values.__getitem__)
+        order = sorted(range(len(values)), key=values.__getitem__)
+        lowest = order[0]
         if values[lowest] < self.best_loss:
             self.best, self.best_loss = self._tensor(self._asked[lowest]), values[lowest]
-        self._es.tell(self._asked, values)
+        self._es.tell(self._asked, np.argsort(order).tolist())  # the rank of each candidate
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return exact.significant(torch.as_tensor(np.asarray(values)), BITS).to(self._like)

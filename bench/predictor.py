@@ -80,11 +80,14 @@ class LocalPredictor:
     """The predictor with a model in this process.
 
     eight_bit: send pixel prompts in bytes, as an API takes them. An API cannot tell such an image from a
-    plain one, so their features are rounded alike.
+    plain one, so their features are rounded alike. trunks: the name under which a sample keeps its trunk.
     """
 
-    def __init__(self, backbone: Backbone, features: Features, eight_bit: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone, features: Features, eight_bit: bool = False, trunks: str = "trunk"
+    ) -> None:
         self._backbone, self._features, self._eight_bit = backbone, features, eight_bit
+        self._trunks = trunks
         self._towers: dict[tuple[str, ...], TextTower] = {}
         self._worded: dict[tuple[tuple[str, ...], str], Tensor] = {}
         self._texts = Remembered(TEXT_BYTES)
@@ -179,9 +182,9 @@ class LocalPredictor:
     @torch.no_grad()
     def _trunk(self, sample: Sample) -> Tensor:
         """The part of the computation that does not depend on visual tokens, encoded once per sample."""
-        if "trunk" not in sample.memo:
-            sample.memo["trunk"] = self._backbone.trunk(sample.images)
-        return sample.memo["trunk"]
+        if self._trunks not in sample.memo:
+            sample.memo[self._trunks] = self._backbone.trunk(sample.images)
+        return sample.memo[self._trunks]
 
 
 @torch.no_grad()

@@ -101,6 +101,7 @@ class Made:
     peak_gpu_memory_mib: float | None = None  # reserved by PyTorch since the start of the process
     versions: dict[str, str] = field(default_factory=dict)  # package -> version
     wire: Wired | None = None  # where the model is behind an address
+    flipped: float | None = None  # % of the last predictions that scoring in float16 changes, if it was used
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from bench.declared import declared
 from bench.errors import UserError
 from bench.params import as_values, make_params
 from bench.plugins import load_method, method_hash
+from bench.precision import in_force
 from bench.record import Hashes, Record
 from bench.remote import TAKES, Endpoint
 from bench.suite import Suite, load_suite
@@ -35,7 +36,7 @@ class Resolved:
     params: Mapping[str, Value]  # the values in force
     targets: tuple[str, ...]  # data sets on which it is scored, if not on its own test set
     hashes: Hashes  # of the method, the cards and the suite
-    precision: str = "float32"  # of the model's arithmetic: see bench.models.backbone.PRECISIONS
+    precision: str = "float32"  # of the model's arithmetic, as in force: see bench/precision.py
     tunes: bool = True  # False: there is nothing to tune, so no query is spent
     access: tuple[str, ...] = ()  # what its method declares (see bench.access.ACCESS)
     endpoint: Endpoint | None = None  # what is asked, where that is not a model of this process
@@ -67,14 +68,15 @@ def resolve(
     precision = precision or suite.precision
     params: dict[tuple[Any, ...], Mapping[str, Value]] = {}
     targets: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
-    methods: dict[str, tuple[str, bool, tuple[str, ...]]] = {}
+    methods: dict[str, tuple[str, bool, tuple[str, ...], str]] = {}
     asked: dict[tuple[Any, ...], str | None] = {}
     code = code_hash()
     found = []
     for cell in cells:
         if cell.method not in methods:
             cls = load_method(cell.method)
-            methods[cell.method] = method_hash(cell.method), cls.tunes(), tuple(cls.access)
+            exact = in_force(precision, cls.access, cls.difference_bits)
+            methods[cell.method] = method_hash(cell.method), cls.tunes(), tuple(cls.access), exact
         if (row := (cell.method, cell.dataset, cell.overrides)) not in params:
             params[row] = as_values(params_in_force(suite, *row))
         if (ask := (*row, cell.answers)) not in asked:
@@ -82,10 +84,10 @@ def resolve(
         if (place := (cell.protocol, cell.dataset)) not in targets:
             names = suite.tests(*place)
             targets[place] = names, card_hash(cell.dataset, names)
-        method, tunes, access = methods[cell.method]
+        method, tunes, access, exact = methods[cell.method]
         scored_on, card = targets[place]
         hashes = Hashes(method, card, suite=suite.hash, code=code)
-        found.append(Resolved(cell, params[row], scored_on, hashes, precision, tunes, access, endpoint))
+        found.append(Resolved(cell, params[row], scored_on, hashes, exact, tunes, access, endpoint))
     if faults := dict.fromkeys(why for why in asked.values() if why):
         raise UserError("\n".join(faults))
     return found

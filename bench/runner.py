@@ -76,7 +76,8 @@ def run_cell(
     else:
         record = replace(record, status="failed", error=f"{record.error or ''}{faults}", accuracy={})
     made = machine(settings.device, resolved.precision, started, round(time.perf_counter() - clock, 3))
-    record = as_read(replace(record, run=replace(made, wire=record.run.wire)))
+    made = replace(made, wire=record.run.wire, flipped=record.run.flipped)
+    record = as_read(replace(record, run=made))
     if faults.spoiled:
         raise Spoiled(record)
     return record
@@ -149,8 +150,8 @@ def prepare(
     cls = load_method(cell.method, fresh=True)
     params = make_params(cell.method, resolved.params)
     features = CellFeatures(lab, resolved.precision)
-    predictor = predictor_of(resolved, lab, features)
-    trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch, pulse)
+    predictor, rough = predictor_of(resolved, lab, features), rough_predictor(resolved, lab, features)
+    trial = Trial(cell, lab.task(resolved), predictor, features, cls.access, watch, pulse, rough)
     chat = None if conversation is None else conversation.chat
     return cls(trial.box, params, cell.seed_for("method"), chat), trial
 
@@ -164,6 +165,13 @@ def predictor_of(resolved: Resolved, lab: Lab, features: CellFeatures) -> Predic
 
     dtype = model_dtype(resolved.precision)
     return RemotePredictor(lab.asker(resolved), parse(cell.answers), lab.settings.device, dtype)
+
+
+def rough_predictor(resolved: Resolved, lab: Lab, features: CellFeatures) -> Predictor | None:
+    """What answers when earlier checkpoints are scored; None if the precision has no arithmetic for that."""
+    cell = resolved.cell
+    model = None if cell.endpoint else lab.backbone(resolved).rough
+    return None if model is None else LocalPredictor(model, features, cell.pixels_8bit, "rough trunk")
 
 
 def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Record:
@@ -184,7 +192,7 @@ def _record(resolved: Resolved, lab: Lab, method: Method, trial: Trial) -> Recor
         outcomes=trial.outcomes,
         hashes=expected(resolved, lab).hashes,
         targets=resolved.targets,
-        run=Made(wire=trial.predictor.cost),
+        run=Made(wire=trial.predictor.cost, flipped=trial.scorer.flipped),
     )
 
 

@@ -23,6 +23,8 @@ GLIMPSE = 32  # images on which a prompt is looked at before it is scored
 class Scorer:
     """Scores prompts on a task's test sets.
 
+    rough: answers in shorter arithmetic, for the prompts of earlier checkpoints; None: these are scored like
+    the last one. flipped: the share of the last prompt's predictions that `rough` changes, in %.
     classes: those on which a method tunes, which its head fits. probable: whether answers are probabilities.
     beat: called after every part of a test set, as a sign of life. busy: whether a prompt is being scored.
     While it is, functions of the method run.
@@ -36,9 +38,11 @@ class Scorer:
         classes: tuple[str, ...],
         probable: bool = True,
         beat: Callable[[], None] = lambda: None,
+        rough: Predictor | None = None,
     ) -> None:
         self.predictor, self.loader, self.tests, self.classes = predictor, loader, tests, classes
-        self.probable, self.beat = probable, beat
+        self.probable, self.beat, self.rough = probable, beat, rough
+        self.flipped: float | None = None
         self._samples: dict[str, list[Sample]] = {}
         self._first: Sample | None = None
         self.busy = False
@@ -58,10 +62,24 @@ class Scorer:
         return self.score_all([prompt])[0]
 
     def score_all(self, prompts: Sequence[Prompt]) -> list[dict[str, Outcome]]:
-        """The same for several prompts, in one pass over the images: each image is decoded once."""
+        """The same for several prompts, in one pass over the images: each image is decoded once.
+
+        With `rough`, it answers for all prompts but the last. It also answers for the last one, to count what
+        it changes.
+        """
+        *earlier, last = prompts
+        asked = [(self.rough or self.predictor, prompt) for prompt in earlier] + [(self.predictor, last)]
+        if self.rough is not None:
+            asked.append((self.rough, last))
         with self._scoring():
-            found = {name: self._outcomes(name, test, prompts) for name, test in self.tests.items()}
-        return [{name: outcomes[i] for name, outcomes in found.items()} for i in range(len(prompts))]
+            found = {name: self._judged(name, test, asked) for name, test in self.tests.items()}
+        if self.rough is not None:
+            changed = torch.cat([full.said != rough.said for *_, full, rough in found.values()])
+            self.flipped = round(100 * float(changed.double().mean()), 4)
+        return [
+            {name: self._outcome(test, found[name][i]) for name, test in self.tests.items()}
+            for i in range(len(prompts))
+        ]
 
     def glimpse(self, prompt: Prompt) -> Tensor:
         """[b, C] what a prompt answers on the first images of the first test set.
@@ -73,7 +91,7 @@ class Scorer:
             first = torch.arange(min(GLIMPSE, len(test.images)))
             self._first = self._first or self.loader.plain(test.images, first)
             _batch = self.loader.give_out(self._first)
-            answers = self._answer(test, prompt)(self._first).cpu()
+            answers = self._answer(self.predictor, test, prompt)(self._first).cpu()
             judge(answers, test.images.labels[first])
             return answers
 
@@ -86,12 +104,16 @@ class Scorer:
         finally:
             self.busy = False
 
-    def _answer(self, test: TestSet, prompt: Prompt) -> Callable[[Sample], Tensor]:
-        return deployed(prompt, self.predictor, test.classes, test.template, self.classes)
+    def _answer(self, predictor: Predictor, test: TestSet, prompt: Prompt) -> Callable[[Sample], Tensor]:
+        return deployed(prompt, predictor, test.classes, test.template, self.classes)
 
-    def _outcomes(self, name: str, test: TestSet, prompts: Sequence[Prompt]) -> list[Outcome]:
-        answers, labels = [self._answer(test, prompt) for prompt in prompts], test.images.labels
-        judged: list[list[Judged]] = [[] for _ in prompts]
+    def _outcome(self, test: TestSet, found: Judged) -> Outcome:
+        return outcome(found, test.images.labels, len(test.classes), self.probable)
+
+    def _judged(self, name: str, test: TestSet, asked: Sequence[tuple[Predictor, Prompt]]) -> list[Judged]:
+        """The answers of each prompt on all images of a test set, judged."""
+        answers, labels = [self._answer(by, test, prompt) for by, prompt in asked], test.images.labels
+        judged: list[list[Judged]] = [[] for _ in asked]
         with closing(self._of(name, test)) as samples:
             for sample in samples:
                 for answer, found in zip(answers, judged, strict=True):
@@ -100,8 +122,7 @@ class Scorer:
                     _batch = self.loader.give_out(sample)
                     found.append(judge(answer(sample).cpu(), labels[sample.index]))
                     self.beat()
-        wholes = (joined(parts) for parts in judged)
-        return [outcome(whole, labels, len(test.classes), self.probable) for whole in wholes]
+        return [joined(parts) for parts in judged]
 
     def _of(self, name: str, test: TestSet) -> Generator[Sample, None, None]:
         """The samples of a test set. Those of a small set are kept, with their features."""

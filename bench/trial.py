@@ -40,7 +40,8 @@ class Trial:
     """The objects behind a black box. The method gets only `box`, and nothing in the box leads to them.
 
     watch: wraps the predictor that the method's calls use, e.g. with a second counter. The scorer uses the
-    predictor without it. pulse: gets a sign of life for whatever the method asks or reports.
+    predictor without it. rough: see Scorer. pulse: gets a sign of life for whatever the method asks or
+    reports.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Trial:
         access: Sequence[str],
         watch: Watch = lambda predictor: predictor,
         pulse: Pulse | None = None,
+        rough: Predictor | None = None,
     ) -> None:
         self.pulse = pulse or Pulse()
         self.classes, self.template, self.access = task.classes, task.template, frozenset(access)
@@ -64,7 +66,8 @@ class Trial:
         # The scorer has its own loader, so that a method cannot send the batches that are scored.
         own = Loader(task.train, cell, predictor.device, predictor.dtype)
         probable, beat = level.grants("probs"), self.pulse.beat
-        self.scorer = Scorer(cut(predictor, level), own, task.tests, task.classes, probable, beat)
+        rough = None if rough is None else cut(rough, level)
+        self.scorer = Scorer(cut(predictor, level), own, task.tests, task.classes, probable, beat, rough)
         self.deployed: Prompt | None = None
         self.outcomes: dict[str, Outcome] = {}  # of the prompt that was scored last
         self._scored: Prompt | None = None
@@ -72,7 +75,8 @@ class Trial:
         self._losses: list[tuple[Tensor, int, int]] = []  # mean loss, candidates, queries spent: not yet read
         self._read_at = 1 if predictor.device == "cpu" else UNREAD
         # Decoding a large test set takes as long as the model does. An endpoint decodes nothing here.
-        self._gathers = bool(MOVING & self.access) and self.scorer.large and not cell.endpoint
+        gathers = self.scorer.large or rough is not None
+        self._gathers = bool(MOVING & self.access) and gathers and not cell.endpoint
         self.spec = Spec(
             **vars(predictor.model),
             shots=cell.shots,

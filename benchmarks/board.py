@@ -17,6 +17,7 @@ from bench.access import ACCESS, LANGUAGE_MODEL
 from bench.answered import parse
 from bench.params import make_params
 from bench.plugins import METHODS, load_method
+from bench.suite import load_suite
 
 SEEDS = "1-5"
 LEVELS = ("label", "top:3", "probs:2", "probs:4")  # "logits" are those of the leaderboard itself
@@ -26,6 +27,8 @@ SETS_OF_PIXELS = "mini-colors,mini-clocks,mini-shapes"  # likewise; none of them
 # What the papers' tables of parts vary; each value is a variant. ZIP, ICLR 2025: the clipping threshold,
 # the rank, the shared vector, the intrinsic dimension, the length of the context. CraFT, ICML 2024: both
 # halves alone; the prompt alone is the row bbt with CraFT's values.
+# Two more: CBBT with the published number of directions, and methods with random contexts that start from the
+# hand template's words instead.
 ABLATIONS = (
     ("zip", "clip=none,0.1,1,10,100"),
     ("zip", "rank=0,1,3,8"),
@@ -33,7 +36,10 @@ ABLATIONS = (
     ("zip", "intrinsic=100,250,1000"),
     ("zip", "m=4,16"),
     ("craft", "refinement_only=true"),
-    ("bbt", "std=0.1", "deploy=sample"),
+    ("bbt", f"std={load_suite('mini').methods['craft']['std']}", "deploy=sample"),
+    ("cbbt", "q=256"),
+    ("zip", "init=hand"),
+    ("spsa", "init=hand"),
 )
 
 

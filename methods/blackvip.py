@@ -41,6 +41,7 @@ class BlackVIP(Method):
     title = "BlackVIP"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)
+    difference_bits = 11  # measured: benchmarks/precision.py
     Params = Params
 
     def setup(self) -> None:

@@ -53,6 +53,7 @@ class BPTVLM(Method):
     title = "BPT-VLM"
     paper = "Yu et al., IJCAI 2023"
     access = ("text context", "visual tokens")
+    difference_bits = 11  # measured: benchmarks/precision.py
     least_answer = "label"
     Params = Params
 

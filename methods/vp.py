@@ -37,6 +37,7 @@ class VP(Method):
     title = "VP (SPSA-GC)"
     paper = "Oh et al., CVPR 2023"
     access = ("pixels",)
+    difference_bits = 11  # measured: benchmarks/precision.py
     Params = Params
 
     def setup(self) -> None:

@@ -73,6 +73,12 @@ def image_tower() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def precision() -> ModuleType:
+    """benchmarks/precision.py as a module."""
+    return script("precision")
+
+
+@pytest.fixture(scope="session")
 def simulation() -> ModuleType:
     """benchmarks/error_rates.py as a module."""
     return script("error_rates")

@@ -35,7 +35,7 @@ LAYERS = [
     },
     {"answered"},
     {"access", "remote", "pulse"},
-    {"cell", "prompt", "methods"},
+    {"cell", "prompt", "methods", "precision"},
     {"protocols", "blackbox", "record", "optim"},
     {"chat"},
     {"method", "meter", "outcome", "isolation", "store", "door", "endpoint"},

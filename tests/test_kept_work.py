@@ -1,5 +1,7 @@
-"""benchmarks/kept_work.py and image_tower.py: what they compare is equal, and what they count is right."""
+"""The benchmarks of speed and precision: what they compare is equal, and what they count is right."""
 
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -52,3 +54,17 @@ def test_still_places_are_those_that_a_border_does_not_move(image_tower: ModuleT
 @pytest.mark.timeout(900)  # ViT-B/16 on one thread
 def test_a_second_text_method_encodes_no_crop(kept_work: ModuleType) -> None:
     assert kept_work.crops("ViT-B-16/random", steps=1, batch=16) > 5
+
+
+def test_no_benchmark_hides_a_module_of_the_standard_library() -> None:
+    """Python looks beside the script first, so a name of the library would stop the other scripts."""
+    names = {path.stem for path in (Path(__file__).parents[1] / "benchmarks").glob("*.py")}
+    assert names and not names & sys.stdlib_module_names
+
+
+def test_the_same_candidates_are_answered_with_fewer_bits(precision: ModuleType) -> None:
+    found = precision.losses("vp", "mini", steps=1, images=2)
+    assert [sorted(one) for one in found] == [[8, 11, 24, 53]]
+    exact = precision.differences(found, 53)
+    errors = {bits: (precision.differences(found, bits) - exact).norm() for bits in (24, 11, 8)}
+    assert exact.shape == (10,) and 0 < errors[24] < errors[11] < errors[8]

@@ -140,9 +140,11 @@ CACHE_GIB = 10  # enough for the features of a suite's crops; see --cache-limit
 )
 @click.option(
     "--precision",
-    help="float32; float64 (the same numbers on every processor); fp16-text (text layers in float16); "
-    "bf16-images (images that no prompt changes are encoded in bfloat16); fp16-text+bf16-images. "
-    "Default: the suite's.",
+    help="float32; float64 (the same numbers on every processor); or parts joined with +: fp16-text (text "
+    "layers in float16), bf16-images (image layers in bfloat16, for images that no prompt changes), "
+    "fp16-pixels (image layers in float16, for images that a prompt changes, where the method allows it), "
+    "fp16-scores (image layers in float16, for scoring all checkpoints but the last). A record names the "
+    "parts that were in force for its method. Default: the suite's.",
 )
 @click.option(
     "--cache-limit",

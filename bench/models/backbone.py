@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 
 import torch
@@ -9,7 +10,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from bench import exact
-from bench.errors import UserError, did_you_mean
+from bench.errors import UserError
 from bench.models.block import OpenClip
 from bench.models.fast import Weights
 from bench.models.text import (
@@ -23,23 +24,19 @@ from bench.models.text import (
 )
 from bench.models.vision import Tower, image_tower, patch_statistics, unit
 from bench.models.weights import load_model, state_hash
+from bench.precision import types_of
 
-# precision -> types of (the model, the linear text layers, the linear image layers for kept features)
-PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {
-    "float32": (torch.float32, torch.float32, torch.float32),
-    "float64": (torch.float64, torch.float64, torch.float64),
-    "fp16-text": (torch.float32, torch.float16, torch.float32),
-    "bf16-images": (torch.float32, torch.float32, torch.bfloat16),
-    "fp16-text+bf16-images": (torch.float32, torch.float16, torch.bfloat16),
-}
 TEXTS_AT_ONCE = 256  # texts in one forward pass
 
 
 def model_dtype(precision: str) -> torch.dtype:
     """The type in which a model computes. Raises UserError for a precision that does not exist."""
-    if precision not in PRECISIONS:
-        raise UserError(f"no precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
-    return PRECISIONS[precision][0]
+    return _dtype(types_of(precision).model)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 class Backbone:
@@ -64,9 +61,9 @@ class Backbone:
         device: str | torch.device = "cpu",
         precision: str = "float32",
     ) -> None:
-        model_dtype(precision)
+        self._types = types_of(precision)
         self.name, self.precision, self.device = name, precision, torch.device(device)
-        self.dtype, self._text_dtype, self._image_dtype = PRECISIONS[precision]
+        self.dtype = _dtype(self._types.model)
         self.model = model.eval().requires_grad_(False).to(device=self.device, dtype=self.dtype)
         self.tokenizer = tokenizer
         preprocess = preprocess or PreprocessCfg(size=_side(model.visual.image_size))
@@ -119,8 +116,8 @@ class Backbone:
     def encode_crops(self, images: Tensor) -> Tensor:
         """Pixels [B, 3, S, S] of crops that no prompt changes -> [B, e] of unit norm.
 
-        Only for images that a method leaves as they are, the image layers may have another type (bfloat16).
-        Tuned images differ from each other by less than bfloat16 can hold.
+        Only for images that a method leaves as they are, the image layers may be in bfloat16. Tuned images
+        differ from each other by less than bfloat16 can hold.
         """
         trunk = self._kept_images.trunk(self._normalised(images))
         return unit(self._kept_images.finish(trunk, None))[0]
@@ -183,7 +180,22 @@ class Backbone:
         self.text_tower(["thing"]).encode(torch.zeros(1, 1, self.text_width, dtype=self.dtype))
         self.encode_texts(["a thing"])
         _ = self.identity
+        if self.rough is not None:
+            self.rough.warm()
         return self
+
+    @cached_property
+    def rough(self) -> "Backbone | None":
+        """This model with the image layers with which earlier checkpoints are scored; None if with the same.
+
+        It shares everything else with this model.
+        """
+        if self._types.scored == self._types.moved:
+            return None
+        _ = self._kept_images  # those of this model
+        twin = copy(self)
+        vars(twin).update(rough=None, _images=self._tower(self._types.scored))
+        return twin
 
     @cached_property
     def vision_width(self) -> int | None:
@@ -196,16 +208,18 @@ class Backbone:
 
     @cached_property
     def _images(self) -> Tower:
-        return image_tower(self.model.visual, self.dtype)
+        return self._tower(self._types.moved)
 
     @cached_property
     def _kept_images(self) -> Tower:
-        same = self._image_dtype == self.dtype
-        return self._images if same else image_tower(self.model.visual, self._image_dtype)
+        return self._images if self._types.kept == self._types.moved else self._tower(self._types.kept)
+
+    def _tower(self, dtype: str) -> Tower:
+        return image_tower(self.model.visual, _dtype(dtype))
 
     @cached_property
     def _text_weights(self) -> Weights:
-        return pack(self.model, self._text_dtype)
+        return pack(self.model, _dtype(self._types.text))
 
 
 def load_backbone(

@@ -10,6 +10,8 @@ import numpy as np
 from bench.access import ACCESS, WHITE_BOX, answered
 from bench.answered import parse
 from bench.cell import ELSEWHERE
+from bench.errors import UserError
+from bench.precision import types_of
 from bench.record import Made, Record
 from bench.report.outcomes import outcome_faults
 from bench.report.traces import share_fault, trace_faults
@@ -139,8 +141,6 @@ def _code(record: Record, known: Known) -> Iterator[str]:
 
 def _made(record: Record) -> Iterator[str]:
     """Faults of when, where and how long. Nobody can check these numbers, only that they are possible."""
-    from bench.models.backbone import PRECISIONS  # imports torch, which the other reports do without
-
     made = record.run
     for name in ("seconds", "pid", "peak_memory_mib", "peak_gpu_memory_mib"):
         value = getattr(made, name)
@@ -149,7 +149,9 @@ def _made(record: Record) -> Iterator[str]:
     for name, count in vars(made.wire).items() if made.wire is not None else ():
         if count < 0:
             yield f"run.wire.{name} is {count}, but must be at least 0"
-    if made.precision and made.precision not in PRECISIONS:
+    try:
+        types_of(made.precision or "float32")
+    except UserError:
         yield f"run.precision is {made.precision!r}, which bench does not have"
     if fault := _moment(made):
         yield f"run.started is {made.started!r}, {fault}"
