@@ -35,6 +35,7 @@ class Price:
     prompt: float = 0.0
     completion: float = 0.0
     image_tokens: int | None = None  # tokens of a prompt that an image counts as, at most
+    source: str = ""  # where they were found, in words or as an address
 
     def __post_init__(self) -> None:
         amounts = (self.image, self.request, self.prompt, self.completion, self.image_tokens or 0)

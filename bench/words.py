@@ -1,4 +1,4 @@
-"""How a number of things is said: 1 shot, 16 shots, 5,000 queries."""
+"""How a number of things is said: 1 shot, 16 shots, 5,000 queries, $0.001."""
 
 import re
 
@@ -16,6 +16,11 @@ def plural(noun: str) -> str:
     if re.search("[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def in_dollars(amount: float) -> str:
+    """An amount as somebody declares it, without zeros at its end: $0.001, $10, $1,000."""
+    return "$" + f"{amount:,.10f}".rstrip("0").rstrip(".")
 
 
 def absent(n: int) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from bench.commands import options
 from bench.commands.options import NAMES, NUMBERS, QUERIES, WHOLE_NUMBERS, Command
 from bench.errors import UserError
 from bench.report import asked
-from bench.report.asked import OTHERS, PictureWish, TableWish
+from bench.report.asked import OTHERS, PictureWish, TableWish, price_given
+from bench.report.cost import SUMS
 from bench.report.frame import Results
 from bench.report.render import FORMS, footnote, footnote_file, render
 from bench.report.table import Table
@@ -36,22 +37,28 @@ TO_FILE = click.option(
     help=f"File to write ({', '.join(SUFFIXES)}). Default: the screen.",
 )
 TO_REACH = "accuracies to reach, in %, e.g. 50,60. Default: shares of the way from zero-shot to the best."
-COST = options.stack(
-    [
-        click.option(
-            "--price",
-            type=options.PLACE,
-            help="cost: a TOML file with [price], as one that declares an endpoint has (docs/serve.md).",
-        ),
-        click.option(
-            "--sums",
-            type=NUMBERS,
-            default=(1.0, 10.0, 100.0),
-            show_default="1,10,100",
-            help="cost: dollars, to see what they buy.",
-        ),
-    ]
-)
+
+
+def cost(of: str) -> Callable[[Command], Command]:
+    """The options of dollars. of: what stands before their help."""
+    return options.stack(
+        [
+            click.option(
+                "--price",
+                type=options.PLACE,
+                help=f"{of}a TOML file with [price], as one that declares an endpoint has (docs/serve.md).",
+            ),
+            click.option(
+                "--sums",
+                type=NUMBERS,
+                default=SUMS,
+                show_default=",".join(f"{one:g}" for one in SUMS),
+                help=f"{of}sums in dollars, to see what they buy.",
+            ),
+        ]
+    )
+
+
 AT = click.option(
     "--at", type=options.COUNT, help="Read runs after this many queries. Default: their whole budget."
 )
@@ -192,7 +199,7 @@ def show(tables: Sequence[Table], form: str, output: Path | None) -> None:
     default=(),
     help=f"efficiency: {TO_REACH}",
 )
-@COST
+@cost("cost: ")
 @click.option(
     "--digits", type=click.IntRange(0, 6), default=1, show_default=True, help="Decimals of an accuracy."
 )
@@ -457,7 +464,7 @@ def plot_answers(
 @plot.command("cost")
 @picture
 @HIGHLIGHT
-@COST
+@cost("cost: ")
 def plot_cost(
     results: Path,
     output: tuple[Path, ...],
@@ -491,16 +498,22 @@ def plot_cost(
     help="File to write.",
 )
 @click.option("--variants", is_flag=True, help="Also rank the rows that were made with --set.")
-def leaderboard(results: Path, output: Path, variants: bool) -> None:
+@cost("dollars: ")
+def leaderboard(
+    results: Path, output: Path, variants: bool, price: Path | None, sums: tuple[float, ...]
+) -> None:
     """Write one web page with all results.
 
     The page is one file that needs no other file and no network. It has tables, curves, ranks and the papers'
-    numbers.
+    numbers. With --price it also has accuracy against dollars and the table of `bench table cost`.
 
     \b
-    Example:
+    Examples:
       bench leaderboard --results runs -o leaderboard.html
+      bench leaderboard --price clip.toml
     """
+    from bench.report.dollars import Asked
     from bench.report.leaderboard import page
 
-    write(page(records(results), output.parent, variants), output)
+    asked_for = None if price is None else Asked(price_given(price, sums), sums)
+    write(page(records(results), output.parent, variants, asked_for), output)

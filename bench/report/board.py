@@ -1,6 +1,7 @@
 """The table of the page: one tab after one number of queries."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,6 +89,11 @@ class Runs:
     variant_points: pd.DataFrame
     facts: dict[str, Facts]
 
+    @property
+    def budget(self) -> int:
+        """The budget of the runs, in queries."""
+        return int(self.results.cells["budget"].iloc[0])
+
 
 def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
     """Row -> its facts, from the records of one table. ranked: False for variants that are only listed."""
@@ -110,16 +116,21 @@ def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
     return found
 
 
-def at_budget(runs: dict[int, Runs], mark: int, datasets: list[str]) -> AtBudget:
-    """The table at `mark` queries.
+def read_from(runs: Mapping[int, Runs], mark: int) -> Runs:
+    """The runs that tell what happened at `mark` queries.
 
-    It is read from runs with this budget if every row has them, else from the runs with the largest budget.
+    They are those with this budget if every row has them, else those with the largest budget.
     """
     longest, own = runs[max(runs)], runs.get(mark)
     tuned = set(longest.results.cells.loc[longest.results.cells["queries"] > 0, "row"])
-    chosen = own if own is not None and tuned <= set(own.facts) else longest
-    budget = int(chosen.results.cells["budget"].iloc[0])
-    origin = "" if budget == mark else f"Read at {counted(mark, 'query')} from runs of {budget:,}."
+    return own if own is not None and tuned <= set(own.facts) else longest
+
+
+def at_budget(runs: Mapping[int, Runs], mark: int, datasets: list[str]) -> AtBudget:
+    """The table at `mark` queries, from the runs of `read_from`."""
+    chosen = read_from(runs, mark)
+    read = f"Read at {counted(mark, 'query')} from runs of {chosen.budget:,}."
+    origin = "" if chosen.budget == mark else read
     s = standing(chosen.results, mark, chosen.points)
     images = efficiency.images_behind(chosen.results)
     spent = _spent(chosen.results, mark)

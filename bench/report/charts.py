@@ -1,11 +1,13 @@
 """The charts at the top of the page, as SVG: accuracy against queries, and against a cost with its front."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from bench.report.style import DASHES, OTHERS, Look, outline
+from bench.words import in_dollars
 
 WIDTH, HEIGHT = 520, 330
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 10, 48  # around the axes
@@ -15,10 +17,29 @@ Points = Sequence[tuple[float, float]]  # (cost, accuracy in %)
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of the methods. name: with its unit. points: row -> the accuracies that it bought."""
+    """A cost of the methods. points: row -> the accuracies that it bought. digits: decimals, of dollars."""
 
-    name: str
+    unit: Literal["queries", "dollars"]
     points: Mapping[str, Points]
+    digits: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the axis is."""
+        return f"{self.unit} to tune"
+
+    @property
+    def least(self) -> float:
+        """What the axis need not show less of: there is no part of a query."""
+        return 1.0 if self.unit == "queries" else 0.0
+
+    def amount(self, cost: float) -> str:
+        """A cost as text: 1,600, or $1,600.00."""
+        return f"{'$' if self.unit == 'dollars' else ''}{cost:,.{self.digits}f}"
+
+    def spent(self, cost: float) -> str:
+        """The same in a sentence: 1,600 queries to tune, or $1,600.00 to tune."""
+        return f"{self.amount(cost)} {'to tune' if self.unit == 'dollars' else self.name}"
 
 
 @dataclass(frozen=True)
@@ -40,14 +61,14 @@ class Axes:
     def path(self, points: Points) -> str:
         return " ".join(f"{self.x(cost):.1f},{self.y(accuracy):.1f}" for cost, accuracy in points)
 
-    def svg(self, name: str) -> str:
-        """The grid, the ticks and the names of both axes."""
+    def svg(self, name: str, tick: Callable[[float], str] = "{:,}".format) -> str:
+        """The grid, the ticks and the names of both axes. tick: a power of 10 as text."""
         parts = []
         middle, right, bottom = (TOP + HEIGHT - BOTTOM) / 2, WIDTH - RIGHT, HEIGHT - BOTTOM
         for power in range(math.ceil(math.log10(self.first)), math.floor(math.log10(self.last)) + 1):
             x = self.x(10**power)
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{10**power:,}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{tick(10**power)}</text>')
         step = 5 if self.high - self.low <= 25 else 10 if self.high - self.low <= 50 else 20
         for accuracy in range(math.ceil(self.low / step) * step, int(self.high) + 1, step):
             y = self.y(accuracy)
@@ -60,15 +81,16 @@ class Axes:
         return "".join([*parts, f"<text {turned}>average accuracy (%)</text>"])
 
 
-def axes_of(points: Iterable[tuple[float, float]], zero: float | None) -> Axes:
-    """Axes on which all points, and the accuracy of zero-shot, lie."""
+def axes_of(points: Iterable[tuple[float, float]], zero: float | None, least: float = 1.0) -> Axes:
+    """Axes on which all points, and the accuracy of zero-shot, lie. least: see Cost."""
     found = list(points)
     costs = [cost for cost, _ in found if cost > 0] or [1.0]
+    low, high = min(costs), max(costs)
     heights = [accuracy for _, accuracy in found] + ([] if zero is None else [zero])
-    last = max(10.0, *costs) * 1.1
-    first = max(1.0, min(costs) / 1.1, last / 1e4)
-    low = math.floor(min(heights, default=0.0) / 5) * 5
-    return Axes(first, last, low, max(low + 5, math.ceil(max(heights, default=5.0) / 5) * 5))
+    last = max(10 * (least or low), high) * 1.1
+    first = max(least, low / 1.1, last / 1e4)
+    bottom = math.floor(min(heights, default=0.0) / 5) * 5
+    return Axes(first, last, bottom, max(bottom + 5, math.ceil(max(heights, default=5.0) / 5) * 5))
 
 
 def curves(lines: Mapping[str, Points], looks: Mapping[str, Look], zero: float | None) -> str:
@@ -95,18 +117,17 @@ def front(cost: Cost) -> list[tuple[float, float, str]]:
 
 def costs(cost: Cost, looks: Mapping[str, Look], zero: float | None) -> str:
     """Accuracy against a cost: a marker for everything that a row bought, and a line along the front."""
-    axes = axes_of((point for points in cost.points.values() for point in points), zero)
+    axes = axes_of((point for points in cost.points.values() for point in points), zero, cost.least)
     best = front(cost)
     steps: list[tuple[float, float]] = []
     for price, accuracy, _ in best:
         steps += [(price, steps[-1][1])] if steps else []
         steps.append((price, accuracy))
     steps += [(axes.last, steps[-1][1])] if steps else []
-    parts = [axes.svg(cost.name), _zero(axes, zero), f'<polyline class="front" points="{axes.path(steps)}"/>']
+    grid = axes.svg(cost.name, in_dollars) if cost.unit == "dollars" else axes.svg(cost.name)
+    parts = [grid, _zero(axes, zero), f'<polyline class="front" points="{axes.path(steps)}"/>']
     for row, look in looks.items():
-        parts += [
-            _marker(axes, point, look, f"{point[0]:,.0f} {cost.name}") for point in cost.points.get(row, ())
-        ]
+        parts += [_marker(axes, point, look, cost.spent(point[0])) for point in cost.points.get(row, ())]
     return _svg(f"Average accuracy against {cost.name}, with its Pareto front", parts)
 
 

@@ -18,11 +18,12 @@ from bench.report import efficiency, schedule
 from bench.report.access import access_of, deploy_queries, group_of, place_of
 from bench.report.answers import entry
 from bench.report.efficiency import RUN
-from bench.report.frame import Results, points
+from bench.report.frame import PAID, Results, points
 from bench.report.scores import Scores, scores, seedless
 from bench.report.summary import PLUS_MINUS, complete, conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table, marked
 from bench.toml import read_toml
+from bench.words import counted, in_dollars
 
 SUMS = (1.0, 10.0, 100.0)  # dollars
 IMAGES = 1000  # of deployment
@@ -103,6 +104,13 @@ def priced(results: Results, tariff: Tariff) -> pd.DataFrame:
     return points(replace(results, trace=trace.assign(dollars=dollars.astype(float))), ("dollars",))
 
 
+def paid(frame: pd.DataFrame, queries: int) -> dict[str, float]:
+    """Row -> dollars to tune one prompt for one data set, until so many queries. frame: of `priced`."""
+    end = efficiency.at_budget(frame, queries)
+    by_row = end.groupby(["row", "dataset"])["dollars"].mean().groupby("row").mean()
+    return {str(row): float(amount) for row, amount in by_row.items()}
+
+
 def within(frame: pd.DataFrame, dollars: float) -> pd.DataFrame:
     """One row per run: its last checkpoint that so many dollars pay for. frame: of `priced`."""
     reached = frame[frame["dollars"] <= dollars * ROUNDING].reset_index(drop=True)
@@ -126,16 +134,16 @@ def curve(runs: pd.DataFrame) -> pd.DataFrame:
 def costs(results: Results, tariff: Tariff, sums: Sequence[float] = SUMS) -> dict[str, Cost]:
     """The cost of every row, from the records of one table. The page and the table show it."""
     frame = priced(results, tariff)
-    end = efficiency.at_budget(frame, int(results.cells["budget"].max()))
-    final = scores(end, "dataset")
-    paid = end.groupby(["row", "dataset"])["dollars"].mean().groupby("row").mean()
+    budget = int(results.cells["budget"].max())
+    final = scores(efficiency.at_budget(frame, budget), "dataset")
+    tuned = paid(frame, budget)
     bought = [scores(within(frame, one), "dataset") for one in sums]
     start = efficiency.zero_shot(frame)
     facts = {str(row): part for row, part in results.cells.groupby("row")}
     return {
         row: Cost(
             one,
-            float(paid[row]),
+            tuned[row],
             *_language_model(facts[row]),
             _gain(one, start) if facts[row]["queries"].max() > 0 else None,
             tuple(found[row] for found in bought),
@@ -159,8 +167,12 @@ def _language_model(cells: pd.DataFrame) -> tuple[float, float, bool]:
         float(runs[name].apply(lambda one: one.astype(float).fillna(0.0).mean()).mean())
         for name in ("llm_dollars", "llm_tokens")
     )
-    unpriced = bool((cells["llm_calls"].fillna(0).astype(float).gt(0) & cells["llm_dollars"].isna()).any())
-    return dollars, tokens, unpriced
+    return dollars, tokens, unpriced(cells)
+
+
+def unpriced(cells: pd.DataFrame) -> bool:
+    """Whether some calls of a language model have no price, so that a row's dollars are too few."""
+    return bool((cells["llm_calls"].fillna(0).astype(float).gt(0) & cells["llm_dollars"].isna()).any())
 
 
 def _gain(final: Scores, start: dict[str, float]) -> float | None:
@@ -188,8 +200,10 @@ def cost_table(
     same, seeds = seedless(cells), cells["seed"].nunique()
     cut = {row for row in schedule.bound(cells) if found[row].dollars > min(sums) * ROUNDING}
     budget = int(cells["budget"].max())
-    digits = _digits(one for cost in found.values() for one in (cost.dollars, cost.llm_dollars, *cost.deploy))
-    fine = _digits(cost.per_point or 0.0 for cost in found.values())
+    digits = digits_of(
+        one for cost in found.values() for one in (cost.dollars, cost.llm_dollars, *cost.deploy)
+    )
+    fine = digits_of(cost.per_point or 0.0 for cost in found.values())
     rows = tuple(
         Row(
             (
@@ -206,7 +220,7 @@ def cost_table(
         Column("Seeds", ""),
         Column("$ to tune", ""),
         Column("$ per point", "low"),
-        *(Column(f"for {_dollars(one)}") for one in sums),
+        *(Column(f"for {in_dollars(one)}") for one in sums),
         *((Column("LLM $", ""), Column("LLM tokens", "")) if talks else ()),
         Column(f"$ per {IMAGES:,} images", ""),
     )
@@ -214,6 +228,7 @@ def cost_table(
     notes = (
         *_best_said(found, facts, sums),
         *_said(found, facts, tariff),
+        *wire_paid(cells),
         *([PLUS_MINUS] if seeds > 1 else []),
         *conditions_said(results),
         *([schedule.said(budget)] if cut else []),
@@ -238,14 +253,10 @@ def _entries(cost: Cost, seeds: int, talks: bool, digits: int, fine: int) -> tup
     )
 
 
-def _digits(amounts: Iterable[float]) -> int:
+def digits_of(amounts: Iterable[float]) -> int:
     """Decimals with which the smallest sum shows two digits that are not 0: 2 to 6."""
     smallest = min((one for one in amounts if one > 0), default=1.0)
     return int(np.clip(1 - np.floor(np.log10(smallest)), 2, 6))
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.10g}"
 
 
 def _best_said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], sums: Sequence[float]) -> list[str]:
@@ -258,18 +269,19 @@ def _best_said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], sums: Seq
         at = {row: found[row].bought[place].average for row in ranked}
         top = max(at.values())
         names = " and ".join(facts[r]["label"].iloc[0] for r in ranked if round(at[r] - top, 9) == 0)
-        best.append(f"{_dollars(amount)} buys at best {top:.1f} % ({names})")
+        best.append(f"{in_dollars(amount)} buys at best {top:.1f} % ({names})")
     return ["; ".join(best) + "."]
 
 
 def _said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], tariff: Tariff) -> list[str]:
     price = tariff.price
+    source = f" ({price.source})" if price.source else ""
     said = [
-        f"Prices of {price.date}: {_dollars(price.image)} an image, {_dollars(price.request)} a request; "
-        f"images of a request: {tariff.at_once}. $ to tune: one prompt for one data set, to the end of its "
-        "run, without scoring. $ per point: the same, for each point gained over the hand template (–: "
-        "nothing was gained, or nothing paid). A sum buys the accuracy at the last checkpoint that it pays "
-        "for. Runs on: the kinds of prediction API that can be asked at all (see `bench table ranks`)."
+        f"Prices of {price.date}{source}: {in_dollars(price.image)} an image, {in_dollars(price.request)} a "
+        f"request; images of a request: {tariff.at_once}. $ to tune: one prompt for one data set, to the end "
+        "of its run, without scoring. $ per point: the same, for each point gained over the hand template "
+        "(–: nothing was gained, or nothing paid). A sum buys the accuracy at the last checkpoint that it "
+        "pays for. Runs on: the kinds of prediction API that can be asked at all (see `bench table ranks`)."
     ]
     if any(one.llm_tokens for one in found.values()):
         said.append(
@@ -282,3 +294,18 @@ def _said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], tariff: Tariff
             f"Calls of a language model without a price are not in the dollars: {', '.join(unpriced)}."
         )
     return said
+
+
+def wire_paid(cells: pd.DataFrame) -> list[str]:
+    """A sentence: what runs at an endpoint paid when they were made, which is no row's cost at this price."""
+    runs = cells.drop_duplicates("path")
+    known = runs[PAID].dropna().astype(float)
+    if not known.sum():
+        return []
+    amount = f"${known.sum():,.{digits_of([known.sum()])}f}"
+    return [
+        f"When {counted(len(known), 'run')} of these {len(runs):,} were made, the endpoint was paid {amount} "
+        "in all, as their records say (run.wire.dollars): at the price declared then, with scoring, and "
+        "without answers that an earlier run had paid for. The dollars of this table are others: those of "
+        "tuning alone, at the price above."
+    ]

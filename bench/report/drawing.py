@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report.style import Look, focused, looks, named, rank_of
+from bench.words import in_dollars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,11 +158,11 @@ def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
 
 
 def dollar_axis(axis: "Axes", start: float, end: float) -> None:
-    """Make the x axis a logarithmic one of dollars, labelled $0.10, $1, $10."""
+    """Make the x axis a logarithmic one of dollars, labelled $0.1, $1, $10."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator())
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda d, _: f"${d:,.0f}" if d >= 1 else f"${d:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: in_dollars(amount)))
     axis.set_xlim(start / 1.2, end * 1.2)

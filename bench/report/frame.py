@@ -31,7 +31,8 @@ RUN = ("seconds", "hardware", "started", "versions", "precision")
 SIZES = ("n_train", "n_classes")
 COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
 CHAT = ("llm_calls", "llm_tokens", "llm_dollars")  # None where no language model was asked
-FACTS = ("path", "overrides", "access", "schedule", *SIZES, *COUNTS, *CHAT, *RUN, *HASHES, "verified")
+PAID = "wire_dollars"  # what the endpoint was paid, scoring included; None where there was no endpoint
+FACTS = ("path", "overrides", "access", "schedule", *SIZES, *COUNTS, *CHAT, PAID, *RUN, *HASHES, "verified")
 CELLS = (*ROW, *FACTS, "test", "accuracy", "n_test")
 TRACE = (*ROW, "reference", "n_params", "test", "at", "spent", "at_image_queries", "train_loss", "accuracy")
 FAILED = (*ROW, "path", "error")
@@ -134,6 +135,7 @@ def _cell_rows(record: Record, path: str, verified: str) -> list[dict[str, Any]]
         "precision": made.precision,
         "versions": ", ".join(f"{name} {number}" for name, number in sorted(made.versions.items())),
         **_chat(record.chat),
+        PAID: made.wire.dollars if made.wire else None,
         **{f"hash_{name}": getattr(record.hashes, name) for name in ("method", "card", "split", "weights")},
     }
     row = _row(record)

@@ -1,7 +1,7 @@
 """The leaderboard: one web page, made from records. Its layout is in leaderboard.html.j2."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from bench.report import charts, efficiency, published
 from bench.report.access import SAID, wire_said
 from bench.report.board import SMALL, AtBudget, Facts, Runs, at_budget, facts_of, place
 from bench.report.charts import Cost
+from bench.report.cost import digits_of
 from bench.report.details import Detail, Link, detail, inside
+from bench.report.dollars import Asked, Dollars, dollars_of
 from bench.report.drawing import rows_of
 from bench.report.frame import WIRE, Results, missing_cells, points, select, where
 from bench.report.order import arrange, own, place_said, shown
@@ -80,6 +82,7 @@ class Tab:
     notes: tuple[str, ...]
     datasets: tuple[str, ...]
     budgets: tuple[AtBudget, ...]
+    dollars: Dollars | None
     details: tuple[Detail, ...]
     curves: dict[str, Any]
 
@@ -100,11 +103,12 @@ class Tab:
         return len({line.facts.row for line in lines if line.facts.group == "variant"})
 
 
-def page(results: Results, home: Path, variants: bool = False) -> str:
+def page(results: Results, home: Path, variants: bool = False, price: Asked | None = None) -> str:
     """The page as HTML. home: the folder of the page; links to records are relative to it.
 
     Rows with overridden parameters are listed and not ranked unless `variants`, because every further ranked
-    row makes it harder to tell the methods apart. Raises UserError if there are no finished records.
+    row makes it harder to tell the methods apart. price: None for a page without dollars. Raises UserError if
+    there are no finished records, or if the file of prices is wrong.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -116,7 +120,7 @@ def page(results: Results, home: Path, variants: bool = False) -> str:
     started = sorted(results.cells["started"])
     return environment.get_template("leaderboard.html.j2").render(
         counted=counted,
-        tabs=list(_tabs(results, home, variants)),
+        tabs=list(_tabs(results, home, variants, price)),
         published=[published.example(s) for s in published.SOURCES],
         badges=BADGES,
         explained=(TEST, INTERVALS, SAID),
@@ -165,7 +169,7 @@ def _split(results: Results) -> tuple[Results, Results]:
     return kept, replace(results, **{name: f[~plain[name]] for name, f in frames.items()})
 
 
-def _tabs(results: Results, home: Path, variants: bool) -> Iterator[Tab]:
+def _tabs(results: Results, home: Path, variants: bool, price: Asked | None) -> Iterator[Tab]:
     tested = results.cells[results.cells["score"] == "test"]
     groups = [dict(zip(GROUP, key, strict=True)) for key, _ in tested.groupby(GROUP)]
     order = {name: i for i, name in enumerate(published.TITLES)}
@@ -177,7 +181,8 @@ def _tabs(results: Results, home: Path, variants: bool) -> Iterator[Tab]:
         return (*first, level != DEFAULT, parse(level).fineness)
 
     for group in sorted(groups, key=rank):
-        yield _tab(results, group, groups, home, variants)
+        runs = _runs(_of_group(results, group), variants)
+        yield _tab(runs, group, _title(runs, group, groups), home, price)
 
 
 def _of_group(results: Results, group: dict[str, Any]) -> Results:
@@ -212,17 +217,14 @@ def _runs(mine: Results, every: bool) -> dict[int, Runs]:
     return runs
 
 
-def _tab(
-    results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]], home: Path, variants: bool
-) -> Tab:
-    runs = _runs(_of_group(results, group), variants)
+def _tab(runs: dict[int, Runs], group: dict[str, Any], title: str, home: Path, price: Asked | None) -> Tab:
     end = max(runs)
     longest = runs[end]
     datasets = arrange(group["suite"], longest.points["dataset"])
     marks = sorted({m for m in MARKS if m < end} | set(runs))
     budgets = tuple(at_budget(runs, mark, datasets) for mark in marks)
-    title = _title(longest.results, group, groups)
-    pictures, legend = _charts(longest, budgets)
+    dollars = dollars_of(price, runs, budgets) if price else None
+    pictures, legend = _charts(longest, budgets, _costs(budgets, dollars))
     names = tuple(shown(group["suite"], d) for d in datasets)
     return Tab(
         name=re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
@@ -236,18 +238,19 @@ def _tab(
         notes=tuple(_notes(longest, runs, budgets[-1], names)),
         datasets=names,
         budgets=budgets,
+        dollars=dollars,
         details=tuple(_details(longest, budgets[-1], home)),
         curves=_curves(longest.points, datasets, names),
     )
 
 
-def _title(results: Results, group: dict[str, Any], groups: Sequence[dict[str, Any]]) -> str:
+def _title(runs: dict[int, Runs], group: dict[str, Any], groups: Sequence[dict[str, Any]]) -> str:
     names = GROUP[3:]
     several = {n: len({str(g[n]) for g in groups if g["suite"] == group["suite"]}) > 1 for n in names}
     words = {name: f"{name.replace('_', ' ')} {group[name]}" for name in names}
     words["pixels_8bit"] = "8-bit pixels" if group["pixels_8bit"] else ""
     extra = ", ".join(text for name, text in words.items() if several[name] and text)
-    where = place_said(results.cells) if group["own"] else group["suite"]
+    where = place_said(runs[max(runs)].results.cells) if group["own"] else group["suite"]
     return f"{where} · {group['protocol']}" + (f" ({extra})" if extra else "")
 
 
@@ -297,7 +300,7 @@ def _asked(cells: pd.DataFrame) -> list[str]:
 
 
 def _charts(
-    longest: Runs, budgets: Sequence[AtBudget]
+    longest: Runs, budgets: Sequence[AtBudget], costs: Sequence[Cost]
 ) -> tuple[tuple[Chart, ...], tuple[tuple[str, str], ...]]:
     """The charts at the top, and their legend."""
     last = {line.facts.row: line.accuracy for line in budgets[-1].lines if line.facts.row in longest.facts}
@@ -316,21 +319,35 @@ def _charts(
     legend = [(charts.swatch(look), look.title) for look in looks.values() if look is not OTHERS]
     legend += [(charts.swatch(OTHERS), OTHERS.title)] if OTHERS in looks.values() else []
     made = [Chart("Accuracy by queries", charts.curves(lines, looks, zero), "")]
-    for cost in _costs(budgets):
+    for cost in costs:
         said = _front_said(cost, longest.facts)
         made.append(Chart(f"Accuracy by cost: {cost.name}", charts.costs(cost, looks, zero), said))
     return tuple(made), tuple(legend)
 
 
-def _costs(budgets: Sequence[AtBudget]) -> list[Cost]:
-    """The costs that the page draws. Another one, such as dollars, is one more entry of this list."""
+def _costs(budgets: Sequence[AtBudget], dollars: Dollars | None) -> list[Cost]:
+    """The costs that the page draws. Another one is one more entry of this list."""
+    queries = {
+        at.budget: {line.facts.row: float(line.tune.value or 0) for line in at.lines} for at in budgets
+    }
+    found = [Cost("queries", _bought(budgets, queries))]
+    if dollars is not None and not dollars.free:
+        amounts = (amount for rows in dollars.paid.values() for amount in rows.values())
+        found.append(Cost("dollars", _bought(budgets, dollars.paid), digits_of(amounts)))
+    return found
+
+
+def _bought(
+    budgets: Sequence[AtBudget], spent: Mapping[int, Mapping[str, float]]
+) -> dict[str, list[tuple[float, float]]]:
+    """Ranked row -> (cost, accuracy), each cost once. spent: number of queries -> row -> cost by then."""
     bought: dict[str, list[tuple[float, float]]] = {}
-    for line in (line for at in budgets for line in at.lines if line.rank):
-        spent = float(line.tune.value or 0)
-        known = bought.setdefault(line.facts.row, [])
-        if all(price != spent for price, _ in known):
-            known.append((spent, line.accuracy))
-    return [Cost("queries to tune", bought)]
+    for at in budgets:
+        for line in (line for line in at.lines if line.rank and line.facts.row in spent[at.budget]):
+            cost, known = spent[at.budget][line.facts.row], bought.setdefault(line.facts.row, [])
+            if all(cost != other for other, _ in known):
+                known.append((cost, line.accuracy))
+    return bought
 
 
 def _front_said(cost: Cost, facts: dict[str, Facts]) -> str:
@@ -339,7 +356,9 @@ def _front_said(cost: Cost, facts: dict[str, Facts]) -> str:
     for price, accuracy, row in charts.front(cost):
         if not steps or steps[-1][2] != row:
             steps.append((price, accuracy, row))
-    said = "; ".join(f"from {price:,.0f}: {facts[row].label} ({acc:.1f} %)" for price, acc, row in steps)
+    said = "; ".join(
+        f"from {cost.amount(price)}: {facts[row].label} ({acc:.1f} %)" for price, acc, row in steps
+    )
     return f"Highest average by {cost.name}: {said}."
 
 
