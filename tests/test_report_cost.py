@@ -10,7 +10,7 @@ from fabricate import SETS, grid, record, write
 
 from bench.commands.main import main
 from bench.errors import UserError
-from bench.record import ChatLog
+from bench.record import ChatLog, Wired
 from bench.remote import Price
 from bench.report import cost, plots
 from bench.report.frame import Results, load, points, select
@@ -18,6 +18,7 @@ from bench.report.render import FORMS, render
 
 CENT = Price("2026-01-31", image=0.01)  # a query of 32 images: $0.32
 METHODS = ("manual", "blackvip", "zip", "coop")
+COMMANDS = (["table", "cost"], ["plot", "cost"], ["leaderboard"])
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,19 @@ def test_other_protocols_have_their_cost(tmp_path: Path, protocol: str) -> None:
     assert one.gain is not None and one.gain > 10
 
 
+def test_what_an_endpoint_was_paid_is_told_apart(tmp_path: Path) -> None:
+    wired = [replace(one, run=replace(one.run, wire=Wired(dollars=0.5))) for one in grid()[:26]]
+    table = cost.cost_table(select(load(write(tmp_path, *wired))), cost.Tariff(CENT), partial=True)
+    said = [note for note in table.notes if "run.wire.dollars" in note]
+    assert len(said) == 1 and "26 runs of these 26 were made, the endpoint was paid $13.00 in all" in said[0]
+
+
+def test_the_source_of_prices_is_said(results: Results) -> None:
+    price = replace(CENT, source="https://a/prices")
+    notes = cost.cost_table(results, cost.Tariff(price)).notes
+    assert any(note.startswith("Prices of 2026-01-31 (https://a/prices): $0.01 an image") for note in notes)
+
+
 def test_small_sums_keep_two_digits(results: Results) -> None:
     table = cost.cost_table(results, cost.Tariff(Price("2026-01-31", image=1e-7)))
     assert table.blocks[0].rows[0].entries[-1].text == "0.00010"
@@ -196,6 +210,13 @@ def test_the_commands(tmp_path: Path, price: Path) -> None:
     made = bench("plot", "cost", "--price", str(price), "-o", str(out))
     assert made.exit_code == 0, made.output
     assert ">ZIP<" in out.read_text() and ">$100<" in out.read_text()
-    for command in (["table", "cost"], ["plot", "cost"]):
+    out = tmp_path / "board.html"
+    made = bench("leaderboard", "--price", str(price), "--sums", "2,500", "-o", str(out))
+    assert made.exit_code == 0, made.output
+    assert ">for $500</span>" in out.read_text() and "those of price.toml" in out.read_text()
+    refused = [bench(*one, "--price", str(folder / "no.toml")) for one in COMMANDS]
+    assert {one.exit_code for one in refused} == {2} and len({one.output for one in refused}) == 1
+    assert "more than 0" in bench("leaderboard", "--price", str(price), "--sums", "0,1").output
+    for command in COMMANDS[:2]:
         assert "need --price FILE" in bench(*command).output
         assert "more than 0" in bench(*command, "--price", str(price), "--sums", "0,1").output

@@ -16,9 +16,11 @@ from matplotlib.image import imread
 
 from bench.errors import UserError
 from bench.paths import HOME
-from bench.record import ChatLog
+from bench.record import ChatLog, Wired
+from bench.report import charts, cost
 from bench.report.charts import Cost, front
-from bench.report.frame import load
+from bench.report.dollars import Asked
+from bench.report.frame import load, select
 from bench.report.leaderboard import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -57,6 +59,116 @@ def test_the_front_holds_what_nothing_as_cheap_beats() -> None:
     bought = {"a": [(10.0, 50.0), (100.0, 60.0)], "b": [(10.0, 55.0)], "c": [(200.0, 60.0), (300.0, 61.0)]}
     assert front(Cost("queries", bought)) == [(10.0, 55.0, "b"), (100.0, 60.0, "a"), (300.0, 61.0, "c")]
     assert front(Cost("queries", {})) == []
+
+
+PRICE = '[price]\ndate = "2026-01-31"\nimage = 0.01\n'  # a query of 32 images: $0.32
+
+
+def priced(folder: Path, text: str = PRICE, **asked: Any) -> Asked:
+    file = folder / "clip.toml"
+    file.write_text(text, encoding="utf-8")
+    return Asked(file, **asked)
+
+
+@pytest.fixture(scope="module")
+def dollars(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The first tab of a page with prices."""
+    home = tmp_path_factory.mktemp("dollars")
+    write(home / "results", *grid(("manual", "blackvip", "zip", "coop")))
+    return section(page(load(home / "results"), home, price=priced(home)), 0)
+
+
+def dollar_rows(tab: str) -> list[list[str]]:
+    """The lines of the table of dollars, with its heading first."""
+    table = re.search(r'<table class="stack money".*?</table>', tab, re.S)
+    assert table
+    lines = re.findall(r"<tr.*?</tr>", table[0], re.S)
+    return [[re.sub("<.*?>", "", one) for one in re.findall("<t[dh].*?</t[dh]>", row, re.S)] for row in lines]
+
+
+def test_without_prices_one_line_says_how_to_get_dollars(html: str) -> None:
+    for tab in (section(html, 0), section(html, 1)):
+        assert tab.count("bench leaderboard --price FILE") == 1 and "docs/serve.md" in tab
+        assert tab.count("Dollars") == 1 and "$" not in tab and tab.count("<figure>") == 2
+
+
+def test_the_page_has_the_table_of_bench_table_cost(dollars: str, tmp_path: Path) -> None:
+    results = select(load(write(tmp_path, *grid(("manual", "blackvip", "zip", "coop")))))
+    table = cost.cost_table(results, cost.tariff(priced(tmp_path).file, results))
+    heads, *rows = dollar_rows(dollars)
+    assert heads == ["Method", "Runs on", *(column.name for column in table.columns)]
+    want = {row.lead[0]: [row.lead[1], *(one.text for one in row.entries)] for row in table.blocks[0].rows}
+    want["CoOp (white box)"] = want.pop("CoOp")
+    assert {name: [unescape(one) for one in cells] for name, *cells in rows} == want
+    assert [row[0] for row in rows] == ["ZIP", "BlackVIP", "Manual Prompt", "CoOp (white box)"]
+    assert all(note in unescape(dollars) for note in table.notes)
+    assert "bench leaderboard --price" not in dollars and "Dollars, after 5,000 queries" in dollars
+
+
+def test_dollars_are_drawn_with_their_front(dollars: str) -> None:
+    """ZIP's accuracies are those of the queries; 100, 500, 1,000 and 5,000 of them cost $0.32 each."""
+    queries, drawn = re.findall(r"<figure>(.*?)</figure>", dollars, re.S)[1:]
+    assert (
+        drawn.count('class="front"') == 1 and ">dollars to tune</text>" in drawn and ">$100</text>" in drawn
+    )
+    bought = re.findall(r"<title>ZIP: (.*?) % after (.*?) to tune</title>", drawn)
+    assert [amount for _, amount in bought] == ["$32.00", "$160.00", "$320.00", "$1,600.00"]
+    assert [one for one, _ in bought] == re.findall(r"<title>ZIP: (.*?) % after", queries)
+    assert "from $0.00: Manual Prompt (" in drawn and "; from $32.00: ZIP (" in drawn
+    assert "BlackVIP (" not in drawn
+
+
+def test_small_dollars_have_an_axis_of_their_own() -> None:
+    drawn = charts.costs(Cost("dollars", {"zip": [(0.0, 40.0), (2e-5, 50.0), (3e-4, 60.0)]}, 6), {}, None)
+    assert ">$0.0001</text>" in drawn and ">$1</text>" not in drawn
+
+
+def test_the_page_says_where_prices_come_from(dollars: str, tmp_path: Path) -> None:
+    said = "The prices are those of clip.toml, in dollars, as of 2026-01-31"
+    assert f"{said}. The file does not say their source." in dollars
+    results = load(write(tmp_path / "results", *grid()))
+    named = page(results, tmp_path, price=priced(tmp_path, PRICE + 'source = "<b>https://a/b</b>"\n'))
+    assert f"{said}, from &lt;b&gt;https://a/b&lt;/b&gt;." in named and "<b>https" not in named
+    assert "Prices of 2026-01-31 (&lt;b&gt;https://a/b" in named
+
+
+def test_what_dollars_lack_is_said(tmp_path: Path) -> None:
+    """Calls of a language model without a price, missing cells, variants, and a price of nothing."""
+    chat = ChatLog("x.chat.jsonl", "0", 9, "", 100, 50, 0, None, (), (), (), 9, 0)
+    records = [*grid(), *grid(("llm",), overrides={"model": "m1"}, title="LLM", chat=chat)]
+    records += [record("blackvip", seed=4), *grid(("zip",), overrides={"rank": 1})]
+    results = load(write(tmp_path / "results", *records))
+    tab = section(page(results, tmp_path, price=priced(tmp_path)), 0)
+    assert "Not in the picture of dollars, for want of a price: LLM (model=m1)." in tab
+    drawn = re.findall(r"<figure>(.*?)</figure>", tab, re.S)
+    assert "<title>LLM" in drawn[1] and "<title>LLM" not in drawn[2]
+    assert "This table is partial: " in tab and "--variants` ranks and prices them" in tab
+    free = section(page(results, tmp_path, price=priced(tmp_path, PRICE.replace("0.01", "0.0"))), 0)
+    assert "nothing costs anything" in free and free.count("<figure>") == 2 and len(dollar_rows(free)) == 5
+
+
+def test_dollars_that_an_endpoint_was_paid_are_not_contradicted(tmp_path: Path) -> None:
+    wired = [
+        replace(
+            one,
+            cell=replace(one.cell, endpoint="oip+http://a/b"),
+            run=replace(one.run, wire=Wired(dollars=2.5)),
+        )
+        for one in grid(pixels_8bit=True)
+    ]
+    results = load(write(tmp_path / "results", *wired))
+    tab = section(page(results, tmp_path, price=priced(tmp_path)), 0)
+    assert "27 runs of these 27 were made, the endpoint was paid $67.50 in all" in tab
+    assert "images of a request: 64." in tab  # as its dialect sends them
+
+
+def test_dollars_need_a_sound_file(tmp_path: Path) -> None:
+    results = load(write(tmp_path / "results", *grid()))
+    for text, words in (("", "has no price"), (PRICE + "prompt = 2.0\nimage_tokens = 9\n", "by the token")):
+        with pytest.raises(UserError, match=words):
+            page(results, tmp_path, price=priced(tmp_path, text))
+    with pytest.raises(UserError, match="nowhere"):
+        page(results, tmp_path, price=Asked(tmp_path / "nowhere.toml"))
 
 
 def test_base_and_new_have_columns(html: str) -> None:
@@ -237,14 +349,19 @@ def browse(folder: Path, html: str, *flags: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page with everything: outcomes, variants, references, few images, long names, base and new."""
+    """A page with everything: outcomes, variants, references, few images, long names, base and new, dollars.
+
+    The dollars are so small and so large that the table has its widest numbers.
+    """
     home = tmp_path_factory.mktemp("rich")
     methods = ("manual", "blackvip", "zip", "coop", "adapter", "bar", "bbt", "craft", "vp", "spsa", "mine")
     sets = (*(f"toy-{i}" for i in range(5)), "toy-with-a-long-name")
     made = [with_outcomes(r) for r in grid(methods, sets, n_test={"test": 150})]
     write(home, *made, *grid(("zip",), sets, overrides={"rank": 1}))
     write(home, *grid(methods[:4], protocol="base-to-new"))
-    return page(load(home), home)
+    chat = ChatLog("x.chat.jsonl", "0", 100, "", 40_000_000, 1000, 0, 0.000125, (), ("m1",), (), 90, 10)
+    write(home, *grid(("llm",), sets, overrides={"model": "m1"}, title="LLM", chat=chat, deploy_queries=9))
+    return page(load(home), home, price=priced(home, sums=(0.001, 1.0, 100_000.0)))
 
 
 @pytest.fixture(scope="module")

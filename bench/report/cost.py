@@ -200,17 +200,19 @@ def cost_table(
     same, seeds = seedless(cells), cells["seed"].nunique()
     cut = {row for row in schedule.bound(cells) if found[row].dollars > min(sums) * ROUNDING}
     budget = int(cells["budget"].max())
-    digits = digits_of(
-        one for cost in found.values() for one in (cost.dollars, cost.llm_dollars, *cost.deploy)
+    digits = Digits(
+        digits_of(one.dollars for one in found.values()),
+        digits_of(one.per_point or 0.0 for one in found.values()),
+        digits_of(one.llm_dollars for one in found.values()),
+        digits_of(amount for one in found.values() for amount in one.deploy),
     )
-    fine = digits_of(cost.per_point or 0.0 for cost in found.values())
     rows = tuple(
         Row(
             (
                 facts[row]["label"].iloc[0] + (schedule.SIGN if row in cut else ""),
                 access_of(results, row, budget).runs_on,
             ),
-            _entries(found[row], 0 if row in same else seeds, talks, digits, fine),
+            _entries(found[row], 0 if row in same else seeds, talks, digits),
             group_of(facts[row]),
         )
         for row in order
@@ -238,18 +240,28 @@ def cost_table(
     return marked(Table(title, ("Method", "Runs on"), columns, (Block("", rows),), notes))
 
 
-def _entries(cost: Cost, seeds: int, talks: bool, digits: int, fine: int) -> tuple[Entry, ...]:
-    low, high = (round(one, digits) for one in cost.deploy)
-    note = "" if low == high else f" (from {low:,.{digits}f})"
+@dataclass(frozen=True)
+class Digits:
+    """Decimals of the columns of dollars."""
+
+    tune: int
+    per_point: int
+    llm: int
+    deploy: int
+
+
+def _entries(cost: Cost, seeds: int, talks: bool, digits: Digits) -> tuple[Entry, ...]:
+    low, high = (round(one, digits.deploy) for one in cost.deploy)
+    note = "" if low == high else f" (from {low:,.{digits.deploy}f})"
     n = len(cost.final.average_by_seed)
     return (
         entry(cost.final, seeds),
         Entry(n if seeds else None, digits=0),
-        Entry(cost.dollars, digits=digits),
-        Entry(cost.per_point, digits=fine),
+        Entry(cost.dollars, digits=digits.tune),
+        Entry(cost.per_point, digits=digits.per_point),
         *(entry(one, seeds) for one in cost.bought),
-        *((Entry(cost.llm_dollars, digits=digits), Entry(cost.llm_tokens, digits=0)) if talks else ()),
-        Entry(high, digits=digits, note=note),
+        *((Entry(cost.llm_dollars, digits=digits.llm), Entry(cost.llm_tokens, digits=0)) if talks else ()),
+        Entry(high, digits=digits.deploy, note=note),
     )
 
 

@@ -1,7 +1,7 @@
 """What the page says of dollars: accuracy against them, and the table of `bench table cost`, for each tab."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.remote import Price
@@ -50,9 +50,17 @@ def dollars_of(asked: Asked, runs: Mapping[int, Runs], budgets: Sequence[AtBudge
         longest.budget,
         _source(asked.file, tariff.price),
         {mark: {row: one for row, one in found.items() if row not in short} for mark, found in paid.items()},
-        cost.cost_table(longest.results, tariff, asked.sums, partial=True),
+        _best_first(cost.cost_table(longest.results, tariff, asked.sums, partial=True)),
         tuple(_notes(longest, sorted(short.values()))),
     )
+
+
+def _best_first(table: Table) -> Table:
+    """The same table in the order of the page: the best accuracy first, and references last."""
+    (block,) = table.blocks
+    groups = list(dict.fromkeys(row.group for row in block.rows))
+    rows = sorted(block.rows, key=lambda row: (groups.index(row.group), -(row.entries[0].value or 0)))
+    return replace(table, blocks=(replace(block, rows=tuple(rows)),))
 
 
 def _source(file: Path, price: Price) -> str:
