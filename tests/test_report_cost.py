@@ -129,7 +129,7 @@ def test_what_an_endpoint_was_paid_is_told_apart(tmp_path: Path) -> None:
     wired = [replace(one, run=replace(one.run, wire=Wired(dollars=0.5))) for one in grid()[:26]]
     table = cost.cost_table(select(load(write(tmp_path, *wired))), cost.Tariff(CENT), partial=True)
     said = [note for note in table.notes if "run.wire.dollars" in note]
-    assert len(said) == 1 and "26 runs of these 26 were made, the endpoint was paid $13.00 in all" in said[0]
+    assert len(said) == 1 and "Of these 26 runs, 26 asked an endpoint, and paid $13.00 in all" in said[0]
 
 
 def test_the_source_of_prices_is_said(results: Results) -> None:

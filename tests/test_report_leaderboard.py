@@ -158,7 +158,7 @@ def test_dollars_that_an_endpoint_was_paid_are_not_contradicted(tmp_path: Path) 
     ]
     results = load(write(tmp_path / "results", *wired))
     tab = section(page(results, tmp_path, price=priced(tmp_path)), 0)
-    assert "27 runs of these 27 were made, the endpoint was paid $67.50 in all" in tab
+    assert "Of these 27 runs, 27 asked an endpoint, and paid $67.50 in all" in tab
     assert "images of a request: 64." in tab  # as its dialect sends them
 
 

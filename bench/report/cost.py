@@ -316,8 +316,8 @@ def wire_paid(cells: pd.DataFrame) -> list[str]:
         return []
     amount = f"${known.sum():,.{digits_of([known.sum()])}f}"
     return [
-        f"When {counted(len(known), 'run')} of these {len(runs):,} were made, the endpoint was paid {amount} "
-        "in all, as their records say (run.wire.dollars): at the price declared then, with scoring, and "
-        "without answers that an earlier run had paid for. The dollars of this table are others: those of "
-        "tuning alone, at the price above."
+        f"Of these {counted(len(runs), 'run')}, {len(known):,} asked an endpoint, and paid {amount} in all "
+        "when they were made, as their records say (run.wire.dollars): at the price declared then, with "
+        "scoring, and without answers that an earlier run had paid for. The dollars of this table are other "
+        "ones: those of tuning alone, at the price above."
     ]
