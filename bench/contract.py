@@ -314,8 +314,13 @@ def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
 
 def rebuilt_from_its_record(record: Record, lab: Lab) -> Verdict:
     """The prompt that is built from the record has the recorded accuracy, each time it is built."""
-    prompt, _, trial = rebuild(record, lab)
-    again, _, other = rebuild(record, lab)
+    try:
+        (prompt, _, trial), (again, _, other) = rebuild(record, lab), rebuild(record, lab)
+    except Exception as error:
+        if record.prompt.state is None and record.prompt.template is None:
+            what = "the deployed Prompt holds no state, so a record cannot rebuild it: add state=state to it"
+            return Verdict(REBUILT, False, f"{what} ({type(error).__name__}: {error})")
+        raise
     found = {name: accuracy(outcome) for name, outcome in trial.scorer.score(prompt).items()}
     gap = (answer(trial, prompt) - answer(other, again)).abs().max().item()
     same = found == record.accuracy and gap < 1e-4

@@ -41,10 +41,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class Cell:
-    """An accuracy on one data set. half: half of its 95 % interval if there are few test images."""
+    """An accuracy on one data set. low, high: its 95 % interval if there are few test images."""
 
     accuracy: float | None = None
-    half: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def off(self) -> float | None:
+        """By how many points the interval reaches beyond the accuracy, on its longer side."""
+        if self.accuracy is None or self.low is None or self.high is None:
+            return None
+        return max(self.accuracy - self.low, self.high - self.accuracy)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Line:
     tune: Entry = NONE
     deploy: Entry = NONE
     by_set: tuple[Cell, ...] = ()
-    images: float | None = None  # half of the interval that few test images leave to the average
+    images: float | None = None  # points by which few test images may move the average
 
 
 @dataclass(frozen=True)
@@ -202,13 +210,13 @@ def _cell(accuracy: float, images: int | None) -> Cell:
     from scipy.stats import binomtest
 
     interval = binomtest(round(accuracy * images / 100), images).proportion_ci(method="wilson")
-    return Cell(accuracy, 50 * (interval.high - interval.low))
+    return Cell(accuracy, 100 * interval.low, 100 * interval.high)
 
 
 def _together(cells: tuple[Cell, ...]) -> float | None:
-    """Half of the interval of the average, as far as it comes from few test images."""
-    halves = [cell.half for cell in cells if cell.half is not None]
-    return math.sqrt(sum(half**2 for half in halves)) / len(cells) if halves else None
+    """By how many points few test images may move the average."""
+    found = [cell.off for cell in cells if cell.off is not None]
+    return math.sqrt(sum(off**2 for off in found)) / len(cells) if found else None
 
 
 def _variants(runs: Runs, mark: int, datasets: list[str], images: dict[str, int]) -> list[Line]:

@@ -32,6 +32,7 @@
     if (boards.has(panel)) boards.get(panel).restore(wanted);
   };
   window.addEventListener("hashchange", restore);
+  boards.forEach((one) => one.restore(new URLSearchParams()));  // so that a tab that is clicked shows one view, too
   restore();
 
   function board(panel) {

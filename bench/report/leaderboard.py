@@ -274,11 +274,12 @@ def _notes(longest: Runs, runs: dict[int, Runs], last: AtBudget, names: Sequence
                 f"These ran only with a budget of {counted(budget, 'query')} and are not compared here: "
                 f"{', '.join(only)}."
             )
-    few = [name for name, cell in zip(names, last.best_line.by_set, strict=True) if cell.half is not None]
+    few = [name for name, cell in zip(names, last.best_line.by_set, strict=True) if cell.low is not None]
     if few:
         said.append(
             f"Fewer than {SMALL} test images: {', '.join(few)}. Their accuracies carry a binomial 95 % "
-            "interval (Wilson), in the table by data set and, for the average, beside it (images)."
+            "interval (Wilson) in the table by data set. Beside the average stands by how much they may move "
+            "it (images)."
         )
     return said + _asked(longest.results.cells)
 

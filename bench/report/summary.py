@@ -209,7 +209,7 @@ def _missing(s: Standing) -> list[str]:
     if sets < stats.LEAST_SETS:
         return [
             f"Whether chance explains the differences was not tested: {needs}; "
-            f"there are {counted(sets, 'data set')}."
+            f"these records have {counted(sets, 'data set')}."
         ]
     few = [f"{s.labels[row]} ({s.seeds[row]})" for row in left if s.seeds.get(row, 3) < stats.LEAST_SEEDS]
     if not few:
@@ -235,8 +235,8 @@ TEST = (
     "All pairs of methods are compared by paired t tests over data sets; seeds are averaged first. "
     "Intervals and "
     "p are corrected for all pairs (Bonferroni): all intervals together hold with a probability of 95 %, "
-    "and p is "
-    "below 0.05 exactly if the interval excludes 0. Methods that share a letter are not told apart."
+    "and p is below 0.05 exactly if the interval excludes 0. Methods that share a letter are not told apart. "
+    "The pairs are those of the methods shown: choose these before you see results, or compare all methods."
 )
 PLUS_MINUS = "±: standard deviation over seeds (n - 1). Averages are over seeds first, then over data sets."
 
