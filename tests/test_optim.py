@@ -141,3 +141,20 @@ def test_cmaes_keeps_the_best_candidate_of_all() -> None:
         es.tell(losses)
     assert es.best_loss == pytest.approx(min(seen)[0])
     assert es.best.tolist() == min(seen)[1]
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_equal_losses_keep_the_order_of_their_candidates(separable: bool) -> None:
+    """Numpy sorts equal numbers otherwise on other processors. A loss that counts errors has many of them."""
+    counts = torch.tensor([3.0, 1.0, 3.0, 2.0] * 10)  # with more than 16 numbers numpy no longer inserts
+    order = sorted(range(40), key=counts.tolist().__getitem__)
+    places = torch.empty(40)
+    places[order] = torch.arange(40.0)
+    found = []
+    for losses in (counts, places):
+        optimiser = CMAES(torch.zeros(6), seed=1, sigma=0.5, population=40, separable=separable)
+        for _ in range(3):
+            optimiser.ask()
+            optimiser.tell(losses)
+        found.append(optimiser.x)
+    assert torch.equal(*found)
