@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from bench.access import ACCESS
 from bench.answered import parse
 from bench.chat import ChatSettings
 from bench.data.images import View
@@ -25,6 +24,7 @@ from bench.models import Backbone, Encoder, load_backbone, load_encoder
 from bench.models.augmented import AugmentedFeatures
 from bench.models.backbone import model_dtype
 from bench.models.features import features
+from bench.precision import MOVED
 from bench.prompt import Images
 from bench.protocols import Augmented, Frozen
 from bench.remote import Endpoint, Wiring
@@ -113,7 +113,7 @@ class Lab:
         self.split_hash(resolved)
         if resolved.endpoint is not None:
             self.probe(resolved)
-        elif not {ACCESS["pixels"], ACCESS["tokens"]} & set(resolved.access):
+        elif not MOVED & set(resolved.access):
             models.append(self.backbone(resolved))
         if resolved.encoder is not None:
             models.append(self.encoder(resolved.encoder, resolved.precision))

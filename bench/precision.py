@@ -38,7 +38,7 @@ PARTS = {
     "fp16-scores": ("scored", "float16"),
 }
 FLOAT16_BITS = 11  # the significant bits of a float16 number
-MOVED = frozenset({ACCESS["pixels"], ACCESS["tokens"]})
+MOVED = frozenset({ACCESS["pixels"], ACCESS["tokens"]})  # the access with which a prompt changes images
 
 
 def types_of(name: str) -> Precision:

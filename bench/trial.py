@@ -19,6 +19,7 @@ from bench.door import Door, inside
 from bench.loader import Loader
 from bench.meter import Meter
 from bench.outcome import accuracy
+from bench.precision import MOVED
 from bench.predictor import Answers, Predictor, image_features
 from bench.prompt import Batch, Prompt, Scale
 from bench.protocols import Features, Task
@@ -29,7 +30,7 @@ from bench.trace import Trace
 
 PASS_BYTES = 2 << 30  # bytes of images and their trunks that are kept between passes over the train set
 # The access with which the images of a test set are encoded anew for every prompt.
-MOVING = frozenset({ACCESS["pixels"], ACCESS["tokens"], ACCESS["local"]})
+MOVING = MOVED | {ACCESS["local"]}
 UNREAD = 64  # calls to a GPU whose losses are read together, so that not every call waits for the GPU
 GPU_ROUNDING = 1e-2  # of a logit: a GPU may add in another order
 
