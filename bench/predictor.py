@@ -18,7 +18,7 @@ from bench.remembered import Remembered
 
 # The most float64 images that go through the image tower at once: more do not fit into a processor's cache,
 # and take longer.
-WIDE = 32
+WIDE = 128
 TEXT_BYTES = 64 << 20  # of text features that are kept for prompts that are sent again
 
 Answers = Callable[[Sample], Tensor]  # a sample of B images -> predictions [K, B, C]

@@ -13,11 +13,14 @@ import argparse
 import time
 
 import torch
+from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from bench.models import Backbone, load_backbone
-from bench.models.vision import ResNetTower, ViTTower
+from bench.models.block import OpenClip
+from bench.models.products import by_products
+from bench.models.vision import fold_batch_norm
 from bench.runner import cpu_name
 
 WINDOW = {32: (2, 30, 4, 28), 224: (15, 209, 30, 194)}  # side -> BAR's window, VP's (first pixel, end)
@@ -47,7 +50,7 @@ def still_places(first: int, end: int, conv: nn.Conv2d, side: int) -> tuple[int,
     return (inside[0], inside[-1] + 1, out) if inside else (0, 0, out)
 
 
-def resnet_products(tower: ResNetTower, side: int, window: tuple[int, int]) -> tuple[float, float]:
+def resnet_products(visual: OpenClip, side: int, window: tuple[int, int]) -> tuple[float, float]:
     """Multiplications of one image in the convolutions, and of those at still places."""
     total = still = 0.0
     spans: dict[int, tuple[int, int]] = {side: window}  # side of a map -> its still places
@@ -64,18 +67,20 @@ def resnet_products(tower: ResNetTower, side: int, window: tuple[int, int]) -> t
         total, still = total + each * out**2, still + each * max(high - low, 0) ** 2
         spans[out] = (low, high)
 
-    convs = [module for module in tower.convolutions.modules() if isinstance(module, nn.Conv2d)]
-    hooks = [conv.register_forward_hook(hook) for conv in convs]
-    tower.convolutions(torch.zeros(1, 3, side, side, dtype=tower.dtype))
-    _ = [one.remove() for one in hooks]
-    pool = 2 * tower.width**2 * (1 + (side // 32) ** 2)
+    convolutions = fold_batch_norm(visual)
+    for conv in convolutions.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.register_forward_hook(hook)
+    positions = visual.attnpool.positional_embedding
+    convolutions(torch.zeros(1, 3, side, side, dtype=positions.dtype))
+    pool = 2 * positions.shape[1] ** 2 * (1 + (side // 32) ** 2)
     return total + pool, still
 
 
-def vit_products(tower: ViTTower, side: int, window: tuple[int, int]) -> tuple[float, float]:
+def vit_products(visual: OpenClip, side: int, window: tuple[int, int]) -> tuple[float, float]:
     """The same for a ViT: the patch embedding, and the first layer's queries, keys and values."""
-    patch, d = tower.visual.conv1.kernel_size[0], tower.width
-    tokens, layers = (side // patch) ** 2 + 1, len(tower.layers)
+    patch, d = visual.conv1.kernel_size[0], visual.class_embedding.shape[0]
+    tokens, layers = (side // patch) ** 2 + 1, len(visual.transformer.resblocks)
     low, high = -(-window[0] // patch), window[1] // patch
     quiet = max(high - low, 0) ** 2
     embed = 3 * patch**2 * d
@@ -83,21 +88,36 @@ def vit_products(tower: ViTTower, side: int, window: tuple[int, int]) -> tuple[f
     return tokens * embed + layers * layer, quiet * (embed + 3 * d**2)
 
 
+def convolutions(visual: OpenClip, pixels: Tensor) -> str:
+    """How long PyTorch's convolutions take, 32 images at a time, and those of products.py with 128."""
+    plain = fold_batch_norm(visual).to(memory_format=torch.channels_last)
+    products = by_products(plain)
+    parts = [part.to(memory_format=torch.channels_last) for part in pixels.split(32)]
+    before, after = float("inf"), float("inf")
+    for _ in range(10):  # interleaved, because machines are noisy
+        before = min(before, seconds(lambda: [plain(part) for part in parts], 1))
+        after = min(after, seconds(lambda: products(pixels.permute(1, 2, 3, 0).contiguous()), 1))
+    times = f"PyTorch's {1e3 * before:.1f} ms, as products {1e3 * after:.1f} ms"
+    return f"convolutions of {len(pixels)} images: {times}"
+
+
 @torch.no_grad()
 def measure(backbone: Backbone, images: int) -> None:
-    tower, side = backbone._images, backbone.image_size
+    visual, side = backbone.model.visual, backbone.image_size
     pixels = torch.rand(images, 3, side, side, dtype=backbone.dtype)
     backbone.encode_images(pixels)
     spent = seconds(lambda: backbone.encode_images(pixels))
-    count = resnet_products if isinstance(tower, ResNetTower) else vit_products
+    count = resnet_products if isinstance(visual, ModifiedResNet) else vit_products
     x0, x1, y0, y1 = WINDOW[side]
     shares = {}
     for name, window in (("BAR", (x0, x1)), ("VP", (y0, y1))):
-        total, still = count(tower, side, window)  # type: ignore[arg-type]
+        total, still = count(visual, side, window)
         shares[name] = still / total
     floor = total * images / peak(backbone.dtype)
     print(f"{backbone.name}, {backbone.dtype}, {images} images: {1e3 * spent:.1f} ms of CPU time")
     print(f"the multiplications alone, at a large product's peak: {1e3 * floor:.1f} ms")
+    if isinstance(visual, ModifiedResNet):
+        print(convolutions(visual, torch.rand(128, 3, side, side, dtype=backbone.dtype)))
     for name, share in shares.items():
         print(f"still under {name}'s prompt: {share:.1%} of the multiplications")
     with profile(activities=[ProfilerActivity.CPU]) as found:

@@ -35,18 +35,18 @@ def test_still_places_of_a_convolution(image_tower: ModuleType) -> None:
 
 def test_still_places_are_those_that_a_border_does_not_move(image_tower: ModuleType) -> None:
     """The mini tower's first convolution, on two images that differ in VP's border."""
-    tower = load_backbone("mini", precision="float64")._images
+    visual = load_backbone("mini", precision="float64").model.visual
     one = torch.rand(1, 3, 32, 32, dtype=torch.float64)
     other = torch.rand(1, 3, 32, 32, dtype=torch.float64)
     other[..., 4:28, 4:28] = one[..., 4:28, 4:28]
-    conv = tower.convolutions[0]
+    conv = visual.conv1
     low, high, side = image_tower.still_places(4, 28, conv, 32)
     with torch.no_grad():
         same = (conv(one) == conv(other)).all(1)[0]
     expected = torch.zeros(side, side, dtype=torch.bool)
     expected[low:high, low:high] = True
     assert torch.equal(same, expected)
-    total, still = image_tower.resnet_products(tower, 32, (4, 28))
+    total, still = image_tower.resnet_products(visual, 32, (4, 28))
     assert 0 < still < 0.1 * total
 
 

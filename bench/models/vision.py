@@ -7,8 +7,8 @@
    positions. Visual tokens are appended there. This is our extension: the papers tune visual tokens only on
    ViT.
  - any other tower: the trunk is the whole tower, and it takes no visual tokens.
-Batch norm is folded into the convolutions, and these run in channels-last order. Both are exact up to
-rounding.
+Batch norm is folded into the convolutions. These run in channels-last order, or as matrix products where
+PyTorch has no fast convolution (see products.py). All of this is exact up to rounding.
 """
 
 from copy import deepcopy
@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from bench import exact
 from bench.errors import UserError
 from bench.models.block import OpenClip, is_plain, norm, pack_layer
+from bench.models.products import by_products
 
 
 class PlainTower:
@@ -105,16 +106,26 @@ class ResNetTower:
         self.pool = visual.attnpool
         self.width: int = visual.attnpool.positional_embedding.shape[1]
         self.dtype = dtype
-        self.convolutions = fold_batch_norm(visual).to(dtype).to(memory_format=torch.channels_last)
+        convolutions = fold_batch_norm(visual).to(dtype)
+        self.products = dtype == torch.float64 and next(visual.parameters()).device.type == "cpu"
+        if self.products:
+            self.convolutions = by_products(convolutions)
+        else:
+            self.convolutions = convolutions.to(memory_format=torch.channels_last)
         positions = visual.attnpool.positional_embedding.detach()
         self.shift = positions[0] - positions[1:].mean(0)  # [w], from the places' mean position to the mean's
 
     def trunk(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> mean and places, with positions [B, 1 + P, w]."""
-        pixels = pixels.to(dtype=self.dtype, memory_format=torch.channels_last)
-        places = self.convolutions(pixels).flatten(2).transpose(1, 2)
-        places = places.to(self.pool.positional_embedding.dtype)
+        places = self._convolve(pixels).to(self.pool.positional_embedding.dtype)
         return torch.cat([places.mean(1, keepdim=True), places], dim=1) + self.pool.positional_embedding
+
+    def _convolve(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> places [B, P, w]."""
+        if self.products:
+            return self.convolutions(pixels.permute(1, 2, 3, 0).contiguous()).flatten(1, 2).permute(2, 1, 0)
+        pixels = pixels.to(dtype=self.dtype, memory_format=torch.channels_last)
+        return self.convolutions(pixels).flatten(2).transpose(1, 2)
 
     def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
         """Trunk [B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
