@@ -1,9 +1,10 @@
 """Convolutions as matrix products, for towers in float64 on a CPU.
 
 PyTorch has no fast convolution in float64 on a CPU. It takes one image after the other, and where an image
-has only a few places, the product waits for the weights. Here a map is [C, H, W, B]: the channels are rows, and
-the places of all images are columns. A convolution is then one product [N, K] x [K, H W B] for all images, with
-the long side of each matrix in the order of memory. Only the order of the additions differs from PyTorch's.
+has only a few places, the product waits for the weights. Here a map is [C, H, W, B]: the channels are rows,
+and the places of all images are columns. A convolution is then one product [N, K] x [K, H W B] for all
+images, with the long side of each matrix in the order of memory. Only the order of the additions differs
+from PyTorch's.
 """
 
 from copy import deepcopy
