@@ -15,7 +15,7 @@ import torch
 from tiny_clip import tiny_clip, tokenizer
 
 from bench import cache
-from bench.models import Backbone, features, trunks
+from bench.models import Backbone, features
 
 
 class Images:
@@ -173,12 +173,3 @@ def test_no_damage_to_a_cached_array_gives_other_numbers(seed: int, folder: Path
     assert np.array_equal(again, first) and np.array_equal(first, array) and not np.array_equal(again, other)
     if kind != "folder":
         assert np.array_equal(cache.read(path), array)
-
-
-def test_trunks_stay_in_memory_within_a_limit(backbone: Backbone, folder: Path) -> None:
-    images = Images()
-    kept = trunks(backbone, images, batch=4)
-    assert kept is not None and not folder.exists()
-    assert torch.allclose(backbone.encode_trunk(kept)[0], backbone.encode_images(images.images), atol=1e-6)
-    assert trunks(backbone, images, limit=kept.nbytes) is not None
-    assert trunks(backbone, images, limit=kept.nbytes - 1) is None

@@ -2,7 +2,7 @@
 
 from bench.models.backbone import Backbone, load_backbone
 from bench.models.encoder import Encoder, load_encoder
-from bench.models.features import features, trunks
+from bench.models.features import features
 from bench.models.text import TextTower
 
-__all__ = ["Backbone", "Encoder", "TextTower", "features", "load_backbone", "load_encoder", "trunks"]
+__all__ = ["Backbone", "Encoder", "TextTower", "features", "load_backbone", "load_encoder"]

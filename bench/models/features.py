@@ -14,10 +14,9 @@ from torch import Tensor
 
 from bench import cache as disk
 from bench.prompt import Images
-from bench.protocols import Backbone, Frozen
+from bench.protocols import Frozen
 
 BATCH = 128  # images
-TRUNK_LIMIT = 1 << 30  # bytes
 
 
 def features(model: Frozen, images: Images, batch: int = BATCH, keep: bool = True) -> Tensor:
@@ -31,19 +30,6 @@ def features(model: Frozen, images: Images, batch: int = BATCH, keep: bool = Tru
     return torch.from_numpy(
         disk.kept("features", key, lambda: _in_batches(model.encode_clean, images, batch).numpy(), keep)
     )
-
-
-def trunks(backbone: Backbone, images: Images, batch: int = BATCH, limit: int = TRUNK_LIMIT) -> Tensor | None:
-    """The trunks [N, ...] of the images without augmentation, for `backbone.encode_trunk`.
-
-    None if they take more than `limit` bytes. They are not kept on disk: for ViT-B/16 they are 300 times as
-    large as the features, and they are computed quickly.
-    """
-    with torch.no_grad():
-        one = backbone.trunk(images.pixels(torch.zeros(1, dtype=torch.long)))
-    if one.nbytes * len(images) > limit:
-        return None
-    return _in_batches(backbone.trunk, images, batch)
 
 
 @torch.no_grad()

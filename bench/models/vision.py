@@ -3,9 +3,9 @@
 `trunk(pixels)` runs once per batch, `finish(trunk, tokens)` once per candidate:
  - VisionTransformer: the trunk ends with the patch embeddings and their positions. Visual tokens are appended
    there, before the pre-norm (BPT-VLM, IJCAI 2023, sec. 3.2).
- - ModifiedResNet: the trunk is all convolutions and ends with the sequence of the attention pool, with its
-   positions. Visual tokens are appended there. This is our extension: the papers tune visual tokens only on
-   ViT.
+ - ModifiedResNet: the trunk is all convolutions and ends with the query, keys and values of the attention
+   pool. The keys and values of visual tokens are appended there. This is our extension: the papers tune
+   visual tokens only on ViT.
  - any other tower: the trunk is the whole tower, and it takes no visual tokens.
 Batch norm is folded into the convolutions. These run in channels-last order, or as matrix products where
 PyTorch has no fast convolution (see products.py). All of this is exact up to rounding.
@@ -116,9 +116,13 @@ class ResNetTower:
         self.shift = positions[0] - positions[1:].mean(0)  # [w], from the places' mean position to the mean's
 
     def trunk(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> mean and places, with positions [B, 1 + P, w]."""
-        places = self._convolve(pixels).to(self.pool.positional_embedding.dtype)
-        return torch.cat([places.mean(1, keepdim=True), places], dim=1) + self.pool.positional_embedding
+        """Normalised pixels [B, 3, S, S] -> the mean's query, and the keys and values of the mean and the
+        places [B, 1 + 2 (1 + P), w].
+        """
+        pool, places = self.pool, self._convolve(pixels).to(self.pool.positional_embedding.dtype)
+        x = torch.cat([places.mean(1, keepdim=True), places], dim=1) + pool.positional_embedding
+        keys, values = self._project(pool.k_proj, x), self._project(pool.v_proj, x)
+        return torch.cat([pool.q_proj(x[:, :1]), keys, values], dim=1)
 
     def _convolve(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> places [B, P, w]."""
@@ -128,15 +132,13 @@ class ResNetTower:
         return self.convolutions(pixels).flatten(2).transpose(1, 2)
 
     def finish(self, trunk: Tensor, tokens: Tensor | None) -> Tensor:
-        """Trunk [B, 1 + P, w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
+        """Trunk [B, 1 + 2 (1 + P), w] and tokens [K, n, w] or None -> [K, B, e] (K = 1 without tokens).
 
-        The keys and values of the places are the same for all candidates. One softmax is taken over the
-        places and the tokens.
+        One softmax is taken over the places and the tokens.
         """
         pool, heads = self.pool, self.pool.num_heads
-        q = pool.q_proj(trunk[:, 0]).unflatten(-1, (heads, -1))  # [B, h, w / h]
-        k = self._project(pool.k_proj, trunk).unflatten(-1, (heads, -1))  # [B, 1 + P, h, w / h]
-        v = self._project(pool.v_proj, trunk).unflatten(-1, (heads, -1))
+        parts, places = trunk.unflatten(-1, (heads, -1)), trunk.shape[1] // 2
+        q, k, v = parts[:, 0], parts[:, 1 : 1 + places], parts[:, 1 + places :]  # [B, (1 + P,) h, w / h]
         scale = q.shape[-1] ** -0.5
         scores = torch.einsum("bhd,bphd->bhp", q * scale, k)[None]  # [1, B, h, 1 + P]
         if tokens is None:
@@ -147,7 +149,6 @@ class ResNetTower:
             more_v = pool.v_proj(tokens).unflatten(-1, (heads, -1))
             more = torch.einsum("bhd,knhd->kbhn", q * scale, more_k)
             weights = torch.cat([scores.expand(len(tokens), -1, -1, -1), more], dim=-1).softmax(-1)
-            places = trunk.shape[1]
             mixed = torch.einsum("kbhp,bphd->kbhd", weights[..., :places], v)
             mixed = mixed + torch.einsum("kbhn,knhd->kbhd", weights[..., places:], more_v)
         return pool.c_proj(mixed.flatten(2))
