@@ -26,10 +26,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from bench.answered import DEFAULT
 from bench.contract import Counting
 from bench.data.card import load_card
 from bench.data.dataset import pictures_sha256
@@ -48,8 +50,15 @@ from bench.suite import load_suite
 
 SHAKE = 1e-14  # relative
 BUDGET = int(os.environ.get("SAME_BYTES_BUDGET", "1000"))  # queries of a record
-# method -> queries of a short record. CraFT and BPT-VLM score whole populations before their first step.
-SHORT = {"zip": 100, "craft": 450, "bptvlm": 120, "blackvip": 10}
+# (method, answers) -> queries of a short record. CraFT, CMA-ES and BPT-VLM score whole populations before
+# their first step. With labels alone, many candidates have the same loss, so the order of equal losses decides.
+SHORT = {
+    ("zip", "logits"): 100,
+    ("craft", "logits"): 450,
+    ("cmaes", "label"): 450,
+    ("bptvlm", "logits"): 120,
+    ("blackvip", "logits"): 10,
+}
 
 
 def images(names: Iterable[str] = world.names()) -> dict[str, str]:
@@ -89,7 +98,11 @@ def records() -> dict[str, str]:
 
 def short_records() -> dict[str, str]:
     """Records and answers of the methods in SHORT after a few steps: seconds of work, for the tests."""
-    return record_sums(one for name in SHORT for one in cells((name,), ("mini-digits",), SHORT[name]))
+    return record_sums(
+        one
+        for (name, answers), budget in SHORT.items()
+        for one in cells((name,), ("mini-digits",), budget, answers)
+    )
 
 
 def record_sums(cells: Iterable[Resolved]) -> dict[str, str]:
@@ -137,10 +150,13 @@ def unrounded() -> dict[str, str]:
     return {"features": hashlib.sha256(table.tobytes()).hexdigest()}
 
 
-def cells(methods: Sequence[str], datasets: Sequence[str], budget: int) -> list[Resolved]:
+def cells(
+    methods: Sequence[str], datasets: Sequence[str], budget: int, answers: str = DEFAULT
+) -> list[Resolved]:
     """Cells of the mini suite."""
     suite = load_suite("mini")
-    return resolve(make_cells(suite, methods, datasets=datasets, budgets=[budget]), suite)
+    made = make_cells(suite, methods, datasets=datasets, budgets=[budget], answers=[answers])
+    return resolve(made, suite)
 
 
 QUANTITIES: dict[str, Callable[[], dict[str, str]]] = {
@@ -164,11 +180,13 @@ def settings(few: bool) -> Iterator[Setting]:
     levels = ["default", "avx2", "avx512"]
     own = torch.backends.cpu.get_cpu_capability().lower()
     below = levels[: levels.index(own) + 1] if own in levels else []
+    numpys = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # beyond those it always uses
     choices = {
         "ATEN_CPU_CAPABILITY": ["", *below],
         "MKL_CBWR": ["", "COMPATIBLE", "AVX2"],
         "ONEDNN_MAX_CPU_ISA": ["", "AVX2"],
         "OMP_NUM_THREADS": ["1", "2"],
+        "NPY_DISABLE_CPU_FEATURES": ["", " ".join(numpys)] if numpys else [""],
     }
     for values in itertools.product(*choices.values()):
         changed = sum(value != options[0] for value, options in zip(values, choices.values(), strict=True))
