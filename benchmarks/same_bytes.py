@@ -50,8 +50,8 @@ from bench.suite import load_suite
 
 SHAKE = 1e-14  # relative
 BUDGET = int(os.environ.get("SAME_BYTES_BUDGET", "1000"))  # queries of a record
-# (method, answers) -> queries of a short record. CraFT, CMA-ES and BPT-VLM score whole populations before
-# their first step. With labels alone, many candidates have the same loss, so the order of equal losses decides.
+# (method, answers) -> queries of a short record. CraFT, CMA-ES and BPT-VLM score whole populations
+# before their first step. With labels alone, many candidates have the same loss, and their order decides.
 SHORT = {
     ("zip", "logits"): 100,
     ("craft", "logits"): 450,
