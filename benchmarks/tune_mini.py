@@ -10,7 +10,7 @@ once. So was cbbt's step, in five trials of its own, because the published 256 d
 a trial; the directions are what is tried here. All other parameters keep the paper's value. A trial is
 scored on the validation split of three data sets, with 2,000 queries and three seeds that the leaderboard
 does not use. The value with the best average goes into bench/suites/mini.toml. Test images are never used.
-All trials are in results/mini/tuning.csv; those that are committed were made with one seed, 0.
+All trials, also those of grids that were moved, are in results/mini/tuning.csv.
 """
 
 import argparse
