@@ -51,6 +51,33 @@ def test_the_page_gets_everything_and_the_readme_one_small_table(
     assert (page.read_text(), readme.read_text()) == (whole, brief)
 
 
+def test_coarse_answers_variants_and_other_suites_are_published_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = ("toy-0", "toy-1")
+    write(
+        tmp_path / "results",
+        *grid(("manual", "zip", "blackvip"), sets),
+        *grid(("manual", "zip"), sets, answers="label"),
+        *grid(("blackvip",), sets[:1], seeds=(1,), answers="label"),  # a slow method: fewer cells
+        *grid(("zip",), sets, seeds=(1, 2), overrides={"rank": 1}),
+        *grid(("manual", "zip"), sets, suite="toy-many"),
+    )
+    monkeypatch.setattr("bench.report.publish._pictures", lambda *_: [])
+    readme, page = texts(tmp_path)
+    home = tmp_path / "results" / "toy"
+    written = publish(load(tmp_path / "results"), tmp_path / "results", readme, page, "toy")
+    text = page.read_text()
+    first, second = ((home / f"few-shot-answers{end}.md").read_text() for end in ("", "-2"))
+    assert "| ZIP |" in first and "BlackVIP" not in first and "| Method | label | logits |" in first
+    assert "| BlackVIP |" in second and "ZIP" not in second and ", seed 1.\n" in second
+    assert home / "few-shot-answers.png" in written and "few-shot-answers-2.png" in text
+    variants = (home / "few-shot-variants.md").read_text()
+    assert "rank=1" in variants and "2 seeds (1, 2)" in variants and "BlackVIP" not in variants
+    assert text.index("### Coarser answers") < text.index("### Variants") < text.index(", suite toy-many")
+    assert "(../results/toy-many/few-shot-curves.png)" in text and "toy-many" not in readme.read_text()
+
+
 def test_a_text_without_the_marks_is_not_changed(tmp_path: Path) -> None:
     write(tmp_path / "results", *grid())
     readme, page = texts(tmp_path)

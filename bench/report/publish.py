@@ -4,21 +4,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from bench.cell import PROTOCOLS
 from bench.errors import UserError
 from bench.files import read_text
-from bench.report import plots
+from bench.report import plots, studies
 from bench.report.diagram import cd
 from bench.report.drawing import save
-from bench.report.frame import WIRE, Results, select
+from bench.report.frame import WIRE, Results, select, where
 from bench.report.leaderboard import HEADLINES, page, without_variants
 from bench.report.order import place_said
 from bench.report.published import TITLES
 from bench.report.render import markdown
 from bench.report.summary import efficiency_table, ranks_table, savings, standing, verdict
-from bench.report.table import Row, Table
+from bench.report.table import Table, narrowed
 from bench.report.tables import measured
 
 SHOWN = ("few-shot", "base-to-new")  # the papers' main tables; the others are linked
@@ -27,26 +25,23 @@ BEGIN, END = "<!-- published: begin", "<!-- published: end -->"
 
 
 def publish(results: Results, folder: Path, readme: Path, page_file: Path, suite: str) -> list[Path]:
-    """Write the tables and pictures to folder/<suite>, folder/leaderboard.html, and parts of two texts.
+    """Write tables and pictures to folder/<suite>, the page folder/leaderboard.html, and parts of two texts.
 
-    `page_file` gets sentences, whole tables and pictures, and `readme` one small table. In both of them the
-    part stands between the lines BEGIN and END. Returns the files that were written.
+    Other suites of the folder follow `suite`. `page_file` gets sentences, whole tables and pictures, and
+    `readme` one small table. In both of them the part stands between the lines BEGIN and END. Returns the
+    files that were written.
     Raises UserError if one of them does not have these lines, or if cells are missing.
     """
     for text in (readme, page_file):
         _parts(text)
-    home = folder / suite
-    tested = without_variants(results).cells
-    usual = (tested[list(WIRE)] == pd.Series(WIRE)).all(axis=1)
-    tested = tested[(tested["suite"] == suite) & (tested["score"] == "test") & usual]
-    written, shown, brief = [], [], []
-    for protocol in (p for p in PROTOCOLS if p in set(tested["protocol"])):
-        budget = int(tested.loc[tested["protocol"] == protocol, "budget"].max())
-        chosen = select(without_variants(results), suite=suite, protocol=protocol, budget=budget, **WIRE)
-        written += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
-        shown += _section(chosen, protocol, budget, f"{_from(page_file, home, readme)}/{protocol}")
-        if protocol == BRIEF:
-            brief += _summary(chosen, budget, f"{_from(readme, home, readme)}/{protocol}")
+    tested = where(results, "score", ["test"])
+    written: list[Path] = []
+    shown: list[str] = []
+    for name in (suite, *sorted({*tested.cells["suite"]} - {suite})):
+        link, more = _from(page_file, folder / name, readme), "" if name == suite else f", suite {name}"
+        files, words = _of_suite(where(tested, "suite", [name]), folder / name, link, more)
+        written, shown = written + files, shown + words
+    brief = _summary(where(tested, "suite", [suite]), f"{_from(readme, folder / suite, readme)}/{BRIEF}")
     board = folder / "leaderboard.html"
     board.write_text(page(results, folder), encoding="utf-8")
     for text, parts in ((readme, brief), (page_file, shown)):
@@ -55,6 +50,35 @@ def publish(results: Results, folder: Path, readme: Path, page_file: Path, suite
         body = "\n\n".join([*parts, link])
         text.write_text(f"{before}{BEGIN}{marker}\n{body}\n{END}{after}", encoding="utf-8")
     return [*written, board, readme, page_file]
+
+
+def _of_suite(results: Results, home: Path, link: str, more: str) -> tuple[list[Path], list[str]]:
+    """The files of one suite, and the paragraphs about it. more: what its headings say after the protocol."""
+    files, words = [], []
+    for protocol in (p for p in PROTOCOLS if p in set(_usual(results).cells["protocol"])):
+        whole = _largest(results, protocol)
+        chosen = without_variants(_usual(whole))
+        budget = int(chosen.cells["budget"].max())
+        files += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
+        words += _section(chosen, TITLES[protocol] + more, budget, f"{link}/{protocol}")
+        for study in (studies.answers, studies.variants):
+            study_files, study_words = study(whole, home / protocol, f"{link}/{protocol}")
+            files, words = files + study_files, words + study_words
+    return files, words
+
+
+def _usual(results: Results) -> Results:
+    """The records of models of this process that answer with all logits."""
+    for column, value in WIRE.items():
+        results = where(results, column, [value])
+    return results
+
+
+def _largest(results: Results, protocol: str) -> Results:
+    """The records of a protocol with the largest budget that its usual records have."""
+    records = where(results, "protocol", [protocol])
+    budgets = without_variants(_usual(records)).cells["budget"]
+    return select(records, free="answers", budget=int(budgets.max()))
 
 
 def _parts(file: Path) -> tuple[str, str, str]:
@@ -67,14 +91,14 @@ def _parts(file: Path) -> tuple[str, str, str]:
     return before, marker, rest.split(END, 1)[1]
 
 
-def _section(results: Results, protocol: str, budget: int, stem: str) -> list[str]:
+def _section(results: Results, heading: str, budget: int, stem: str) -> list[str]:
     """The paragraphs about one protocol. stem: the link to its files, without the end of their names."""
-    picture = f"{stem}-curves.png"
+    picture, protocol = f"{stem}-curves.png", results.cells["protocol"].iloc[0]
     if protocol not in SHOWN:
-        return [f"{TITLES[protocol]}: [table]({stem}.md), [accuracy against queries]({picture})."]
+        return [f"{heading}: [table]({stem}.md), [accuracy against queries]({picture})."]
     table = measured(results)
     return [
-        f"## {TITLES[protocol]}",
+        f"## {heading}",
         *_words(results, budget),
         markdown(_last(table)).rstrip(),
         *([f"The whole table: [{protocol}.md]({stem}.md)."] if len(table.blocks) > 1 else []),
@@ -82,28 +106,14 @@ def _section(results: Results, protocol: str, budget: int, stem: str) -> list[st
     ]
 
 
-def _summary(results: Results, budget: int, stem: str) -> list[str]:
-    """The README's part: the picture, and the table of ranks with few of its columns."""
-    ranks = ranks_table(results)
-    leads = [ranks.heads.index(name) for name in ("Method", "Ties", "Sent") if name in ranks.heads]
-    columns = [i for i, one in enumerate(ranks.columns) if one.name in ("Average", "Queries to tune")]
-
-    def short(row: Row) -> Row:
-        return replace(
-            row,
-            lead=tuple(row.lead[i] for i in leads),
-            entries=tuple(row.entries[i] for i in columns),
-        )
-
-    small = replace(
-        ranks,
-        heads=tuple(ranks.heads[i] for i in leads),
-        columns=tuple(ranks.columns[i] for i in columns),
-        blocks=tuple(replace(block, rows=tuple(map(short, block.rows))) for block in ranks.blocks),
-        notes=(),
-    )
+def _summary(results: Results, stem: str) -> list[str]:
+    """The README's part: the table of ranks with few of its columns, and the picture."""
+    if BRIEF not in set(_usual(results).cells["protocol"]):
+        return []
+    ranks = ranks_table(without_variants(_usual(_largest(results, BRIEF))))
+    small = narrowed(ranks, ("Method", "Ties", "Sent"), ("Average", "Queries to tune"))
     return [
-        markdown(small).strip(),
+        markdown(replace(small, notes=())).strip(),
         f"![Accuracy against queries, {BRIEF}]({stem}-curves.png)",
     ]
 

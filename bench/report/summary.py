@@ -431,8 +431,9 @@ def conditions_said(results: Results) -> list[str]:
     seeds = sorted(int(seed) for seed in results.cells["seed"].unique())
     harmonic = first["protocol"] == "base-to-new"
     said = f"Accuracy: {HARMONIC} " if harmonic else ""
+    word = "seed" if len(seeds) == 1 else "seeds"
     said += (
         f"{counted(int(first['shots']), 'shot')}, backbone {first['backbone']}, batches of at most "
-        f"{counted(int(first['batch_size']), 'image')}, seeds {', '.join(map(str, seeds))}."
+        f"{counted(int(first['batch_size']), 'image')}, {word} {', '.join(map(str, seeds))}."
     )
     return [said, *wire_said(results.cells)]

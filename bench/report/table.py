@@ -1,6 +1,6 @@
 """The parts of a table, for every format; render.py has the formats."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -85,6 +85,23 @@ def marked(table: Table) -> Table:
     """The same table, with best and second best marked in each column, block and group."""
     # Numbers that are equal as printed share a mark.
     return replace(table, blocks=tuple(replace(b, rows=_mark(b.rows, table.columns)) for b in table.blocks))
+
+
+def narrowed(table: Table, heads: Collection[str], columns: Collection[str]) -> Table:
+    """The same table with these heads and columns alone, in its own order."""
+    leads = [i for i, name in enumerate(table.heads) if name in heads]
+    kept = [i for i, column in enumerate(table.columns) if column.name in columns]
+
+    def short(row: Row) -> Row:
+        lead, entries = tuple(row.lead[i] for i in leads), tuple(row.entries[i] for i in kept)
+        return replace(row, lead=lead, entries=entries)
+
+    return replace(
+        table,
+        heads=tuple(table.heads[i] for i in leads),
+        columns=tuple(table.columns[i] for i in kept),
+        blocks=tuple(replace(block, rows=tuple(map(short, block.rows))) for block in table.blocks),
+    )
 
 
 def _mark(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
