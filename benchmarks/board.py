@@ -31,8 +31,8 @@ MANY = "manual,ensemble,head,readout,edits,zip,craft,cbbt,coop"
 # What the papers' tables of parts vary; each value is a variant. ZIP, ICLR 2025: the clipping threshold,
 # the rank, the shared vector, the intrinsic dimension, the length of the context. CraFT, ICML 2024: both
 # halves alone; the prompt alone is the row bbt with CraFT's values.
-# Two more: CBBT with the published number of directions, and methods with random contexts that start from the
-# hand template's words instead.
+# More: CBBT with the published number of directions, methods with random contexts that start from the hand
+# template's words instead, and BlackVIP with the step that an earlier choice of values with one seed had given.
 ABLATIONS = (
     ("zip", "clip=none,0.1,1,10,100"),
     ("zip", "rank=0,1,3,8"),
@@ -44,6 +44,7 @@ ABLATIONS = (
     ("cbbt", "q=256"),
     ("zip", "init=hand"),
     ("spsa", "init=hand"),
+    ("blackvip", "a=0.3"),
 )
 
 
