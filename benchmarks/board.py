@@ -32,7 +32,7 @@ MANY = "manual,ensemble,head,readout,edits,zip,craft,cbbt,coop"
 # the rank, the shared vector, the intrinsic dimension, the length of the context. CraFT, ICML 2024: both
 # halves alone; the prompt alone is the row bbt with CraFT's values.
 # More: CBBT with the published number of directions, methods with random contexts that start from the hand
-# template's words instead, and BlackVIP with the step that an earlier choice of values with one seed had given.
+# template's words instead, and BlackVIP with the step that an earlier choice with one seed had given.
 ABLATIONS = (
     ("zip", "clip=none,0.1,1,10,100"),
     ("zip", "rank=0,1,3,8"),
