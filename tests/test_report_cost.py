@@ -167,6 +167,22 @@ def test_the_curve_is_what_a_sum_buys(results: Results) -> None:
         plots.cost(results, cost.Tariff(Price("2026-01-31")))
 
 
+def test_the_axis_of_dollars_has_labels_between_powers_of_ten(tmp_path: Path) -> None:
+    """The rows' checkpoints cost from $2.56 to $6.40, where there is no power of ten."""
+    made = [
+        replace(one, trace=tuple(p for p in one.trace if p.queries in (0, 2000, 5000)))
+        for one in grid(("zip",))
+    ]
+    results = select(load(write(tmp_path, *made)))
+    axis = plots.cost(results, cost.Tariff(Price("2026-01-31", image=4e-5)), sums=()).axes[0]
+    axis.figure.draw_without_rendering()
+    low, high = axis.get_xlim()
+    labels = [
+        tick.label1.get_text() for tick in axis.xaxis.get_major_ticks() if low <= tick.get_loc() <= high
+    ]
+    assert labels == ["$3", "$4", "$5", "$6", "$7"]
+
+
 def test_the_dialect_says_how_many_images_a_request_holds(tmp_path: Path, results: Results) -> None:
     file, price = tmp_path / "p.toml", '[price]\ndate = "2026-01-31"\nimage = 0.01\n'
     for text, at_once in (("", 1), ('dialect = "oip"\n', 64), ('url = "http://a/b"\ndialect = "hf"\n', 1)):

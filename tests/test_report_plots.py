@@ -14,9 +14,9 @@ from bench.errors import UserError
 from bench.report import plots
 from bench.report.answers import by_answers
 from bench.report.diagram import cd
-from bench.report.drawing import drawing, save
+from bench.report.drawing import drawing, log_ticks, save, short
 from bench.report.frame import Results, load, select
-from bench.report.style import MANY, name_of, params_text
+from bench.report.style import MANY, OTHERS, name_of, params_text
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,69 @@ def test_of_many_rows_the_best_and_those_asked_for_are_named(thirteen: Results) 
     named = [text.get_text() for text in legend.get_texts()]
     assert len(named) == MANY + 2 and "mine" in named and {"ZIP", "zero-shot"} <= set(named)
     assert named[-1] == "other methods"
+
+
+def test_a_method_has_the_same_look_in_the_diagram_as_in_the_curves(thirteen: Results) -> None:
+    """The colour, dash and marker of every method that the legend of the curves names; grey for others."""
+    legend = plots.curves(thirteen).legends[0]
+    named = {
+        text.get_text(): (line.get_color(), line.get_linestyle(), line.get_marker())
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    axis = cd(thirteen, width=3.3).axes[0]  # all names on one side
+    lines = {line.get_ydata()[-1]: line for line in axis.lines if line.get_markevery() == [1]}
+    found = {
+        text.get_text().rpartition(" (")[0].strip(): lines.get(text.get_position()[1]) for text in axis.texts
+    }
+    drawn = {name: line for name, line in found.items() if line is not None}
+    assert len(drawn) == 13 and len({line.get_color() for line in drawn.values()}) > 5
+    for name, line in drawn.items():
+        look = (line.get_color(), line.get_linestyle(), line.get_marker())
+        if name in named:
+            assert look == named[name]
+        elif name != name_of("manual"):
+            assert line.get_color() == OTHERS.colour
+
+
+def test_the_sentences_of_the_diagram_break_where_they_have_a_part(thirteen: Results) -> None:
+    lines = {width: cd(thirteen, width=width).texts[0].get_text().split("\n") for width in (3.3, 2.8, 5.0)}
+    first, second = (
+        "average accuracy (%) after 5,000 queries,",
+        "dots on one bar: methods that are not told apart",
+    )
+    assert lines[3.3] == [f"{first} 5 data sets", second, "(paired t tests, corrected, 5\u00a0%)"]
+    assert lines[2.8] == [first, "5 data sets", second, lines[3.3][2]]
+    assert lines[5.0] == [lines[3.3][0], f"{second} {lines[3.3][2]}"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dense", "labels"),
+    [
+        (0.15, 8000, False, "1 10 100 1k"),
+        (450, 5300, False, "500 1k 2k 5k"),
+        (1.2, 9.1, False, "2 5"),
+        (10.5, 900, True, "20 50 100 200 500"),
+        (2.1, 4.4, False, "3 4"),
+        (1250, 1450, False, "1.25k 1.3k 1.35k 1.4k 1.45k"),
+    ],
+)
+def test_a_logarithmic_axis_has_two_labels_at_least(
+    low: float, high: float, dense: bool, labels: str
+) -> None:
+    axis = Figure().add_subplot(xscale="log", xlim=(low, high))
+    log_ticks(axis.xaxis, short, dense)
+    ticks = zip(axis.get_xticks(), axis.xaxis.get_major_ticks(), strict=False)
+    axis.figure.draw_without_rendering()
+    shown = [tick.label1.get_text() for at, tick in ticks if low <= at <= high]
+    assert " ".join(shown) == labels and not axis.get_xticks(minor=True).size
+
+
+def test_no_tick_of_a_picture_is_written_in_tex(thirteen: Results) -> None:
+    """Of targets that all take between 1,000 and 5,000 queries, the axis holds at most one power of ten."""
+    figure = plots.efficiency_plot(thirteen, absolute=(50.0, 51.0))
+    with drawing():
+        figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.findobj(Text) if "\\" in text.get_text()] == []
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.report import stats
+from bench.report import efficiency, stats
 from bench.report.drawing import NARROW, drawing, rows_of, text_width
-from bench.report.frame import Results
+from bench.report.frame import Results, points
+from bench.report.style import OTHERS, Look
 from bench.report.summary import Standing, standing
 from bench.words import counted
 
@@ -21,18 +22,21 @@ FIRST, STEP = 0.3, 0.42  # distance between bars, and between names, in units of
 UNIT = 0.4  # inches of a unit of the y axis
 BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line runs through a letter
 EDGE = 0.06  # inches around everything
+GREY = "#555555"  # the names of the methods whose lines are grey
 
 
 def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figure":
     """Average accuracies on a line, best on the right; a bar joins methods that are not told apart.
 
     A dot on a bar marks a method of the group. A method without a dot can lie between two methods of the
-    group and yet be told apart from both, because spreads differ. budget: read runs after this many queries;
+    group and yet be told apart from both, because spreads differ. A method has the look that it has in
+    plots.curves. budget: read runs after this many queries;
     None: at their end. width: in inches. Raises UserError for fewer than two ranked methods.
     """
     from matplotlib.figure import Figure
 
-    s = standing(results, budget)
+    frame = points(results)
+    s = standing(results, budget, frame)
     if len(s.order) < 2:
         raise UserError(
             "a critical-difference diagram needs at least two methods that have every data set: run the "
@@ -41,8 +45,8 @@ def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figu
     bars = [(i, group) for i, group in enumerate(s.comparison.groups) if len(group) > 1]
     names = {row: f" {s.label(row)} ({s.average[row]:.1f}) " for row in s.order}
     right = len(s.order) if width < NARROW else -(-len(s.order) // 2)  # names on the right; the rest: left
-    widths = [text_width(names[row]) + EDGE for row in s.order]
-    margins = max(widths[right:], default=EDGE), max(widths[:right])
+    widths = [text_width(names[row]) + 2 * EDGE for row in s.order]
+    margins = max(widths[right:], default=2 * EDGE), max(widths[:right])
     said = _said(s, width)
     top = 0.65 + 0.36 * said.count("\n") + 0.36  # of the y axis; the numbers of the scale end at 0.6
     depth = 0.4 + FIRST * len(bars) + STEP * max(right, len(s.order) - right)
@@ -57,33 +61,41 @@ def cd(results: Results, budget: int | None = None, width: float = 5.0) -> "Figu
         _scale(axis, low, high, max(2, int((width - sum(margins)) / 0.4)))
         for y, (i, group) in enumerate(bars):
             _bar(axis, [s.average[row] for row in group], -(0.25 + FIRST * y), stats.letter(i), room)
-        looks = rows_of(results.cells)
+        looks = rows_of(frame, efficiency.finals(frame, s.budget))
         for i, row in enumerate(s.order):
             best = i < right
             below = 0.4 + FIRST * len(bars) + STEP * (i if best else len(s.order) - 1 - i)
-            _name(axis, s.average[row], -below, names[row], looks[row].colour, best)
+            _name(axis, s.average[row], -below, names[row], looks[row], best)
     return figure
 
 
 def _said(s: Standing, width: float) -> str:
     """What the picture shows, in lines that fit into it."""
     sets = s.matrix.shape[1]
-    said = [f"average accuracy (%) after {counted(s.budget, 'query')}, {counted(sets, 'data set')}"]
+    said = [(f"average accuracy (%) after {counted(s.budget, 'query')},", counted(sets, "data set"))]
     if s.comparison.groups:
-        said += ["dots on one bar: methods that are not told apart (paired t tests, corrected, 5 %)"]
-    else:
         said += [
-            f"not tested: a test needs at least {stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+            ("dots on one bar: methods that are not told apart", "(paired t tests, corrected, 5\u00a0%)")
         ]
-    letters = int(16 * width)  # a letter of this size is about 1/16 inch wide
-    return "\n".join(line for text in said for line in wrap(text, letters))
+    else:
+        least = f"{stats.LEAST_SETS} data sets and {stats.LEAST_SEEDS} seeds"
+        said += [("not tested: a test needs at least", least)]
+    return "\n".join(line for parts in said for line in _lines(parts, width - 2 * EDGE))
+
+
+def _lines(parts: tuple[str, ...], room: float) -> list[str]:
+    """A sentence in one line if it fits; else its parts, each in lines of its own. room: in inches."""
+    whole = " ".join(parts)
+    if text_width(whole) <= room:
+        return [whole]
+    return [line for one in parts for line in wrap(one, max(1, int(len(one) * room / text_width(one))))]
 
 
 def _scale(axis: Any, low: float, high: float, ticks: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.plot([low, high], [0, 0], color="black", lw=0.8)
-    for tick in MaxNLocator(ticks).tick_values(low, high):
+    for tick in MaxNLocator(ticks, steps=[1, 2, 5, 10]).tick_values(low, high):
         if low <= tick <= high:
             axis.plot([tick, tick], [0, 0.12], color="black", lw=0.8)
             axis.text(tick, 0.2, f"{tick:g}", ha="center", va="bottom")
@@ -95,8 +107,10 @@ def _bar(axis: Any, members: list[float], y: float, letter: str, room: float) ->
     axis.text(max(members) + 0.5 * room, y, letter, ha="left", va="center", bbox=BACK)
 
 
-def _name(axis: Any, value: float, y: float, name: str, colour: str, best: bool) -> None:
+def _name(axis: Any, value: float, y: float, name: str, look: Look, best: bool) -> None:
     """A line from the scale down to y and out to the name, on the right for the best ones."""
     edge = axis.get_xlim()[1 if best else 0]
-    axis.plot([value, value, edge], [0, y, y], color=colour, lw=1.0, clip_on=False)
+    drawn: dict[str, Any] = {"color": look.colour, "ls": look.line, "lw": 1.0, "clip_on": False}
+    axis.plot([value, value, edge], [0, y, y], marker=look.marker, markevery=[1], **drawn)
+    colour = GREY if look is OTHERS else look.colour
     axis.text(edge, y, name, color=colour, ha="left" if best else "right", va="center")

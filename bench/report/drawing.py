@@ -1,7 +1,7 @@
 """How every picture is drawn: style, panels, legend, files. matplotlib is imported only when one is drawn."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from bench.words import in_dollars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 RC: dict[Any, Any] = {
@@ -40,6 +41,7 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 QUERIES = "queries"
+STEPS = ((1,), (1, 2, 5), tuple(range(1, 10)))  # of a logarithmic axis's labels, in each power of ten
 NARROW = 5.0  # inches; a narrower picture has one panel, or one column of names, in a row
 
 
@@ -130,39 +132,51 @@ def short(number: float, _: object = None) -> str:
     return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
 
 
+def log_ticks(axis: "Axis", text: Callable[[float, object], str], dense: bool = False) -> None:
+    """Label a logarithmic axis, whose limits are final, at 1, 10, 100.
+
+    dense: at 1, 2, 5, 10 as well. The labels are denser, too, where there would be fewer than two.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    low, high = sorted(axis.get_view_interval())
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in STEPS[1:] if dense else STEPS:
+        if len(ticks) < 2:
+            ticks = [step * 10.0**power for power in powers for step in steps]
+            ticks = [tick for tick in ticks if low <= tick <= high]
+    axis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else MaxNLocator(4))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(text))
+
+
 def count_axis(axis: "Axes", width: float) -> None:
     """Make the x axis a logarithmic one of parameter counts, labelled 500, 1k, 2k, 5k, 10k.
 
     width: in inches; an axis without room for these labels is labelled 100, 1k, 10k.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    room = width > math.log10(high / low) * 3 * 0.35
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room else (1,)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(short))
+    log_ticks(axis.xaxis, short, dense=width > math.log10(high / low) * 3 * 0.35)
 
 
 def query_axis(axis: "Axes", log: bool, start: int, end: int) -> None:
     """Make the x axis one of queries, from `start` (log) or 0 to `end`, labelled 500, 1k, 5k."""
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter
 
     if log:
         axis.set_xscale("log")
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlim(left=max(start, end / 1000))  # earlier, a method has made almost no step
-    axis.xaxis.set_major_formatter(FuncFormatter(short))
-    axis.set_xlim(right=end * (1.06 if log else 1.01))
+        # earlier than that, a method has made almost no step
+        axis.set_xlim(max(start, end / 1000), end * 1.06)
+        log_ticks(axis.xaxis, short)
+    else:
+        axis.set_xlim(right=end * 1.01)
+        axis.xaxis.set_major_formatter(FuncFormatter(short))
 
 
 def dollar_axis(axis: "Axes", start: float, end: float) -> None:
     """Make the x axis a logarithmic one of dollars, labelled $0.1, $1, $10."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator())
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: in_dollars(amount)))
     axis.set_xlim(start / 1.2, end * 1.2)
+    log_ticks(axis.xaxis, lambda amount, _: in_dollars(amount))

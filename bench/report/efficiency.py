@@ -148,6 +148,13 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     return by_set.groupby(["at", "row"]).mean().unstack("row").sort_index().ffill()
 
 
+def finals(points: pd.DataFrame, budget: int = 10**12) -> dict[str, float]:
+    """Row -> its average accuracy after `budget` queries; without the hand template, which is drawn apart."""
+    final = at_budget(points[points["row"] != REFERENCE], budget)
+    by_set = final.groupby(["row", "dataset"])["accuracy"].mean()
+    return {str(row): float(mean) for row, mean in by_set.groupby("row").mean().items()}
+
+
 def area(queries: np.ndarray, accuracy: np.ndarray) -> float:
     """The mean accuracy over log(queries), from the first query to the last one, by the trapezoid rule."""
     asked = queries > 0

@@ -20,6 +20,7 @@ from bench.report.drawing import (
     drawing,
     grid,
     legend,
+    log_ticks,
     query_axis,
     rows_of,
     short,
@@ -54,7 +55,7 @@ def curves(
     frame = points(results)
     suite, protocol = results.cells["suite"].iloc[0], results.cells["protocol"].iloc[0]
     datasets = arrange(suite, frame["dataset"])
-    rows = rows_of(frame, _finals(frame), highlight)
+    rows = rows_of(frame, efficiency.finals(frame), highlight)
     start = efficiency.zero_shot(frame)
     asked = frame.loc[(frame["at"] > 0) & (frame["row"] != REFERENCE), "at"]
     first = int(asked.min()) if len(asked) else 1
@@ -81,13 +82,6 @@ def curves(
         drawn = {label: handle for label, handle in handles.items() if handle is not None}
         legend(figure, _others_last(drawn))
     return figure
-
-
-def _finals(frame: pd.DataFrame, budget: int = 10**12) -> dict[str, float]:
-    """Row -> its average accuracy after `budget` queries; without the hand template, which is drawn apart."""
-    final = efficiency.at_budget(frame[frame["row"] != REFERENCE], budget)
-    by_set = final.groupby(["row", "dataset"])["accuracy"].mean()
-    return {str(row): float(mean) for row, mean in by_set.groupby("row").mean().items()}
 
 
 def _others_last(handles: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +129,6 @@ def efficiency_plot(
     them. width: in inches. absolute: targets in %, instead of the default ones (see efficiency.goals).
     highlight: as in `curves`. Raises UserError if there are no targets.
     """
-    from matplotlib.ticker import FuncFormatter
-
     frame = points(results)
     goals = efficiency.goals(frame, absolute, efficiency.images_behind(results))
     if not goals:
@@ -148,7 +140,7 @@ def efficiency_plot(
     with drawing():
         figure, (left, right) = grid(2, width, 2.2, 2 if width >= NARROW else 1)
         handles: dict[str, Any] = {}
-        for row, style in rows_of(frame, _finals(frame, end), highlight).items():
+        for row, style in rows_of(frame, efficiency.finals(frame, end), highlight).items():
             if row == REFERENCE:
                 continue
             queries, share = efficiency.ecdf(reached, row)
@@ -160,7 +152,8 @@ def efficiency_plot(
         query_axis(left, True, 1, end)
         left.set(ylim=(0, 100), xlabel=QUERIES, ylabel="targets solved (%)")
         right.set_yscale("log")
-        right.yaxis.set_major_formatter(FuncFormatter(short))
+        right.autoscale_view()
+        log_ticks(right.yaxis, short)
         right.set_xticks(range(len(names)), names)
         way = "share of the way\nto the best known accuracy"
         right.set(xlabel="target" if absolute else way if width < NARROW else way.replace("\n", " "))
@@ -234,7 +227,7 @@ def params(
     with drawing():
         figure, (axis,) = grid(1, width, 2.4, 1)
         handles: dict[str, Any] = {}
-        for row, style in rows_of(frame, _finals(frame, end), highlight).items():
+        for row, style in rows_of(frame, efficiency.finals(frame, end), highlight).items():
             mean, colour = by_seed[row].mean(), style.colour
             if sizes[row] == 0:
                 handles[style.title] = axis.axhline(mean, color=colour, lw=0.9, ls=DASHED)
@@ -301,7 +294,7 @@ def cost(
     with drawing():
         figure, (axis,) = grid(1, width, 2.4, 1)
         handles: dict[str, Any] = {}
-        for row, style in rows_of(frame, _finals(frame), highlight).items():
+        for row, style in rows_of(frame, efficiency.finals(frame), highlight).items():
             line = curve(frame[frame["row"] == row])
             if line["dollars"].max() == 0:
                 free = line["mean"].iloc[-1]
