@@ -14,14 +14,18 @@ import pytest
 from fabricate import grid, record, with_outcomes, write
 from matplotlib.image import imread
 
+from bench.code import code_hash
+from bench.data.card import load_card
 from bench.errors import UserError
 from bench.paths import HOME
-from bench.record import ChatLog, Wired
-from bench.report import board, charts, cost
+from bench.plugins import METHODS, method_hash
+from bench.record import ChatLog, Record, Wired
+from bench.report import board, charts, cost, stale
 from bench.report.charts import Cost, front
 from bench.report.dollars import Asked
 from bench.report.frame import load, select
 from bench.report.leaderboard import page
+from bench.suite import load_suite
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = "</script><img src=x onerror=alert(1)>'\"&"
@@ -187,6 +191,46 @@ def test_an_opened_row_has_the_command_the_links_and_the_classes(tmp_path: Path)
     links = re.findall(r'href="(results/[^"]*)"', row)
     assert len(links) == 6 and all((tmp_path / link).is_file() for link in links)
     assert "<b>digits</b>, all seeds, lowest first:" in row and "Most frequent confusions" in row
+
+
+def test_an_opened_row_says_of_how_many_queries_it_is(tmp_path: Path) -> None:
+    made = [with_outcomes(r) for r in grid(("zip",), ("mini-digits", "mini-colors"), suite="mini")]
+    text = page(load(write(tmp_path / "results", *made)), tmp_path)
+    row = text.split('<details class="row" data-row="zip">')[1]
+    assert "<summary>Accuracy by class after 5,000 queries, at the end of the runs</summary>" in row
+    assert "<summary>Records of runs of 5,000 queries</summary>" in row
+    assert re.findall(r'class="reading" data-budget="(\d+)"', row) == ["100", "500", "1000", "5000"]
+    assert "Classes are numbered because the card of mini-digits has another number of classes." in row
+
+
+def test_stale_records_are_counted_at_the_top_and_marked_in_their_rows(tmp_path: Path) -> None:
+    """BlackVIP's records are current, ZIP's are of another file, and of mine there is no file here."""
+    sets = ("mini-digits", "mini-colors")
+    suite = load_suite("mini").hash
+
+    def made(method: str, **changes: str) -> list[Record]:
+        file = {"method": method_hash(method)} if method in METHODS.files() else {}
+        now = {"code": code_hash(), "suite": suite, **file, **changes}
+        cards = {one: load_card(one).hash for one in sets}
+        return [
+            replace(one, hashes=replace(one.hashes, card=cards[one.cell.dataset], **now))
+            for one in grid((method,), sets, suite="mini")
+        ]
+
+    current = [*made("blackvip"), *made("mine")]
+    text = page(load(write(tmp_path / "a", *current)), tmp_path)
+    assert "stale</span>" not in text and "Stale" not in text
+    text = page(load(write(tmp_path / "b", *current, *made("zip", method="z" * 64))), tmp_path)
+    said = "6 of 18 records; since they were made, these have changed: the method&#39;s file (6)"
+    assert f"<strong>Stale records: {said}.</strong>" in text.split("<nav")[0]
+    marked = re.findall(r'<tr class="ranked" data-row="(.*?)".*?</tr>', section(text, 0), re.S)
+    heads = re.findall(r'<th scope="row".*?</th>', section(text, 0).split("Accuracy by data set")[0], re.S)
+    assert [row for row, head in zip(marked, heads, strict=False) if "stale</span>" in head] == ["zip"]
+    assert f"<dt>Stale</dt><dd>{said.replace('18', '6')}</dd>" in text
+    for kind in ("code", "card", "suite"):
+        old = [replace(one, hashes=replace(one.hashes, **{kind: "0"})) for one in made("zip")]
+        text = page(load(write(tmp_path / kind, *old)), tmp_path)
+        assert f"changed: {stale.WORDS[kind].replace(chr(39), '&#39;')} (6)." in text
 
 
 def test_what_was_verified_is_a_column_only_if_something_was(tmp_path: Path) -> None:
@@ -391,9 +435,16 @@ def test_a_browser_sorts_filters_and_draws(browsed: tuple[dict[str, Any], Path])
     assert (got["nothing"], got["empty"]) == ([], True) and len(got["again"]) == 5
     assert got["pixels"] == ["blackvip"] and "coop" not in got["noReferences"]
     assert got["budget"] == "500"
+    assert sorted(got["options"]) == ["", "class names", "pixels", "soft context"]
+    assert set(got["column"]) <= set(got["options"])
     assert [c.split(":")[0] for c in got["charts"]] == ["average", "clocks", "colors", "digits"]
     assert got["line"] >= 4 and got["points"] >= 5 and {"queries", "accuracy (%)"} <= set(got["axes"])
     assert (got["expanded"], got["closed"]) == ("true", "false")
+    for after, mark in (("500", "at500"), ("5,000", "at5000")):
+        (reading,), caption, average = got[mark]
+        assert reading.startswith(f"After {after} queries Average accuracy {average} % ")
+        assert f"Queries to tune {after}" in reading and caption == f"average: {average} %"
+    assert got["at500"][2] != got["at5000"][2]
     assert (got["tab"], got["focus"]) == ("toy-base-to-new", "toy-base-to-new-title")
 
 
@@ -429,4 +480,8 @@ def test_axe_finds_nothing_and_nothing_is_clipped(
     )
     assert got["dark"] == (mode == "dark")
     assert got["clipped"] == [] and got["violations"] == []
+    for name in ("rich.html", "still.html"):
+        said, column = got["costs"][f"{name} 320"]
+        assert re.fullmatch(r"Queries to tune: [\d,]+\. To deploy a batch: 1\.", said) and not column
+        assert got["costs"][f"{name} 1280"] == ["", True]
     assert got["passes"] > 20 and got["seen"] == 2 * len(WIDTHS)

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fabricate import grid, outcome, record, with_outcomes, write
+from PIL import Image
 
+from bench.data.draft import Wish, draft
 from bench.errors import UserError
 from bench.outcome import bits
 from bench.record import Record
+from bench.report.class_names import class_names
 from bench.report.frame import load, select
 from bench.report.pairs import Paired, paired, pairs_table
-from bench.report.single import class_names, record_tables
+from bench.report.single import record_tables
 
 A = [True] * 6 + [False] * 4
 B = [True] * 2 + [False] * 4 + [True] + [False] * 3
@@ -103,10 +106,36 @@ def test_calibration_is_shown_where_the_record_has_it() -> None:
 
 
 def test_classes_have_the_names_of_the_card() -> None:
-    digits = class_names("few-shot", "mini-digits", "test", 10)
-    assert digits[:2] == ["zero", "one"]
-    assert class_names("base-to-new", "mini-digits", "new", 5) == digits[5:]
-    assert class_names("few-shot", "mini-digits", "test", 4)[0] == "class 0"
+    digits = class_names("few-shot", "mini-digits", "test", 10).names
+    assert digits[:2] == ("zero", "one")
+    assert class_names("base-to-new", "mini-digits", "new", 5).names == digits[5:]
+    numbered = class_names("few-shot", "mini-digits", "test", 4)
+    assert numbered.names[0] == "class 0" and "has another number of classes" in numbered.why
+
+
+def test_classes_of_ones_own_data_set_have_the_names_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bench new-dataset` writes the number of classes to the card, and their names to the split file."""
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path / "cards"))
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    folder, pixels = tmp_path / "data" / "birds", np.zeros((8, 8, 3), np.uint8)
+    for name in ("wren", "great_tit"):
+        for i in range(4):
+            pixels[:] += 1  # no two images are the same
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    draft(Wish(folder, "birds"), tmp_path / "data")
+    made = record(dataset="birds", outcomes={"test": outcome([True, False], classes=2)})
+    classes, _ = record_tables(made)
+    assert [row.lead[0] for row in classes.blocks[0].rows] == ["wren", "great_tit"]
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    numbered, _ = record_tables(made)
+    assert [row.lead[0] for row in numbered.blocks[0].rows] == ["class 1", "class 0"]
+    assert "Classes are numbered because their names are in the files of birds" in " ".join(numbered.notes)
+    monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
+    unknown = class_names("few-shot", "birds", "test", 2).why
+    assert unknown.startswith("Classes are numbered because the card of birds")
 
 
 def test_a_record_without_outcomes_says_how_to_get_them() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from bench.cell import PROTOCOLS
 from bench.errors import UserError, did_you_mean
-from bench.plugins import METHODS, method_hash
+from bench.plugins import METHODS
 from bench.report.cost import SUMS
 from bench.report.frame import Results, load, missing_cells, select
 from bench.report.order import full_name
+from bench.report.stale import changed
 from bench.report.table import Table
 from bench.report.tables import Form, tables
 from bench.words import absent, counted
@@ -24,15 +25,14 @@ Warn = Callable[[str], object]
 def records(folder: Path, warn: Warn) -> Results:
     """The folder's records. A warning names each damaged file, and each method whose records are stale."""
     found, files = load(folder, warn), METHODS.files()
-    for method, part in found.cells.groupby("method"):
-        old = part[~part["hash_method"].isin(["", method_hash(str(method))])] if method in files else part[:0]
-        if len(old):
-            count = old["path"].nunique()
-            said = counted(count, f"record of {method} is", f"records of {method} are")
-            warn(
-                f"{said} stale: {files[str(method)].name} has changed since then. "
-                f"`bench run --retry-stale` makes {'it' if count == 1 else 'them'} again."
-            )
+    old = found.cells[["method" in what for what in changed(found.cells)]]
+    for method, part in old.groupby("method"):
+        count = part["path"].nunique()
+        said = counted(count, f"record of {method} is", f"records of {method} are")
+        warn(
+            f"{said} stale: {files[str(method)].name} has changed since then. "
+            f"`bench run --retry-stale` makes {'it' if count == 1 else 'them'} again."
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from bench.report.access import Access, access_of, group_of
 from bench.report.frame import Results
 from bench.report.order import place_said, shown
 from bench.report.scores import Scores, scores
+from bench.report.stale import stale_said
 from bench.report.style import params_text
 from bench.report.summary import Certainty, Standing, best_said, certainty, reasons, standing
 from bench.report.table import Entry
@@ -27,16 +28,16 @@ NONE = Entry()
 @dataclass(frozen=True)
 class Facts:
     """What does not change with the number of queries. verified: how many of the
-    records were read, scored again and run again; '' for none."""
+    records were read, scored again and run again; '' for none. stale: how many of them are stale, and why."""
 
     row: str
     label: str
     group: str  # ranked, features, white box, published or variant
-    access: str = ""
     needs: Access | None = None
     params: int | None = None
     params_text: str = ""
     verified: str = ""
+    stale: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class Runs:
 
 
 def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
-    """Row -> its facts, from the records of one table. ranked: False for variants that are only listed."""
+    """Row -> its facts, from the records of one table, whose cells have the column `stale`.
+
+    ranked: False for variants that are only listed.
+    """
     end = int(results.cells["budget"].max())
     spent = replace(results, trace=results.trace[["row", "at", "spent"]])
     found = {}
@@ -115,11 +119,11 @@ def facts_of(results: Results, ranked: bool = True) -> dict[str, Facts]:
             row=str(row),
             label=str(cells["label"].iloc[0]),
             group=kind if ranked else "variant",
-            access=" + ".join(cells["access"].iloc[0]) or "none",
             needs=access_of(replace(spent, cells=cells), str(row), end),
             params=int(cells["n_params"].max()),
             params_text=params_text(int(cells["n_params"].min()), int(cells["n_params"].max())),
             verified=summed(cells.drop_duplicates("path")["verified"]),
+            stale=stale_said(cells),
         )
     return found
 

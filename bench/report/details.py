@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from bench.declared import declared
 from bench.paths import checkout
 from bench.plugins import METHODS
 from bench.record import Outcome
+from bench.report.class_names import ClassNames, class_names
 from bench.report.frame import Results
 from bench.report.order import arrange, shown, suite_datasets
-from bench.report.single import class_names
 
 MOST = 20  # classes that are listed, the least accurate first
 CONFUSED = 5  # confusions that are listed
@@ -32,39 +32,57 @@ class Link:
 
 @dataclass(frozen=True)
 class ClassLine:
-    """One test set, all seeds together: its classes with their accuracies, and what is taken for what."""
+    """One test set, all seeds together: its classes with their accuracies, and what is taken for what.
+
+    unnamed: why its classes have numbers; '' if they have names.
+    """
 
     test: str
     classes: tuple[tuple[str, float], ...]  # name, accuracy in %; the least accurate first
     left_out: int  # number of classes that are not listed
     confusions: tuple[tuple[str, str, float], ...]  # class, answered, % of the class
+    unnamed: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a row had reached after a number of queries, and what that cost: names and texts."""
+
+    budget: int
+    facts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Detail:
-    """An opened row."""
+    """An opened row. budget: of the runs that the curves, classes, records and command are of, in queries."""
 
     row: str
     label: str
+    budget: int
+    readings: tuple[Reading, ...]
     facts: tuple[tuple[str, Link], ...]
     records: tuple[tuple[str, tuple[Link, ...]], ...]  # data set, one link for each seed
     command: str
     classes: tuple[ClassLine, ...]
 
 
-def detail(results: Results, row: str, facts: Mapping[str, str], home: Path) -> Detail:
+def detail(
+    results: Results, row: str, readings: Iterable[Reading], facts: Mapping[str, str], home: Path
+) -> Detail:
     """The detail of a row. results: the records of one table. facts: what the page's table knows of the row.
 
     home: the folder of the page; links are relative to it.
     """
     cells = results.cells[results.cells["row"] == row]
-    suite, method, label = cells[["suite", "method", "label"]].iloc[0]
+    suite, method, label, budget = cells[["suite", "method", "label", "budget"]].iloc[0]
     by_set: dict[str, dict[str, Link]] = {}
     for dataset, seed, path in sorted(zip(cells["dataset"], cells["seed"], cells["path"], strict=True)):
         by_set.setdefault(dataset, {})[path] = Link(f"seed {seed}", _relative(path, home))
     return Detail(
         row,
         str(label),
+        int(budget),
+        tuple(readings),
         (*((name, Link(text)) for name, text in facts.items() if text), *_source(str(method), home)),
         tuple((shown(suite, d), tuple(by_set[d].values())) for d in arrange(suite, by_set)),
         command(cells),
@@ -129,12 +147,13 @@ def _classes(results: Results, cells: pd.DataFrame) -> list[ClassLine]:
     for dataset in arrange(suite, found):
         for test, outcomes in found[dataset].items():
             title = shown(suite, dataset) + ("" if test == "test" else f", {shown(suite, test)}")
-            names = class_names(protocol, dataset, test, len(outcomes[0].images))
-            lines.append(_class_line(title, outcomes, names))
+            known = class_names(protocol, dataset, test, len(outcomes[0].images))
+            lines.append(_class_line(title, outcomes, known))
     return lines
 
 
-def _class_line(title: str, found: list[Outcome], names: list[str]) -> ClassLine:
+def _class_line(title: str, found: list[Outcome], known: ClassNames) -> ClassLine:
+    names = known.names
     right = [sum(seeds) for seeds in zip(*(one.right for one in found), strict=True)]
     images = [sum(seeds) for seeds in zip(*(one.images for one in found), strict=True)]
     accuracy = {i: 100 * right[i] / images[i] for i in range(len(names)) if images[i]}
@@ -148,4 +167,5 @@ def _class_line(title: str, found: list[Outcome], names: list[str]) -> ClassLine
         tuple((names[i], accuracy[i]) for i in order[:MOST]),
         max(0, len(order) - MOST),
         tuple((names[a], names[b], 100 * confused[a, b] / images[a]) for a, b in most),
+        known.why,
     )

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bench.answered import DEFAULT
 from bench.cell import ELSEWHERE, FIELDS, Cell
 from bench.errors import UserError, did_you_mean
 from bench.files import below
-from bench.record import ChatLog, Malformed, Outcome, Record, read
+from bench.record import ChatLog, Hashes, Malformed, Outcome, Record, read
 from bench.report.scores import seedless
 from bench.report.verified import Logs, level
 from bench.words import absent
@@ -26,7 +26,7 @@ WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""
 CONDITIONS = ("suite", "protocol", "score", "backbone", "shots", "budget", "batch_size", "augment", *WIRE)
 LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed"}
 ROW = (*FIELDS, "variant", "row", "label")
-HASHES = ("hash_method", "hash_card", "hash_split", "hash_weights")
+HASHES = tuple(f"hash_{one.name}" for one in fields(Hashes))
 RUN = ("seconds", "hardware", "started", "versions", "precision")
 SIZES = ("n_train", "n_classes")
 COUNTS = ("white_box", "reference", "n_params", "params", "queries", "image_queries", "deploy_queries")
@@ -136,7 +136,7 @@ def _cell_rows(record: Record, path: str, verified: str) -> list[dict[str, Any]]
         "versions": ", ".join(f"{name} {number}" for name, number in sorted(made.versions.items())),
         **_chat(record.chat),
         PAID: made.wire.dollars if made.wire else None,
-        **{f"hash_{name}": getattr(record.hashes, name) for name in ("method", "card", "split", "weights")},
+        **{name: getattr(record.hashes, name.removeprefix("hash_")) for name in HASHES},
     }
     row = _row(record)
     return [

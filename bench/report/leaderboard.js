@@ -4,7 +4,7 @@
   document.documentElement.classList.add("js");
   const tabs = all(".tab"), panels = all(".panel"), boards = new Map();
 
-  // The address holds what is shown: #tab?after=500&find=zip&access=...&references=0&variants=1&sort=accuracy.down&open=zip
+  // The address holds what is shown: #tab?after=500&find=zip&sent=...&references=0&variants=1&sort=accuracy.down&open=zip
   const state = () => {
     const [tab, rest] = location.hash.slice(1).split("?");
     return { tab: decodeURIComponent(tab || ""), wanted: new URLSearchParams(rest || "") };
@@ -37,21 +37,21 @@
 
   function board(panel) {
     const views = all(".view", panel), curves = JSON.parse(panel.querySelector(".curves").textContent);
-    const control = Object.fromEntries(["budget", "find", "access", "references", "variants"].map((n) => [n, panel.querySelector("." + n)]));
+    const control = Object.fromEntries(["budget", "find", "sent", "references", "variants"].map((n) => [n, panel.querySelector("." + n)]));
     const last = control.budget.value, details = new Map(all(".rows .row", panel).map((d) => [d.dataset.row, d])), opened = new Set();
     let sorted = "";
-    const accesses = new Set(all("tr[data-row]", panel).map((r) => r.dataset.access).filter(Boolean));
-    accesses.forEach((name) => control.access.append(new Option(name, name)));
+    const sents = new Set(all("tr[data-row]", panel).map((r) => r.dataset.sent).filter(Boolean));
+    sents.forEach((name) => control.sent.append(new Option(name, name)));
 
     const filter = () => {
-      const word = control.find.value.toLowerCase(), access = control.access.value;
+      const word = control.find.value.toLowerCase(), sent = control.sent.value;
       views.forEach((view) => {
         view.hidden = view.dataset.budget !== control.budget.value;
         let seen = 0;
         all("tr[data-row]", view).forEach((row) => {
           const variant = row.classList.contains("variant"), ranked = row.classList.contains("ranked");
           row.hidden = !row.querySelector("th").textContent.toLowerCase().includes(word)
-            || (access && row.dataset.access !== access)
+            || (sent && row.dataset.sent !== sent)
             || (variant ? !control.variants?.checked : !ranked && !control.references.checked);
           if (row.nextElementSibling?.classList.contains("detail")) row.nextElementSibling.hidden = row.hidden;
           seen += !row.hidden;
@@ -63,7 +63,7 @@
     const change = () => { place(); filter(); remember(); };
     Object.values(control).filter(Boolean).forEach((one) => one.addEventListener("input", change));
     all(".reset", panel).forEach((button) => button.addEventListener("click", () => {
-      control.find.value = control.access.value = ""; control.references.checked = true; change(); control.find.focus();
+      control.find.value = control.sent.value = ""; control.references.checked = true; change(); control.find.focus();
     }));
 
     views.forEach((view) => {
@@ -118,14 +118,17 @@
       all("tr[data-row]", view).filter((row) => opened.has(row.dataset.row)).forEach((row) => {
         const name = row.dataset.row, detail = document.createElement("tr"), cell = detail.insertCell(), body = details.get(name).querySelector(".body");
         detail.className = "detail"; detail.dataset.of = name; cell.colSpan = row.cells.length; cell.append(body);
-        if (!body.querySelector(".panels") && curves.rows[name]) body.append(drawn(curves, name));
+        all(".reading", body).forEach((one) => { one.hidden = one.dataset.budget !== control.budget.value; });
+        if (curves.rows[name] && body.querySelector(".drawn")?.dataset.at !== control.budget.value) {
+          body.querySelector(".drawn")?.remove(); body.append(drawn(curves, name, Number(control.budget.value)));
+        }
         row.querySelector("th button").setAttribute("aria-expanded", "true"); row.after(detail);
       });
     }
 
     const words = () => {
       const found = new URLSearchParams(), put = (name, value, usual) => { if (value !== usual) found.set(name, value); };
-      put("after", control.budget.value, last); put("find", control.find.value, ""); put("access", control.access.value, "");
+      put("after", control.budget.value, last); put("find", control.find.value, ""); put("sent", control.sent.value, "");
       put("references", control.references.checked ? "1" : "0", "1"); put("variants", control.variants?.checked ? "1" : "0", "0");
       put("sort", sorted, ""); opened.forEach((name) => found.append("open", name));
       return found;
@@ -133,7 +136,7 @@
     const restore = (wanted) => {
       const pick = (select, value) => { if ([...select.options].some((o) => o.value === value)) select.value = value; };
       control.budget.value = last; pick(control.budget, wanted.get("after"));
-      control.find.value = wanted.get("find") || ""; control.access.value = ""; pick(control.access, wanted.get("access"));
+      control.find.value = wanted.get("find") || ""; control.sent.value = ""; pick(control.sent, wanted.get("sent"));
       control.references.checked = wanted.get("references") !== "0";
       if (control.variants) control.variants.checked = wanted.get("variants") === "1";
       opened.clear(); wanted.getAll("open").filter((name) => details.has(name)).forEach((name) => opened.add(name));
@@ -142,13 +145,14 @@
     return { words, restore };
   }
 
-  // The charts of an opened row with their legend.
-  function drawn(curves, chosen) {
+  // The charts of an opened row with their legend. at: the number of queries after which their titles state the accuracy.
+  function drawn(curves, chosen, at) {
     const both = document.createElement("div"), panelsOf = document.createElement("div"), legend = document.createElement("ul"), style = curves.rows[chosen];
-    panelsOf.className = "panels"; legend.className = "legend";
-    curves.panels.forEach((name, i) => panelsOf.append(chart(curves, chosen, i, name)));
+    both.className = "drawn"; both.dataset.at = at; panelsOf.className = "panels"; legend.className = "legend";
+    curves.panels.forEach((name, i) => panelsOf.append(chart(curves, chosen, i, name, at)));
     [[style.label + ", ± one standard deviation over seeds", { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash }],
-      ["other methods", { class: "other" }], ["hand template, zero-shot", { class: "zero" }]].forEach(([text, look], i) => {
+      ["other methods", { class: "other" }], ["hand template, zero-shot", { class: "zero" }],
+      [`after ${at.toLocaleString("en")} queries: the accuracy in the titles`, { class: "at" }]].forEach(([text, look], i) => {
       const item = document.createElement("li"), svg = node("svg", { viewBox: "0 0 30 14", class: "swatch", "aria-hidden": "true" });
       svg.append(node("line", { x1: 0, x2: 30, y1: 7, y2: 7, ...look }));
       if (!i) svg.append(node("path", { d: style.marker, transform: "translate(15 7) scale(4)", fill: style.colour }));
@@ -159,7 +163,7 @@
   }
 
   // One chart: the chosen row in its colour with its band, the others grey, zero-shot dashed, queries on a log axis.
-  function chart(curves, chosen, panel, name) {
+  function chart(curves, chosen, panel, name, at) {
     const W = 240, H = 170, left = 44, right = 8, top = 6, bottom = 32, svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
     const asked = (row) => curves.rows[row].curves[panel].filter((p) => p[0] > 0);
     const rows = Object.keys(curves.rows).sort((a, b) => (a === chosen) - (b === chosen)), zero = curves.zero[panel];
@@ -179,17 +183,18 @@
     });
     put("text", { x: (left + W - right) / 2, y: H - 5, "text-anchor": "middle" }, "queries");
     put("text", { transform: "rotate(-90)", x: -(top + H - bottom) / 2, y: 9, "text-anchor": "middle" }, "accuracy (%)");
+    if (at <= last) put("line", { x1: x(at), x2: x(at), y1: top, y2: H - bottom, class: "at" });
     if (zero !== null) put("line", { x1: left, x2: W - right, y1: y(zero), y2: y(zero), class: "zero" });
     rows.forEach((row) => {
       const line = asked(row).filter((p) => p[0] >= first), mine = row === chosen, style = curves.rows[row];
       if (!line.length) return;
-      const at = (p) => [x(p[0]), y(p[1])];
+      const spot = (p) => [x(p[0]), y(p[1])];
       if (mine) put("polygon", { fill: style.colour, opacity: 0.2, points: [...line.map((p) => [x(p[0]), y(p[1] + p[2])]), ...line.slice().reverse().map((p) => [x(p[0]), y(p[1] - p[2])])].join(" ") });
-      const drawnLine = put("polyline", { fill: "none", ...(mine ? { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash } : { class: "other" }), points: line.map(at).join(" ") });
+      const drawnLine = put("polyline", { fill: "none", ...(mine ? { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash } : { class: "other" }), points: line.map(spot).join(" ") });
       drawnLine.append(node("title", {}, style.label));
-      if (mine) line.forEach((p) => put("path", { d: style.marker, transform: `translate(${at(p)}) scale(3)`, fill: style.colour }).append(node("title", {}, `${p[0]} queries: ${p[1].toFixed(1)} ± ${p[2].toFixed(1)} %`)));
+      if (mine) line.forEach((p) => put("path", { d: style.marker, transform: `translate(${spot(p)}) scale(3)`, fill: style.colour }).append(node("title", {}, `${p[0]} queries: ${p[1].toFixed(1)} ± ${p[2].toFixed(1)} %`)));
     });
-    const end = curves.rows[chosen].curves[panel].at(-1), figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    const end = curves.rows[chosen].curves[panel].filter((p) => p[0] <= at).at(-1), figure = document.createElement("figure"), caption = document.createElement("figcaption");
     caption.textContent = name + (end ? `: ${end[1].toFixed(1)} %` : "");
     svg.setAttribute("aria-label", `${curves.rows[chosen].label} on ${name}, accuracy against queries`);
     figure.append(caption, svg);

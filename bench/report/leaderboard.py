@@ -17,11 +17,12 @@ from bench.report.access import SAID, wire_said
 from bench.report.board import SMALL, AtBudget, Facts, Runs, at_budget, facts_of, place
 from bench.report.charts import Cost
 from bench.report.cost import digits_of
-from bench.report.details import Detail, Link, detail, inside
+from bench.report.details import Detail, Link, Reading, detail, inside
 from bench.report.dollars import Asked, Dollars, dollars_of
 from bench.report.drawing import rows_of
 from bench.report.frame import WIRE, Results, missing_cells, points, select, where
 from bench.report.order import arrange, own, place_said, shown
+from bench.report.stale import changed, stale_said
 from bench.report.style import OTHERS, Look, focused, outline
 from bench.report.summary import HARMONIC, TEST, savings
 from bench.report.tables import versions
@@ -114,7 +115,7 @@ def page(results: Results, home: Path, variants: bool = False, price: Asked | No
 
     if results.cells.empty:
         raise UserError("no finished records for a leaderboard: make some with `bench run`")
-    results = _marked_own(results)
+    results = _marked_own(replace(results, cells=results.cells.assign(stale=changed(results.cells))))
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     started = sorted(results.cells["started"])
@@ -128,6 +129,7 @@ def page(results: Results, home: Path, variants: bool = False, price: Asked | No
         versions=", ".join(versions(results.cells)),
         records=results.cells["path"].nunique(),
         dates=(started[0][:10], started[-1][:10]),
+        stale=stale_said(results.cells),
         damaged=len(results.damaged),
         failed=len(results.failed),
     )
@@ -239,7 +241,7 @@ def _tab(runs: dict[int, Runs], group: dict[str, Any], title: str, home: Path, p
         datasets=names,
         budgets=budgets,
         dollars=dollars,
-        details=tuple(_details(longest, budgets[-1], home)),
+        details=tuple(_details(longest, budgets, home)),
         curves=_curves(longest.points, datasets, names),
     )
 
@@ -363,28 +365,41 @@ def _front_said(cost: Cost, facts: dict[str, Facts]) -> str:
     return f"Highest average by {cost.name}: {said}."
 
 
-def _details(longest: Runs, last: AtBudget, home: Path) -> Iterator[Detail]:
-    for line in last.lines:
+def _details(longest: Runs, budgets: Sequence[AtBudget], home: Path) -> Iterator[Detail]:
+    for line in budgets[-1].lines:
         facts = line.facts
         if facts.needs is None:  # a published row
             continue
         results = longest.variants if facts.group == "variant" and longest.variants else longest.results
         cells = results.cells[results.cells["row"] == facts.row]
         said = {
-            "Access": facts.access,
+            "Stale": facts.stale,
             "Sent": facts.needs.sent,
             "Answered": facts.needs.answered,
             "Runs on": facts.needs.runs_on,
             "Parameters": facts.params_text,
-            "Queries to tune": line.tune.text,
-            "Queries to deploy a batch": line.deploy.text,
-            "Average rank over data sets": "" if line.average_rank is None else f"{line.average_rank:.2f}",
             "Verified": facts.verified,
             "Hardware": ", ".join(sorted(set(cells["hardware"]))),
             "Versions": ", ".join(versions(cells)),
             "Last run": max(cells["started"])[:10],
         }
-        yield detail(results, facts.row, said, home)
+        yield detail(results, facts.row, _readings(facts.row, budgets), said, home)
+
+
+def _readings(row: str, budgets: Sequence[AtBudget]) -> Iterator[Reading]:
+    """What a row's lines say that depends on the number of queries."""
+    for at in budgets:
+        for line in (line for line in at.lines if line.facts.row == row):
+            rank = "" if line.average_rank is None else f"{line.average_rank:.2f}"
+            sides = zip(("Base", "New"), line.sides, strict=False)  # other protocols have none
+            said = {
+                "Average accuracy": f"{line.accuracy:.1f} %",
+                **{name: f"{side:.1f} %" for name, side in sides if side is not None},
+                "Average rank over data sets": rank,
+                "Queries to tune": line.tune.text,
+                "Queries to deploy a batch": line.deploy.text,
+            }
+            yield Reading(at.budget, tuple((name, text) for name, text in said.items() if text))
 
 
 def _curves(frame: pd.DataFrame, datasets: list[str], names: Sequence[str]) -> dict[str, Any]:

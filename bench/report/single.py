@@ -1,12 +1,12 @@
 """One record in detail: what it needed, its accuracy for each class, and which classes it confuses."""
 
+from collections.abc import Sequence
+
 from bench.access import answered, runs_on, sent
-from bench.cell import ELSEWHERE
-from bench.data.card import load_card
-from bench.data.split import base_and_new
 from bench.errors import UserError
 from bench.outcome import BINS
 from bench.record import Outcome, Record
+from bench.report.class_names import class_names
 from bench.report.table import Block, Column, Entry, Row, Table
 from bench.resolve import needs_of
 from bench.words import counted
@@ -32,32 +32,19 @@ def record_tables(record: Record, verified: str = "") -> list[Table]:
     tables = []
     for test, found in record.outcomes.items():
         title = where if test == "test" else f"{where}, {test}"
-        names = class_names(cell.protocol, cell.dataset, test, len(found.images))
+        known = class_names(cell.protocol, cell.dataset, test, len(found.images))
         notes = (
             _accuracy(record, test),
             *_calibration(found),
             *_facts(record),
             *([verified] if verified else []),
+            *([known.why] if known.why else []),
         )
-        tables += [_classes(title, found, names, notes), _confusions(title, found, names)]
+        tables += [_classes(title, found, known.names, notes), _confusions(title, found, known.names)]
     return tables
 
 
-def class_names(protocol: str, dataset: str, test: str, n: int) -> list[str]:
-    """The names of a test set's n classes, or numbers where the data set's card does not list them."""
-    numbers = [f"class {label}" for label in range(n)]
-    try:
-        card = load_card(test if protocol in ELSEWHERE else dataset)
-    except UserError:
-        return numbers
-    if isinstance(card.classes, int):
-        return numbers
-    halves = dict(zip(("base", "new"), base_and_new(card.n_classes), strict=True))
-    names = [card.classes[label] for label in halves.get(test, range(card.n_classes))]
-    return names if len(names) == n else numbers
-
-
-def _classes(title: str, found: Outcome, names: list[str], notes: tuple[str, ...]) -> Table:
+def _classes(title: str, found: Outcome, names: Sequence[str], notes: tuple[str, ...]) -> Table:
     facts = zip(names, found.right, found.images, strict=True)
     rows = [
         (100 * right / images if images else None, Row((name,), _class_entries(right, images)))
@@ -74,7 +61,7 @@ def _class_entries(right: int, images: int) -> tuple[Entry, ...]:
     return accuracy, Entry(right, digits=0), Entry(images, digits=0)
 
 
-def _confusions(title: str, found: Outcome, names: list[str]) -> Table:
+def _confusions(title: str, found: Outcome, names: Sequence[str]) -> Table:
     rows = [
         Row(
             (names[one.label], names[one.answered]),

@@ -15,12 +15,17 @@
   set(".find", "zip"); found.filtered = names(); found.count = panel.querySelector(".count").textContent;
   set(".find", "nobody"); found.nothing = names(); found.empty = !view().querySelector(".empty").hidden;
   view().querySelector(".reset").click(); found.again = names();
-  set(".access", "pixels"); found.pixels = names(); set(".access", "");
+  set(".sent", "pixels"); found.pixels = names(); set(".sent", "");
   tick(".references", false); found.noReferences = names();
   set(".budget", "500"); found.budget = view().dataset.budget;
   button("zip").click();
   const detail = row("zip").nextElementSibling;
-  found.charts = [...detail.querySelectorAll("figcaption")].map((c) => c.textContent);
+  const readings = () => [...row("zip").nextElementSibling.querySelectorAll(".reading:not([hidden])")].map((r) => r.textContent.replace(/\s+/g, " ").trim());
+  const first = () => row("zip").nextElementSibling.querySelector(".panels figcaption").textContent;
+  const stated = () => [readings(), first(), row("zip").cells[2].querySelector("b").textContent];
+  found.at500 = stated(); set(".budget", "5000"); found.at5000 = stated(); set(".budget", "500");
+  found.options = [...panel.querySelector(".sent").options].map((o) => o.value); found.column = rows().map((r) => r.cells[head("sent").cellIndex].textContent);
+  found.charts = [...row("zip").nextElementSibling.querySelectorAll("figcaption")].map((c) => c.textContent);
   found.line = detail.querySelectorAll(".panels polyline").length; found.points = detail.querySelector(".panels svg").querySelectorAll("path").length;
   found.axes = [...detail.querySelectorAll(".panels svg text")].map((t) => t.textContent);
   found.expanded = button("zip").getAttribute("aria-expanded"); button("zip").click(); found.closed = button("zip").getAttribute("aria-expanded");
@@ -30,7 +35,7 @@
   restore("#toy-base-to-new"); restore(found.address);
   const value = (selector) => panel.querySelector(selector).value;
   found.restored = [value(".budget"), value(".find"), panel.querySelector(".references").checked, names(), head("tune").getAttribute("aria-sort"), button("zip").getAttribute("aria-expanded")];
-  restore("#nobody?after=7&sort=x.y&open=z&access=q"); found.nonsense = rows().length;
+  restore("#nobody?after=7&sort=x.y&open=z&sent=q"); found.nonsense = rows().length;
   const tabs = document.querySelectorAll(".tab"); tabs[1].click();
   found.tab = document.querySelector(".panel:not([hidden])").id; found.focus = document.activeElement.id;
   tabs[0].click(); scrollTo(0, 0);

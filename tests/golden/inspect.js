@@ -1,7 +1,7 @@
 // Loads the page in frames of several widths, with JavaScript (rich.html) and without (still.html), opens a row and every
 // fold, and notes what axe-core finds and what is cut off: run by test_report_leaderboard.py.
 (async () => {
-  const found = { clipped: [], violations: [], passes: 0, seen: 0, dark: matchMedia("(prefers-color-scheme: dark)").matches };
+  const found = { clipped: [], costs: {}, violations: [], passes: 0, seen: 0, dark: matchMedia("(prefers-color-scheme: dark)").matches };
   const load = (name, width) => new Promise((done) => {
     const frame = document.createElement("iframe");
     Object.assign(frame.style, { width: width + "px", height: "4000px", border: 0 });
@@ -22,6 +22,10 @@
       found.clipped.push(...clipped(page, width).slice(0, 5).map((what) => `${name} ${width} ${tab?.textContent}: ${what}`));
     }
     tabs[0]?.click();
+    // the costs of the row ZIP, as they can be seen: under its name, and in a column of their own
+    const row = page.document.querySelector(".view:not([hidden]) tr[data-row=zip]") || page.document.querySelector("tr[data-row=zip]");
+    const under = page.getComputedStyle(row.querySelector("th"), "::after").content, column = [...row.querySelectorAll("td.medium")].some((c) => c.offsetParent);
+    found.costs[`${name} ${width}`] = [under === "none" ? "" : under.replaceAll('"', ""), column];
     found.seen += 1;
     if (name !== "rich.html" || !CHECKED.includes(width)) { frame.remove(); continue; }
     const result = await page.axe.run(page.document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
