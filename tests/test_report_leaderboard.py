@@ -208,13 +208,13 @@ def test_stale_records_are_counted_at_the_top_and_marked_in_their_rows(tmp_path:
     sets = ("mini-digits", "mini-colors")
     suite = load_suite("mini").hash
 
-    def made(method: str, **changes: str) -> list[Record]:
-        file = {"method": method_hash(method)} if method in METHODS.files() else {}
+    def made(name: str, **changes: str) -> list[Record]:
+        file = {"method": method_hash(name)} if name in METHODS.files() else {}
         now = {"code": code_hash(), "suite": suite, **file, **changes}
         cards = {one: load_card(one).hash for one in sets}
         return [
             replace(one, hashes=replace(one.hashes, card=cards[one.cell.dataset], **now))
-            for one in grid((method,), sets, suite="mini")
+            for one in grid((name,), sets, suite="mini")
         ]
 
     current = [*made("blackvip"), *made("mine")]
@@ -272,8 +272,8 @@ def test_tabs_views_and_rows(html: str) -> None:
         "toy · base-to-new",
         "Published",
     ]
-    assert re.findall(r'data-budget="(\d+)"', section(html, 0)) == ["100", "500", "1000", "5000"]
-    last = section(html, 0).split('data-budget="5000"')[1]
+    assert re.findall(r'class="view" data-budget="(\d+)"', section(html, 0)) == ["100", "500", "1000", "5000"]
+    last = section(html, 0).split('class="view" data-budget="5000"')[1]
     kinds = re.findall(r'<tr class="(.*?)" data-row="(.*?)"', last)
     assert kinds == [("ranked", r) for r in ("zip", "mine", "blackvip", "manual")] + [("white-box", "coop")]
 
@@ -309,8 +309,8 @@ def test_the_page_says_what_a_method_needs_and_which_rows_are_references(tmp_pat
     }
     assert rows["zip"][4:6] == ["5,000", "7"] and rows["manual"][4] == "0"
     assert rows["zip"][7:10] == ["soft context", "top", "a provider&#39;s consent"]
-    assert rows["adapter"][1] == "Adapter with features" and rows["adapter"][0] == "–"
-    assert rows["coop"][1] == "CoOp with gradients (white box)" and rows["coop"][0] == "–"
+    assert rows["adapter"][1].startswith("Adapter with features") and rows["adapter"][0] == "–"
+    assert rows["coop"][1].startswith("CoOp with gradients (white box)") and rows["coop"][0] == "–"
 
 
 def test_each_level_of_answers_has_its_own_tab(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_classes_of_ones_own_data_set_have_the_names_of_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`bench new-dataset` writes the number of classes to the card, and their names to the split file."""
+    (tmp_path / "cards").mkdir()
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path / "cards"))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     folder, pixels = tmp_path / "data" / "birds", np.zeros((8, 8, 3), np.uint8)

@@ -19,13 +19,13 @@
   tick(".references", false); found.noReferences = names();
   set(".budget", "500"); found.budget = view().dataset.budget;
   button("zip").click();
-  const detail = row("zip").nextElementSibling;
   const readings = () => [...row("zip").nextElementSibling.querySelectorAll(".reading:not([hidden])")].map((r) => r.textContent.replace(/\s+/g, " ").trim());
   const first = () => row("zip").nextElementSibling.querySelector(".panels figcaption").textContent;
   const stated = () => [readings(), first(), row("zip").cells[2].querySelector("b").textContent];
   found.at500 = stated(); set(".budget", "5000"); found.at5000 = stated(); set(".budget", "500");
   found.options = [...panel.querySelector(".sent").options].map((o) => o.value); found.column = rows().map((r) => r.cells[head("sent").cellIndex].textContent);
-  found.charts = [...row("zip").nextElementSibling.querySelectorAll("figcaption")].map((c) => c.textContent);
+  const detail = row("zip").nextElementSibling;
+  found.charts = [...detail.querySelectorAll("figcaption")].map((c) => c.textContent);
   found.line = detail.querySelectorAll(".panels polyline").length; found.points = detail.querySelector(".panels svg").querySelectorAll("path").length;
   found.axes = [...detail.querySelectorAll(".panels svg text")].map((t) => t.textContent);
   found.expanded = button("zip").getAttribute("aria-expanded"); button("zip").click(); found.closed = button("zip").getAttribute("aria-expanded");
