@@ -442,8 +442,8 @@ def test_a_browser_sorts_filters_and_draws(browsed: tuple[dict[str, Any], Path])
     assert (got["expanded"], got["closed"]) == ("true", "false")
     for after, mark in (("500", "at500"), ("5,000", "at5000")):
         (reading,), caption, average = got[mark]
-        assert reading.startswith(f"After {after} queries Average accuracy {average} % ")
-        assert f"Queries to tune {after}" in reading and caption == f"average: {average} %"
+        assert reading.startswith(f"After{after} queries Average accuracy{average} % ")
+        assert f"Queries to tune{after} " in reading and caption == f"average: {average} %"
     assert got["at500"][2] != got["at5000"][2]
     assert (got["tab"], got["focus"]) == ("toy-base-to-new", "toy-base-to-new-title")
 
