@@ -25,7 +25,7 @@ Warn = Callable[[str], object]
 def records(folder: Path, warn: Warn) -> Results:
     """The folder's records. A warning names each damaged file, and each method whose records are stale."""
     found, files = load(folder, warn), METHODS.files()
-    old = found.cells[["method" in what for what in changed(found.cells)]]
+    old = found.cells[changed(found.cells).map(lambda what: "method" in what).astype(bool)]
     for method, part in old.groupby("method"):
         count = part["path"].nunique()
         said = counted(count, f"record of {method} is", f"records of {method} are")

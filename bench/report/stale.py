@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pandas as pd
 
@@ -23,14 +24,14 @@ WORDS = {
 PLACE = ["method", "suite", "protocol", "dataset"]
 
 
-def changed(cells: pd.DataFrame) -> list[tuple[str, ...]]:
+def changed(cells: pd.DataFrame) -> "pd.Series[Any]":
     """For each row of Results.cells: which of WORDS have changed since its record was made; () if none has.
 
     What this installation does not have, such as the file of somebody else's method, is not compared.
     """
     here = cache(_hashes)  # each file is read once
     given = cells[[*PLACE, *(f"hash_{kind}" for kind in WORDS)]].itertuples(index=False, name=None)
-    return [
+    found = [
         tuple(
             kind
             for kind, now, then in zip(WORDS, here(*row[: len(PLACE)]), row[len(PLACE) :], strict=True)
@@ -38,6 +39,7 @@ def changed(cells: pd.DataFrame) -> list[tuple[str, ...]]:
         )
         for row in given
     ]
+    return pd.Series(found, cells.index, dtype=object)
 
 
 def stale_said(cells: pd.DataFrame) -> str:
