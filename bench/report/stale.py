@@ -29,7 +29,7 @@ def changed(cells: pd.DataFrame) -> "pd.Series[Any]":
 
     What this installation does not have, such as the file of somebody else's method, is not compared.
     """
-    here = cache(_hashes)  # each file is read once
+    here = _hashes()
     given = cells[[*PLACE, *(f"hash_{kind}" for kind in WORDS)]].itertuples(index=False, name=None)
     found = [
         tuple(
@@ -55,14 +55,23 @@ def stale_said(cells: pd.DataFrame) -> str:
     )
 
 
-def _hashes(method: str, suite: str, protocol: str, dataset: str) -> tuple[str, ...]:
-    """The hashes of WORDS as they are here; "" for what is not here."""
-    return (
-        code_hash(),
-        _or_empty(lambda: method_hash(method)),
-        _or_empty(lambda: card_hash(dataset, load_suite(suite).tests(protocol, dataset))),
-        _or_empty(lambda: load_suite(suite).hash),
-    )
+def _hashes() -> Callable[[str, str, str, str], tuple[str, ...]]:
+    """The hashes of WORDS as they are here, by the names of PLACE; "" for what is not here.
+
+    Each file is read once for all calls.
+    """
+    code, suite_of = code_hash(), cache(load_suite)
+    method_of = cache(lambda method: _or_empty(lambda: method_hash(method)))
+    own = cache(lambda suite: _or_empty(lambda: suite_of(suite).hash))
+
+    @cache
+    def card_of(suite: str, protocol: str, dataset: str) -> str:
+        return _or_empty(lambda: card_hash(dataset, suite_of(suite).tests(protocol, dataset)))
+
+    def here(method: str, suite: str, protocol: str, dataset: str) -> tuple[str, ...]:
+        return code, method_of(method), card_of(suite, protocol, dataset), own(suite)
+
+    return here
 
 
 def _or_empty(look_up: Callable[[], str]) -> str:
