@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.access import answered, runs_on, sent
+from bench.access import CONSENT, answered, runs_on, sent
 from bench.answered import DEFAULT, KINDS
 from bench.report.frame import Results
 from bench.report.style import rank_of
@@ -29,6 +29,11 @@ class Access:
     runs_on: str
     tune: int  # queries that its longest run spent
     deploy: tuple[int, int]  # the least and the most queries that a batch costs the deployed prompt
+
+    @property
+    def sold(self) -> bool:
+        """Whether a kind of API that is sold takes what the row sends, and answers enough."""
+        return self.runs_on != CONSENT
 
     @property
     def lead(self) -> tuple[str, str, str]:

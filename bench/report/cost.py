@@ -15,13 +15,14 @@ import pandas as pd
 from bench.errors import UserError
 from bench.remote import AT_ONCE, Declared, Price, requests_for
 from bench.report import efficiency, schedule
-from bench.report.access import access_of, deploy_queries, group_of, place_of
+from bench.report.access import Access, access_of, deploy_queries, group_of, place_of
 from bench.report.answers import entry
 from bench.report.efficiency import RUN
 from bench.report.frame import PAID, Results, points
 from bench.report.scores import Scores, scores, seedless
 from bench.report.summary import PLUS_MINUS, complete, conditions_said
 from bench.report.table import Block, Column, Entry, Row, Table, marked
+from bench.report.worth import choice, worth_said
 from bench.toml import read_toml
 from bench.words import counted, in_dollars
 
@@ -200,6 +201,7 @@ def cost_table(
     same, seeds = seedless(cells), cells["seed"].nunique()
     cut = {row for row in schedule.bound(cells) if found[row].dollars > min(sums) * ROUNDING}
     budget = int(cells["budget"].max())
+    needs = {row: access_of(results, row, budget) for row in found}
     digits = Digits(
         digits_of(one.dollars for one in found.values()),
         digits_of(one.per_point or 0.0 for one in found.values()),
@@ -210,7 +212,7 @@ def cost_table(
         Row(
             (
                 facts[row]["label"].iloc[0] + (schedule.SIGN if row in cut else ""),
-                access_of(results, row, budget).runs_on,
+                needs[row].runs_on,
             ),
             _entries(found[row], 0 if row in same else seeds, talks, digits),
             group_of(facts[row]),
@@ -228,7 +230,7 @@ def cost_table(
     )
     suite, protocol = cells[["suite", "protocol"]].iloc[0]
     notes = (
-        *_best_said(found, facts, sums),
+        *_worth_said(found, facts, needs, same, sums),
         *_said(found, facts, tariff),
         *wire_paid(cells),
         *([PLUS_MINUS] if seeds > 1 else []),
@@ -271,18 +273,23 @@ def digits_of(amounts: Iterable[float]) -> int:
     return int(np.clip(1 - np.floor(np.log10(smallest)), 2, 6))
 
 
-def _best_said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], sums: Sequence[float]) -> list[str]:
-    """A sentence: the best method for each sum, among those that are ranked."""
+def _worth_said(
+    found: dict[str, Cost],
+    facts: dict[str, pd.DataFrame],
+    needs: dict[str, Access],
+    same: frozenset[str],
+    sums: Sequence[float],
+) -> list[str]:
+    """Sentences: the best ranked method for each sum, and whether the test decides that."""
     ranked = [row for row in found if group_of(facts[row]) == "measured"]
     if not ranked:
         return []
-    best = []
-    for place, amount in enumerate(sums):
-        at = {row: found[row].bought[place].average for row in ranked}
-        top = max(at.values())
-        names = " and ".join(facts[r]["label"].iloc[0] for r in ranked if round(at[r] - top, 9) == 0)
-        best.append(f"{in_dollars(amount)} buys at best {top:.1f} % ({names})")
-    return ["; ".join(best) + "."]
+    choices = {
+        amount: choice({row: found[row].bought[place] for row in ranked}, same)
+        for place, amount in enumerate(sums)
+    }
+    sold = [row for row in ranked if needs[row].sold]
+    return worth_said(choices, sold, {row: facts[row]["label"].iloc[0] for row in ranked})
 
 
 def _said(found: dict[str, Cost], facts: dict[str, pd.DataFrame], tariff: Tariff) -> list[str]:

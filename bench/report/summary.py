@@ -104,11 +104,11 @@ def standing(results: Results, budget: int | None = None, frame: pd.DataFrame | 
         stats.average_ranks(matrix).to_dict(),
         seeds,
         schedule.bound(results.cells) if budget < run_budget else frozenset(),
-        _compared(matrix, seeds),
+        compared(matrix, seeds),
     )
 
 
-def _compared(matrix: pd.DataFrame, seeds: dict[str, int]) -> stats.Comparison:
+def compared(matrix: pd.DataFrame, seeds: dict[str, int]) -> stats.Comparison:
     """The comparison of the rows with enough seeds; UNTESTED if there are too few rows or data sets."""
     enough = [row for row in matrix.index if seeds.get(row, stats.LEAST_SEEDS) >= stats.LEAST_SEEDS]
     if matrix.shape[1] < stats.LEAST_SETS or len(enough) < 2:
