@@ -21,18 +21,18 @@ from bench.answered import Level
 from bench.blackbox import PUBLIC, ModelSpec
 from bench.chat import ChatSettings
 from bench.deploy import deployed
-from bench.errors import UserError
+from bench.errors import UserError, did_you_mean
 from bench.isolation import Spoiled
 from bench.lab import Lab, Settings
 from bench.loader import Sample
-from bench.outcome import accuracy
+from bench.outcome import accuracy, bits
 from bench.plan import make_cells
 from bench.plugins import METHODS, PACKAGE_OF_METHODS, closure, load_method
 from bench.predictor import Answers, Encodings, Predictor
 from bench.prompt import Batch, Prompt
 from bench.record import Record, Wired, lasting
-from bench.resolve import Resolved, resolve
-from bench.runner import rebuild, run_cell
+from bench.resolve import Resolved, resolve, resolve_record
+from bench.runner import pack, prepare, rebuild, run_cell
 from bench.suite import load_suite
 from bench.trial import Trial
 
@@ -57,18 +57,30 @@ AWKWARD = (1, 7, 53)  # budgets (queries) below one step, or between two steps
 
 
 ACCESS, BUDGET, RUNS = "access: public names only", "budget kept", "runs"
+REPORTS = "reports a prompt"
 SAME, REBUILT = "same record in another process", "prompt rebuilt from its record"
 ONE_BY_ONE, LEARNS = "images one by one", "learns more than noise"
-POINTS = (ACCESS, BUDGET, RUNS, SAME, REBUILT, ONE_BY_ONE, LEARNS)  # in the order in which they are checked
+POINTS = (
+    ACCESS,
+    BUDGET,
+    RUNS,
+    REPORTS,
+    SAME,
+    REBUILT,
+    ONE_BY_ONE,
+    LEARNS,
+)  # in the order in which they are checked
+LEAST_Z = -2.0  # of the change of the validation accuracy: chance alone goes below it in 2 of 100 runs
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One point of the contract."""
+    """One point of the contract. note: what is allowed and seldom meant; "" if there is nothing to say."""
 
     point: str
     kept: bool
     detail: str
+    note: str = ""
 
 
 def check(
@@ -93,6 +105,7 @@ def check(
     record, counted = counted_run(cell, lab)
     yield runs(record, counted)
     if record.ok:
+        yield _answer(REPORTS, reports, record, lab)
         yield _answer(SAME, same_in_another_process, cell, record)
         yield _answer(REBUILT, rebuilt_from_its_record, record, lab)
         yield _answer(ONE_BY_ONE, images_one_by_one, record, lab)
@@ -173,12 +186,22 @@ class Reading(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         dotted, owner = self._dotted(node), self._dotted(node.value)
         private = _hidden(node.attr) and ast.unparse(node.value) not in ("self", "cls", "super()")
-        if private or (owner in ("self.box", "box") and node.attr not in PUBLIC):
+        if owner in ("self.box", "box") and node.attr not in PUBLIC:
+            self._note(
+                node,
+                f"reaches for {ast.unparse(node)}, which the black box does not have. {_like(node.attr)}",
+            )
+        elif private:
             self._note(node, f"reaches for {ast.unparse(node)}")
         elif _barred(real := _real(dotted)) or (real.startswith("bench.") and not _allowed(real)):
             self._note(node, f"uses {real}")
         else:
             self.generic_visit(node)
+
+
+def _like(name: str) -> str:
+    """The public names of the black box, and the closest one."""
+    return did_you_mean(name, PUBLIC)
 
 
 def _source(node: ast.ImportFrom) -> str:
@@ -297,8 +320,36 @@ def runs(record: Record, counted: int) -> Verdict:
     """The run ends without an error, and the recorded queries are those that were counted."""
     if not record.ok:
         return Verdict(RUNS, False, record.reason)
-    detail = f"{record.queries:,} queries in {record.run.seconds:.1f} s, {record.n_params:,} parameters"
-    return Verdict(RUNS, record.queries == counted, detail)
+    spent, budget = record.queries, record.cell.budget
+    detail = f"{spent:,} of {budget:,} queries in {record.run.seconds:.1f} s, {record.n_params:,} parameters"
+    if spent != counted:
+        detail += f", but {counted:,} queries reached the model"
+    return Verdict(RUNS, spent == counted, detail, early(record))
+
+
+def early(record: Record) -> str:
+    """A note if everything that a run did would have fitted into its budget once more; else ""."""
+    spent, budget = record.queries, record.cell.budget
+    if record.n_params == 0 or 2 * spent > budget:
+        return ""
+    return (
+        f"it spent only {spent:,} of {budget:,} queries: tune() returned before the budget was spent, or "
+        "its next step needs more than are left. If that is not meant, let tune() loop until the box ends it."
+    )
+
+
+def reports(record: Record, lab: Lab) -> Verdict:
+    """The deployed prompt is another one than the untuned prompt, which the harness deploys at the start."""
+    if record.n_params == 0:
+        return Verdict(REPORTS, True, "the method has nothing to tune")
+    method, _ = prepare(resolve_record(record), lab)
+    if record.prompt != pack(method.prompt(method.x0)):
+        return Verdict(REPORTS, True, "the deployed prompt is a tuned one")
+    detail = (
+        "tune() never reported a prompt other than the untuned one, so the untuned one is deployed: call "
+        "self.box.report(...) with the prompt that you would deploy"
+    )
+    return Verdict(REPORTS, False, detail)
 
 
 def same_in_another_process(cell: Resolved, record: Record) -> Verdict:
@@ -345,7 +396,9 @@ def images_one_by_one(record: Record, lab: Lab) -> Verdict:
 def learns(record: Record, lab: Lab) -> Verdict:
     """On the train set the deployed prompt's loss is below the untuned prompt's: z > 0 over the images.
 
-    For a method that follows errors (see Method.follows) its errors are compared: its loss may rise.
+    For a method that follows errors (see Method.follows) its errors are compared: its loss may rise. The
+    accuracy on the validation images may not fall by more than chance explains, either: the mean change over
+    these images has to be above LEAST_Z standard errors.
 
     Measured with ZIP and SPSA on mini-digits, 14 seeds each, 1,000 queries: 2 of 28 runs fail this check. Of
     28 runs whose losses were shuffled before the optimiser got them, 3 pass. A method that learns but fails
@@ -357,11 +410,26 @@ def learns(record: Record, lab: Lab) -> Verdict:
     prompt, method, trial = rebuild(record, lab)
     what = method.follows(method.params)
     gain = on_train_set(trial, method.prompt(method.x0), what) - on_train_set(trial, prompt, what)
-    z = (gain.mean() / (gain.std() / len(gain) ** 0.5 + 1e-12)).item()
-    first, last = (record.trace[i].accuracy["test"] for i in (0, -1))
-    fall = f"the train {what} falls by {gain.mean():.3f} (z = {z:.1f}, must be above 0)"
-    detail = f"{fall}; validation accuracy {first:.1f} -> {last:.1f} %"
-    return Verdict(point, z > 0, detail)
+    z, change = z_of(gain), gain.mean().item()
+    first, last = (scored(trial, one) for one in (method.prompt(method.x0), prompt))
+    better = z_of(last - first)
+    way = "falls" if change > 0 else "does not fall" if change == 0 else "rises"
+    moved = f"the train {what} {way}" + (f" by {abs(change):.3f}" if change else "")
+    detail = f"{moved} (z = {z:.1f}, must be above 0)"
+    scores = f"validation accuracy {100 * first.mean():.1f} -> {100 * last.mean():.1f} %"
+    detail += f"; {scores} (z = {better:.1f}, must be above {LEAST_Z:g})"
+    return Verdict(point, z > 0 and better > LEAST_Z, detail)
+
+
+def z_of(change: Tensor) -> float:
+    """By how many standard errors the mean of a change [N] over images is above 0."""
+    return (change.mean() / (change.std() / len(change) ** 0.5 + 1e-12)).item()
+
+
+def scored(trial: Trial, prompt: Prompt) -> Tensor:
+    """[N] float64: 1 for each validation image that a prompt gets right, else 0. No query."""
+    found = trial.scorer.score(trial.door.deployed(prompt))["test"]
+    return torch.from_numpy(bits(found)).double()
 
 
 def on_train_set(trial: Trial, prompt: Prompt, what: str) -> Tensor:

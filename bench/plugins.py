@@ -89,6 +89,13 @@ class Kind:
         """Name -> file, sorted by name, without the names that several files have (see `clashes`)."""
         return {name: paths[0] for name, paths in self.found().items() if len(paths) == 1}
 
+    def _missing(self, name: str) -> str:
+        """Why there is no plug-in of this name: it is a path, or no folder has such a file."""
+        plain = Path(name).stem
+        if name != plain and Path(name).suffix in ("", self.ending):
+            return f"give its name alone, {brief(plain)}, and not a path."
+        return f"no file {brief(f'{name}{self.ending}')} is in {' or '.join(map(str, self.folders()))}."
+
     def clashes(self) -> dict[str, str]:
         """For each name that several files have, one line that names them."""
         return {name: self._clash(name, paths) for name, paths in self.found().items() if len(paths) > 1}
@@ -103,8 +110,9 @@ class Kind:
         """
         found = self.found()
         if name not in found:
-            missing = f"no {self.word} {brief(name)}: there is no such {self.ending} file in {self.where}/."
-            raise UserError(f"{missing} {did_you_mean(name, found)}")
+            raise UserError(
+                f"no {self.word} {brief(name)}: {self._missing(name)} {did_you_mean(name, found)}"
+            )
         path, *others = found[name]
         if others:
             raise UserError(self._clash(name, found[name]))

@@ -185,7 +185,8 @@ class Record:
         name = re.escape(f"{self.cell.method}.py")
         places = [found for line in lines if (found := re.search(rf'[/"]({name})", line (\d+)', line))]
         where = f" ({places[-1][1]}:{places[-1][2]})" if places else ""
-        return shown(re.sub(r"^bench(\.\w+)+\.(?=[A-Z]\w*:)", "", lines[-1])) + where
+        line = re.sub(r"^bench(\.\w+)+\.(?=[A-Z]\w*:)", "", lines[-1])
+        return shown(BOX.sub("self.box", line)) + where
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse."""
@@ -286,6 +287,9 @@ class Malformed(UserError):
 
 # The test sets of a protocol; the others score on data sets, by name.
 TESTS = {"few-shot": {"test"}, "base-to-new": {"base", "new"}}
+BOX = re.compile(
+    r"'Wall' object|(wall\.<locals>\.)?\bWall\b(?=\.)"
+)  # Python's names for a method's black box
 LARGEST = 2**63  # whole numbers stay below it, in tables and elsewhere
 HUGE = 1e100  # other numbers stay below it, so that means and squares are finite
 # Fields whose text may hold anything that Unicode has; reports escape it.

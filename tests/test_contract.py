@@ -1,5 +1,6 @@
 """The contract: every shipped method keeps it, and methods that cheat are detected."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from click.testing import CliRunner
 
 from bench.commands.main import main
 from bench.commands.method import TEMPLATE
-from bench.contract import LEARNS, check
+from bench.contract import ACCESS, LEARNS, RUNS, check
+from bench.errors import UserError
 from bench.plugins import METHODS
 from bench.testing import MethodContract
 
@@ -75,6 +77,18 @@ CHEATS = {
         "state=state[:4].repeat(state.numel() // 4))",
         "prompt rebuilt from its record",
     ),
+    "never reports": (
+        "            self.box.report(self.prompt(optimiser.x))  # what you would deploy now\n",
+        "",
+        "reports a prompt",
+    ),
+    "lets the loss fall and the accuracy, too": (
+        "        return Prompt(context=state.view(self.params.m, -1), state=state)",
+        "        tuned = bool((state != self.x0).any())\n"
+        "        return Prompt(context=state.view(self.params.m, -1), state=state,\n"
+        "            head=lambda y: 0.01 * y.roll(1, 1) if tuned else 10 * y)",
+        "learns more than noise",
+    ),
     "does not learn": (
         "optimiser.tell(cross_entropy(logits, batch.labels))",
         "optimiser.tell(-cross_entropy(logits, batch.labels))",
@@ -87,7 +101,7 @@ def cheat_file(folder: Path, before: str, after: str) -> None:
     text = TEMPLATE.format(name="cheat", title="Cheat")
     assert before in text, "the template of a new method has changed: adapt this cheat"
     text = text.replace(before, after)
-    if "y.mean(0)" in after:
+    if "head=lambda y" in after:
         text = text.replace('("text context",)', '("text context", "logits head")')
     (folder / "cheat.py").write_text(text)
     (folder / "_helper.py").write_text("import numpy as N\nread = N.load\n")
@@ -133,7 +147,46 @@ def test_edits_are_measured_by_the_errors_that_they_follow(
     )
     (tmp_path / "worst.py").write_text(text)
     monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
-    assert set(broken("worst")) == {LEARNS} and "the train error falls by -" in broken("worst")[LEARNS]
+    assert set(broken("worst")) == {LEARNS} and "the train error rises by " in broken("worst")[LEARNS]
+
+
+def test_an_early_end_is_a_note_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = "            self.box.report(self.prompt(optimiser.x))  # what you would deploy now\n"
+    cheat_file(tmp_path, report, f"{report}            return\n")
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    done = CliRunner().invoke(main, ["check", "cheat", "--budget", "100"], catch_exceptions=False)
+    assert (
+        "10 of 100 queries" in done.output and "note    runs: it spent only 10 of 100 queries" in done.output
+    )
+    assert "reports a prompt: the deployed prompt is a tuned one" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("self.box.logit(batch, prompts)", "AttributeError: self.box has no attribute 'logit'"),
+        ("self.box.logits(batch)", "TypeError: self.box.logits() missing 1 required positional argument"),
+    ],
+)
+def test_a_message_calls_the_box_by_its_public_name(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheat_file(tmp_path, "self.box.logits(batch, prompts)", line)
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    found = broken("cheat", budget=100)
+    assert said in found[RUNS] and "Wall" not in "".join(found.values())
+    access = found.get(ACCESS, "Did you mean 'logits'?")
+    assert "Did you mean 'logits'?" in access
+
+
+def test_a_missing_method_is_missed_in_the_users_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match=f"no file 'onees.py' is in {re.escape(str(tmp_path))} or "):
+        list(check("onees"))
+    with pytest.raises(UserError, match="give its name alone, 'mine', and not a path"):
+        list(check("methods/mine.py"))
 
 
 @pytest.mark.slow

@@ -150,9 +150,10 @@ def check(
 ) -> None:
     """Check that the method NAME keeps the contract (about a minute).
 
-    The points: it keeps awkward budgets, the same cell gives the same record in another process, the prompt
-    rebuilt from its record gives the same logits, and it learns. Accuracies are on validation images. Exit
-    code 1 if a point is not kept.
+    The points: it keeps awkward budgets, it reports a prompt, the same cell gives the same record in another
+    process, the prompt rebuilt from its record gives the same logits, and it learns: the train loss falls,
+    and the accuracy on validation images does not fall by more than chance. Exit code 1 if a point is not
+    kept. A note says what is allowed and seldom meant, such as an end before half of the budget is spent.
 
     The method runs in a process of its own, which ends at the limits and with Ctrl-C. It still has your
     rights: read a stranger's file before you run it.
@@ -183,6 +184,8 @@ def check(
         )
         remedy = "" if verdict.kept else _remedy(verdict.detail)
         click.echo(f"{mark}  {verdict.point}: {verdict.detail}{remedy}")
+        if verdict.note:
+            click.echo(f"{click.style('note  ', fg='yellow')}  {verdict.point}: {verdict.note}")
     seconds = time.monotonic() - begun
     if broken:
         click.echo(f"{name} breaks {counted(broken, 'point')} of the contract ({seconds:.0f} s).", err=True)
