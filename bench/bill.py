@@ -31,11 +31,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Bill:
-    """An upper bound: kept answers cost nothing. price: None where none is declared."""
+    """An upper bound: kept answers cost nothing. price: None where none is declared.
+
+    What is `untuned` is the least of the scoring, and comes before the first query.
+    """
 
     price: Price | None
     tuning: Part
     scoring: Part
+    untuned: tuple[Part, ...] = ()  # for each data set that is tuned on: scoring the untuned prompt once
 
     def dollars(self, part: Part) -> float:
         """Of one part."""
@@ -54,6 +58,7 @@ def bill(cells: Sequence[Resolved], lab: Lab) -> Bill | None:
         return None
     tuning, scoring = Part(), Part()
     parts: dict[tuple[object, ...], int] = {}
+    untuned: dict[tuple[str, ...], Part] = {}
     for one, endpoint in asking:
         if (row := (one.cell.method, one.cell.dataset, one.cell.overrides)) not in parts:
             parts[row] = parts_of(one, lab)
@@ -63,7 +68,11 @@ def bill(cells: Sequence[Resolved], lab: Lab) -> Bill | None:
         times = (len(checkpoints(one.cell.budget, few=True)) if one.tunes else 1) * parts[row]
         images = sum(len(test.images) for test in task.tests.values())
         scoring += asked(images, endpoint, tokens) * times
-    return Bill(asking[0][1].price, tuning, scoring)
+        if one.tunes:
+            place = (one.cell.protocol, one.cell.dataset, one.cell.score)
+            first = asked(images, endpoint, tokens) * parts[row]
+            untuned[place] = min(untuned.get(place, first), first, key=lambda part: part.images)
+    return Bill(asking[0][1].price, tuning, scoring, tuple(untuned.values()))
 
 
 def asked(images: int, endpoint: Endpoint, tokens: Tokens) -> Part:

@@ -218,3 +218,38 @@ def test_words_of_any_language_are_in_the_card(data: Path, tmp_path: Path) -> No
     wish = Wish(folder, suggested(folder), 'ein "Bild" von {}', "Über Pilze", "CC-BY 4.0 \\ frei")
     card = draft(wish, data).card
     assert card.name == "pilze" and load_card("pilze") == card and "Über Pilze" in card_text(card)
+
+
+def test_what_is_skipped_is_said_and_a_folder_may_have_a_dot(data: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "wood", **{"v1.0": 3, "oak": 3, ".cache": 2})
+    (folder / "notes.txt").write_text("mine")
+    (folder / "oak" / "raw.heic").write_bytes(b"x")
+    (folder / "oak" / "more").mkdir()
+    made = draft(Wish(folder, "wood"), data)
+    assert made.card.n_classes == 2 and made.card.images.train + made.card.images.test == 6
+    assert [line.partition(": ")[2] for line in made.skipped] == [
+        "'.cache'",
+        "'notes.txt'",
+        "'oak/more'",
+        "'oak/raw.heic'",
+    ]
+    assert "with a name that begins with a dot" in made.skipped[0] and ".jpg" in made.skipped[3]
+
+
+@pytest.mark.parametrize("fault", ["damaged", "empty file", "empty folder", "same name"])
+def test_the_advice_is_for_somebody_without_a_card_and_an_archive(
+    fault: str, data: Path, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "odd", red=4, blue=4)
+    if fault == "empty folder":
+        (folder / "green").mkdir()
+    elif fault == "same name":
+        pictures(folder, Red=4)
+    else:
+        (folder / "red" / "01.png").write_bytes(b"no picture" if fault == "damaged" else b"")
+    with pytest.raises(UserError) as error:
+        draft(Wish(folder, "odd"), data)
+    said = str(error.value)
+    assert not any(word in said for word in ("archive", "card", "layout", "shared_names")), said
+    assert any(advice in said for advice in ("remove it", "rename one of the folders")), said
+    assert not data.exists()

@@ -206,7 +206,8 @@ def new_dataset(
     FOLDER holds one folder for each class. Its images are divided once: half of each class to train on, a
     fifth to validate, the rest to test. If FOLDER holds the folders train and test (and val) instead, with
     the classes in them, that division is kept. The division is written to a split file, and the card names
-    the file's sha256. A class is called as its folder, with blanks for underscores.
+    the file's sha256. A class is called as its folder, with blanks for underscores. Notes say what was
+    skipped, such as files that are no images.
 
     The card goes to $BENCH_DATASETS, else ./datasets. Images outside the data folder stay where they are; a
     link in the data folder leads to them. Every image is decoded once.
@@ -222,6 +223,8 @@ def new_dataset(
         made = draft(wish, root or data_root(), progress)
     counts = ", ".join(f"{getattr(made.card.images, split):,} {split}" for split in SPLITS)
     console.print(f"{counted(made.card.n_classes, 'class')}; images: {counts}", highlight=False)
+    for left_out in made.skipped:
+        console.print(f"note: {left_out}.", highlight=False, markup=False, soft_wrap=True)
     for double in made.findings.doubles:
         console.print(f"note: {double}.", highlight=False, markup=False, soft_wrap=True)
     console.print(f"wrote {made.path}", highlight=False, soft_wrap=True)

@@ -31,6 +31,7 @@ def results() -> None:
 @click.option("--seed", type=options.COUNT, default=0, show_default=True, help="Of the draw of --rerun.")
 @click.option("--methods", type=NAMES, help="Methods that --rescore and --rerun take. Default: all.")
 @click.option("--datasets", type=NAMES, help="Data sets that --rescore and --rerun take. Default: all.")
+@click.option("--all", "every", is_flag=True, help="Show every line. Default: the first 10 of each kind.")
 @click.option("--by", default="", help="Your name, for the list of what was verified.")
 @options.root(existing=True)
 @click.option(
@@ -45,15 +46,16 @@ def results_verify(
     seed: int,
     methods: tuple[str, ...] | None,
     datasets: tuple[str, ...] | None,
+    every: bool,
     by: str,
     root: Path | None,
     device: str,
 ) -> None:
     """Check the records at PATH before you submit them, or before you believe them.
 
-    PATH is a record or a folder of records. Each fault is one line: the file, and what is wrong with it. Each
-    record is compared with itself, with the method, suite, cards and code of this installation, and with the
-    other records.
+    PATH is a record or a folder of records. Each fault is one line: the file, and what is wrong with it; the
+    first 10 lines of a kind are shown, and a summary at the end counts each kind. Each record is compared
+    with itself, with the method, suite, cards and code of this installation, and with the other records.
 
     --rescore also builds each deployed prompt again and scores it on the test images. --rerun N also runs N
     cells again, one of each method in turn, and compares all bytes but when, where and how long. A record
@@ -70,11 +72,11 @@ def results_verify(
       bench results verify runs
       bench results verify runs --rescore --rerun 10 --by "A. Reader"
     """
-    from bench.commands.verify import Verification, select
+    from bench.commands.verify import LINES, Verification, select
 
     if not by.isprintable():
         raise UserError("--by has to be a line of text.")
-    work = Verification(path, root, device, by)
+    work = Verification(path, root, device, by, None if every else LINES)
     with work:
         chosen = select(work.reading.sound, methods, datasets)
         work.replay()

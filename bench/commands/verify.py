@@ -18,18 +18,25 @@ from bench.commands.run import pick_device
 from bench.errors import UserError, did_you_mean
 from bench.lab import Lab
 from bench.record import Record
+from bench.report.kinds import Told
 from bench.report.verified import Check, filed, home, read_log, updated, write_log
 from bench.report.verify import Found, read
 from bench.runner import hardware
 from bench.words import counted
 
+LINES = 10  # of one kind of finding, unless all are asked for
 Work = Callable[[Path, Record, Lab], Finding]
 
 
 class Verification:
-    """What was found out about the records at a path. A context manager: at its end, the log is written."""
+    """What was found out about the records at a path. A context manager: at its end, the log is written.
 
-    def __init__(self, path: Path, root: Path | None, device: str, by: str) -> None:
+    most: lines of one kind of finding that are told; None for all.
+    """
+
+    def __init__(
+        self, path: Path, root: Path | None, device: str, by: str, most: int | None = LINES
+    ) -> None:
         self.reading = read(path)
         self._root, self._device = root, pick_device(device, local=True, elsewhere=False)
         day = datetime.now(timezone.utc).date().isoformat()
@@ -43,8 +50,9 @@ class Verification:
         self._counts: dict[str, Counter[str]] = {}
         self.faults = list(self.reading.faults)
         self.unable: list[str] = []
+        self._told = Told(click.echo, most)
         for fault in self.faults:
-            click.echo(fault)
+            self._told.add(fault)
 
     @cached_property
     def lab(self) -> Lab:
@@ -102,11 +110,12 @@ class Verification:
         for finding in _watched(word, work, left, self.lab):
             if finding.unable:
                 self.unable.append(f"{finding.file}: cannot be {word} here: {finding.unable}")
-                click.echo(self.unable[-1])
+                self._told.add(self.unable[-1])
             elif finding.faults:
                 self._wrong.add(finding.file)
                 self.faults += (lines := [f"{finding.file}: {fault}" for fault in finding.faults])
-                click.echo("\n".join(lines))
+                for line in lines:
+                    self._told.add(line)
             else:
                 self._checked[finding.file].append(check)
             count["unable" if finding.unable else "differ" if finding.faults else "agree"] += 1
@@ -114,7 +123,8 @@ class Verification:
     # The end
 
     def summary(self) -> Iterator[str]:
-        """What came of it, one line for each kind of check."""
+        """What came of it: a line for each kind of finding, and for each kind of check."""
+        yield from self._told.summary()
         for word, count in self._counts.items():
             yield (
                 f"{count.total()} {word}: {count['agree']} agree, {count['differ']} differ, "

@@ -13,6 +13,7 @@ from bench.remote import DIALECTS, Wiring, is_address
 from bench.words import counted
 
 if TYPE_CHECKING:
+    from bench.bill import Bill
     from bench.lab import Lab
     from bench.remote import Endpoint
     from bench.resolve import Resolved
@@ -100,6 +101,22 @@ def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> 
         most = paid + found.total
         before = f", and ${paid:,.2f} are paid" if paid else ""
         raise UserError(f"this run may cost ${found.total:,.2f}{before}: add --spend {most:.2f} or less.")
+    _leave_some_for_queries(found, wiring.spend, paid)
+
+
+def _leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
+    """Warn if scoring the untuned prompts takes the dollars of --spend. Raises UserError if none are left.
+
+    Answers that earlier runs have paid for cost nothing, so after these it only warns.
+    """
+    first = [found.dollars(part) for part in found.untuned]
+    if not first or sum(first) < spend - paid:
+        return
+    said = f"--spend {spend:g} is little: before its first query, each data set's untuned prompt is scored"
+    cost = f"which costs ${sum(first):,.4f} for {counted(len(first), 'data set')}"
+    if not paid and min(first) >= spend:
+        raise UserError(f"{said}, {cost}, so nothing would be left for queries: give more, or --score val.")
+    click.echo(f"warning: {said}, {cost} unless earlier runs paid for it. Give more, or --score val.", err=True)
 
 
 def paid_before(wiring: Wiring) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.card import SPLITS, Card, Counts, Layout
-from bench.data.readers import Entry, Listing, read
+from bench.data.readers import IMAGES, SYSTEM, Entry, Listing, read
 from bench.errors import UserError, brief
 from bench.files import refusing
 from bench.plugins import DATASETS
@@ -48,6 +48,7 @@ class Drafted:
     card: Card
     path: Path
     findings: "Findings"
+    skipped: tuple[str, ...] = ()  # what in the folder is no part of the data set, one line for each reason
 
 
 def draft(wish: Wish, root: Path, progress: "Progress" = lambda done, total: None) -> Drafted:
@@ -59,8 +60,8 @@ def draft(wish: Wish, root: Path, progress: "Progress" = lambda done, total: Non
     from bench.data.inspection import inspect  # imports torch, which `bench data list` does without
 
     path = _new_card(wish.name)
-    listing = listed(wish.folder)
-    with _undone_if_it_fails() as made:
+    with _in_the_owners_words(), _undone_if_it_fails() as made:
+        listing = listed(wish.folder)
         place, images = _place(wish, root, made)
         text = split_text(listing, images)
         split = root / place / SPLIT.format(wish.name)
@@ -72,7 +73,7 @@ def draft(wish: Wish, root: Path, progress: "Progress" = lambda done, total: Non
         if findings.problems:
             raise UserError("\n".join(findings.problems[:20]))
         _write(path, card_text(card), made)
-    return Drafted(card, path, findings)
+    return Drafted(card, path, findings, tuple(skipped(wish.folder)))
 
 
 def suggested(folder: Path) -> str:
@@ -102,10 +103,53 @@ def listed(folder: Path) -> Listing:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: name the folder of your images.")
-    official = {split: split for split in SPLITS if (folder / split).is_dir()}
-    if not {"train", "test"} <= set(official):
+    official = _official(folder)
+    if not official:
         return _divided(_read(folder, {"train": "."})["train"])
     return _read(folder, official)
+
+
+def _official(folder: Path) -> dict[str, str]:
+    """The folders of a division that the owner has made; {} if there is none."""
+    found = {split: split for split in SPLITS if (folder / split).is_dir()}
+    return found if {"train", "test"} <= set(found) else {}
+
+
+def skipped(folder: Path) -> Iterator[str]:
+    """What in a folder of images is no part of the data set: a line for each reason, with an example."""
+    found: dict[str, list[str]] = {}
+    official = _official(folder)
+    for where in official or ("",):
+        for path, why in _left_out(folder / where):
+            found.setdefault(why, []).append(path.relative_to(folder).as_posix())
+    if official:
+        beside = [one.name for one in sorted(folder.iterdir()) if one.name not in official]
+        found |= {f"beside {' and '.join(official)}": beside} if beside else {}
+    for why, paths in found.items():
+        example = f"{'e.g. ' * (len(paths) > 1)}{brief(paths[0])}"
+        yield f"skipped {counted(len(paths), 'file or folder', 'files or folders')} {why}: {example}"
+
+
+def _left_out(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files and folders that no reader takes, and why. folder: holds a folder for each class."""
+    for one in sorted(folder.iterdir()):
+        if one.name.startswith("."):
+            yield one, "with a name that begins with a dot"
+        elif one.name in SYSTEM:
+            yield one, "that a system has made"
+        elif not one.is_dir():
+            yield one, "outside the folders of the classes"
+        else:
+            yield from ((inner, why) for inner in sorted(one.iterdir()) if (why := _not_taken(inner)))
+
+
+def _not_taken(path: Path) -> str:
+    """Why what is in the folder of a class is no image; "" if it is one."""
+    if path.name.startswith("."):
+        return "with a name that begins with a dot"
+    if not path.name.lower().endswith(IMAGES):
+        return "inside another one" if path.is_dir() else f"whose ending is none of {', '.join(IMAGES)}"
+    return ""
 
 
 def _read(folder: Path, where: dict[str, str]) -> Listing:
@@ -138,6 +182,28 @@ def _divided(images: list[Entry]) -> Listing:
         found["val"] += group[train : train + val]
         found["test"] += group[train + val :]
     return found
+
+
+# What a reader of a card advises, and what the owner of a folder can do, who has no card and no archive yet.
+ADVICE = {
+    "add its images, remove the folder, or list it in the card's layout.ignore": "add its images, or remove it",
+    "restore it from the data set's archive": "replace the image, or remove it",
+    "correct one of them, or, if the data set has both, list the name in the card's shared_names": (
+        "rename one of the folders"
+    ),
+}
+
+
+@contextmanager
+def _in_the_owners_words() -> Iterator[None]:
+    """Raises a UserError of the block again, with advice for the owner of a folder of images."""
+    try:
+        yield
+    except UserError as error:
+        said = str(error)
+        for theirs, ours in ADVICE.items():
+            said = said.replace(theirs, ours)
+        raise UserError(said) from error
 
 
 # The files

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.report import efficiency, published
+from bench.report import efficiency, published, stats
 from bench.report.access import Access, access_of, group_of
 from bench.report.frame import Results
 from bench.report.order import place_said, shown
@@ -20,7 +20,6 @@ from bench.report.table import Entry
 from bench.report.verified import summed
 from bench.words import counted
 
-SMALL = 200  # test images; an accuracy on fewer shows how uncertain they leave it
 SIDES = ("base", "new")
 NONE = Entry()
 
@@ -209,12 +208,9 @@ def _cell(accuracy: float, images: int | None) -> Cell:
     """An accuracy, with Wilson's binomial interval if it was measured on few images."""
     if math.isnan(accuracy):
         return Cell()
-    if images is None or images >= SMALL:
+    if images is None or images >= stats.SMALL:
         return Cell(accuracy)
-    from scipy.stats import binomtest
-
-    interval = binomtest(round(accuracy * images / 100), images).proportion_ci(method="wilson")
-    return Cell(accuracy, 100 * interval.low, 100 * interval.high)
+    return Cell(accuracy, *stats.wilson(accuracy, images))
 
 
 def _together(cells: tuple[Cell, ...]) -> float | None:

@@ -150,9 +150,16 @@ def _made(record: Record) -> Iterator[str]:
         if count < 0:
             yield f"run.wire.{name} is {count}, but must be at least 0"
     try:
-        types_of(made.precision or "float32")
+        types = types_of(made.precision or "float32")
+        if made.flipped is not None and types.scored == types.moved:
+            yield (
+                f"run.flipped is {made.flipped}, but run.precision is {made.precision!r}, with which no prompt "
+                "is scored in float16 (fp16-scores)"
+            )
     except UserError:
         yield f"run.precision is {made.precision!r}, which bench does not have"
+    if made.flipped is not None and not 0 <= made.flipped <= 100:
+        yield f"run.flipped is {made.flipped}, but must be between 0 and 100 %"
     if fault := _moment(made):
         yield f"run.started is {made.started!r}, {fault}"
 

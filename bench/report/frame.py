@@ -17,7 +17,7 @@ from bench.files import below
 from bench.record import ChatLog, Hashes, Malformed, Outcome, Record, read
 from bench.report.scores import seedless
 from bench.report.verified import Logs, level
-from bench.words import absent
+from bench.words import absent, counted, plural
 
 # How the box answers and what it takes. If the records hold several and none is asked for, the usual one.
 WIRE: dict[str, Any] = {"answers": DEFAULT, "pixels_8bit": False, "endpoint": ""}
@@ -52,6 +52,26 @@ class Results:
     failed: pd.DataFrame
     damaged: tuple[tuple[str, str], ...] = ()
     outcomes: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """What it holds, in a few lines: frames of thousands of rows would flood a terminal."""
+        cells, found = self.cells, counted(self.cells["path"].nunique(), "record")
+        wrong = [(len(self.failed), "failed cell"), (len(self.damaged), "damaged file")]
+        also = "".join(f", {counted(n, what)}" for n, what in wrong if n)
+        lines = [f"Results: {found}{also}", *(_held(cells, name) for name in HELD if len(cells))]
+        rows = f".cells ({len(cells):,} rows), .trace ({len(self.trace):,} rows)"
+        return "\n".join([*lines, f"  frames: {rows}, .failed ({len(self.failed):,} rows)"])
+
+
+HELD = ("suite", "protocol", "method", "dataset", "seed", "budget")  # what the text of results lists
+MOST_HELD = 6  # values that are listed
+
+
+def _held(cells: pd.DataFrame, name: str) -> str:
+    """A line: the values of a column, e.g. '  seeds: 1, 2, 3'."""
+    values = [str(one) for one in sorted(cells[name].unique())]
+    more = f" and {len(values) - MOST_HELD} more" if len(values) > MOST_HELD else ""
+    return f"  {name if len(values) == 1 else plural(name)}: {', '.join(values[:MOST_HELD])}{more}"
 
 
 def load(folder: Path | str, warn: Callable[[str], object] = warnings.warn) -> Results:

@@ -12,9 +12,9 @@ from bench.answered import DEFAULT, parse
 from bench.cell import REFERENCE
 from bench.errors import UserError
 from bench.paths import checkout
-from bench.report import charts, efficiency, published
+from bench.report import charts, efficiency, published, stats
 from bench.report.access import SAID, wire_said
-from bench.report.board import SMALL, AtBudget, Facts, Runs, at_budget, facts_of, place
+from bench.report.board import AtBudget, Facts, Runs, at_budget, facts_of, place
 from bench.report.charts import Cost
 from bench.report.cost import digits_of
 from bench.report.details import Detail, Link, Reading, detail, inside
@@ -279,7 +279,7 @@ def _notes(longest: Runs, runs: dict[int, Runs], last: AtBudget, names: Sequence
     few = [name for name, cell in zip(names, last.best_line.by_set, strict=True) if cell.low is not None]
     if few:
         said.append(
-            f"Fewer than {SMALL} test images: {', '.join(few)}. Their accuracies carry a binomial 95 % "
+            f"Fewer than {stats.SMALL} test images: {', '.join(few)}. Their accuracies carry a binomial 95 % "
             "interval (Wilson) in the table by data set. Beside the average stands by how much they may move "
             "it (images)."
         )

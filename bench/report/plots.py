@@ -247,8 +247,13 @@ def answers(found: ByAnswers, width: float = 5.0, highlight: Sequence[str] = ())
     """Average accuracy against how much the black box answers, from the coarsest answers to the finest.
 
     Bars: ± one standard deviation over seeds (n - 1). Dashed line: the hand template. width: in inches.
-    highlight: as in `curves`.
+    highlight: as in `curves`. Raises UserError if there is only one level.
     """
+    if len(found.levels) < 2:
+        raise UserError(
+            f"these records hold one level of answers, {found.levels[0]}, and one level is no curve: make "
+            "others with `bench run --answers label,top:5,probs`, or see `bench table answers`."
+        )
     finest = {row: one.average for scores in found.scores.values() for row, one in scores.items()}
     finest.pop(REFERENCE, None)
     with drawing():

@@ -16,6 +16,7 @@ import pandas as pd
 ALPHA = 0.05  # family-wise: the probability that at least one of the differences called real is not real
 POWER = 0.8  # the probability with which a difference is found, for `Pairs.detectable`
 LEAST_SETS, LEAST_SEEDS = 5, 3  # with fewer data sets or seeds, nothing is tested
+SMALL = 200  # test images; an accuracy on fewer shows how uncertain they leave it
 # Accuracies are printed with one decimal. Equal sums of them can differ by 1e-14 in floating point.
 DECIMALS = 9
 
@@ -33,6 +34,14 @@ def t_half_width(values: Sequence[float] | pd.Series, level: float = 0.95) -> fl
     if deviation is None:
         return None
     return float(stdtrit(len(values) - 1, 0.5 + level / 2) * deviation / np.sqrt(len(values)))
+
+
+def wilson(accuracy: float, images: int) -> tuple[float, float]:
+    """Wilson's binomial 95 % interval of an accuracy (%) on so many test images, in %."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(accuracy * images / 100), images).proportion_ci(method="wilson")
+    return 100 * interval.low, 100 * interval.high
 
 
 def spread(values: Sequence[float] | pd.Series, kind: str) -> float | None:

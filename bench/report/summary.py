@@ -10,6 +10,7 @@ import pandas as pd
 from bench.errors import UserError
 from bench.report import efficiency, schedule, stats
 from bench.report.access import COLUMNS, HEADS, SAID, access_of, group_of, place_of, wire_said
+from bench.report.few import few_images_said
 from bench.report.frame import Results, points, refuse_missing
 from bench.report.order import place_said
 from bench.report.scores import scores, seedless
@@ -436,4 +437,4 @@ def conditions_said(results: Results) -> list[str]:
         f"{counted(int(first['shots']), 'shot')}, backbone {first['backbone']}, batches of at most "
         f"{counted(int(first['batch_size']), 'image')}, {word} {', '.join(map(str, seeds))}."
     )
-    return [said, *wire_said(results.cells)]
+    return [said, *wire_said(results.cells), *few_images_said(results.cells)]

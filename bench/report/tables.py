@@ -9,6 +9,7 @@ from bench.cell import ELSEWHERE
 from bench.errors import UserError
 from bench.report import published, schedule, stats
 from bench.report.access import deployment_said, group_of, place_of, wire_said
+from bench.report.few import few_images_said
 from bench.report.frame import Results, harmonic, refuse_missing, select, within_images
 from bench.report.order import arrange, not_tuned_on, place_said, plain, shown, suite_datasets
 from bench.report.scores import Scores, scores, scores_of, seedless
@@ -237,6 +238,7 @@ def _caption(results: Results, width: int, missing: list[str], form: Form) -> li
     made = f"{counted(int(first['shots']), 'shot')}, backbone {first['backbone']}, {listed}."
     said = [f"{_budget(cells, form.images)}, {made}", *wire_said(cells), *deployment_said(cells)]
     said += _fewer_shots(cells)
+    said += few_images_said(cells)
     if first["score"] != "test":
         said.append(f"Scored on the {first['score']} split, not on the test split.")
     if len(seeds) > 1 and form.spread != "none":

@@ -10,7 +10,7 @@ import httpx2
 from bench import http
 from bench.access import BILLED
 from bench.http import Refused, Rules
-from bench.remote import Wiring
+from bench.remote import DIALECTS, Wiring
 from bench.retry import NoAnswer, Rule, Sleep, Tried
 from bench.wire.failed import WireFailed
 
@@ -22,8 +22,8 @@ ADVICE = {
     401: f": set {KEY} to a key of this server",
     402: ": the key's queries are spent",
     403: f": the key in {KEY} may not do this",
-    404: ": check the address and --dialect",
 }
+ELSEWHERE = (400, 404, 405, 415, 422)  # with these a server refuses what is written in another dialect
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class Client:
     key: str = field(repr=False)
     transport: httpx2.BaseTransport | None = None
     sleep: Sleep | None = None
+    dialect: str = ""  # in which it is asked, for the advice after a refusal
 
     def __post_init__(self) -> None:
         self._stopped = threading.Event()
         # a generator of its own: Python's global one belongs to the cell, which must not move it
         self._jitter = random.Random()
-        self._rules = Rules(MOST, DEADLINE, self.key, ADVICE)
+        self._rules = Rules(MOST, DEADLINE, self.key, ADVICE | _elsewhere(self.dialect))
         limits = httpx2.Limits(max_connections=self.wiring.at_once)
         # from the environment comes the key alone: neither a proxy nor what ~/.netrc holds
         self._http = httpx2.Client(
@@ -117,6 +118,13 @@ class Client:
             return Reply(found.body, int(billed) if count else None)
 
         return rule.tried(send, http.host(url), self._jitter, self._wait)
+
+
+def _elsewhere(dialect: str) -> dict[int, str]:
+    """The advice for a refusal that another dialect or another address may end."""
+    others = ", ".join(one for one in DIALECTS if one != dialect)
+    said = f": check the address and --dialect: it was asked in the dialect {dialect}, and may speak {others}"
+    return dict.fromkeys(ELSEWHERE, said) if dialect else {}
 
 
 class Stopped(WireFailed):

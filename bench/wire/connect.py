@@ -18,7 +18,7 @@ def endpoint(text: str, dialect: str | None) -> Endpoint:
     """The endpoint of --backbone and --dialect. Reads its metadata, which is free. Raises UserError."""
     found = declared(text, dialect)
     checked_url(found.url)
-    client = Client(Wiring(), key_for(found.url))
+    client = Client(Wiring(), key_for(found.url), dialect=found.dialect)
     try:
         return endpoint_of(found, told(client, found))
     finally:
@@ -61,4 +61,4 @@ def _told(client: Client, found: Declared, url: str) -> Any:
 
 def connected(found: Endpoint, wiring: Wiring) -> Asker:
     """What asks it. Raises UserError."""
-    return Asker(found, wiring, Client(wiring, key_for(found.url)), Answers(wiring.store))
+    return Asker(found, wiring, Client(wiring, key_for(found.url), dialect=found.dialect), Answers(wiring.store))
