@@ -100,3 +100,11 @@ def test_other_conditions_are_still_not_mixed(tmp_path: Path) -> None:
     both = load(write(tmp_path / "8", record(), record(pixels_8bit=True)))
     assert len(by_answers(both).results.cells) == 1
     assert by_answers(both, pixels_8bit=True).results.cells["pixels_8bit"].all()
+
+
+def test_one_level_is_no_curve(tmp_path: Path) -> None:
+    one = by_answers(load(write(tmp_path, *grid(("manual", "zip")))))
+    with pytest.raises(
+        UserError, match=r"one level of answers, logits.*make others with `bench run --answers"
+    ):
+        plots.answers(one)

@@ -14,6 +14,7 @@ from bench.errors import UserError
 from bench.record import Malformed, Record, read
 from bench.report.frame import harmonic, load, missing_cells, points, select
 from bench.report.scores import seedless
+from bench.words import counted
 
 
 def test_a_record_gives_one_row_per_test_set_and_one_per_checkpoint(tmp_path: Path) -> None:
@@ -185,3 +186,10 @@ print(sorted(m for m in ("torch", "ray", "matplotlib", "scipy.stats") if m in sy
 """
     out = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_text_of_results_is_short_and_says_what_they_hold(tmp_path: Path) -> None:
+    text = repr(load(write(tmp_path, *grid(), failed(method="zip", seed=9))))
+    assert text.splitlines()[0] == f"Results: {counted(len(grid()), 'record')}, 1 failed cell"
+    assert "  seeds: 1, 2, 3" in text and "  budget: 5000" in text and ".trace (" in text
+    assert len(text.splitlines()) < 10 and max(map(len, text.splitlines())) < 100

@@ -328,3 +328,19 @@ def test_a_table_says_where_classes_have_fewer_images_than_shots(tmp_path: Path)
     assert said == [
         "toy-digits: some classes have fewer than 16 training images; there are 60 for 4 classes."
     ]
+
+
+def test_few_test_images_are_said_under_every_table(tmp_path: Path) -> None:
+    """Of 50 images, 40 right: Wilson's interval is 67.0 to 88.8 %, so its farther end is 13.0 points away."""
+    few = [replace(one, n_test={"test": 50}) if one.cell.dataset == SETS[0] else one for one in grid()]
+    for i, one in enumerate(few):
+        if one.cell.dataset == SETS[0]:
+            last = replace(one.trace[-1], accuracy={"test": 80.0})
+            few[i] = replace(one, accuracy={"test": 80.0}, trace=(*one.trace[:-1], last))
+    results = load(write(tmp_path, *few))
+    whole = select(results)
+    for table in (measured(whole), ranks_table(whole), efficiency_table(whole)):
+        (said,) = [note for note in table.notes if note.startswith("Test sets of fewer than 200 images")]
+        assert f"{SETS[0].removeprefix('toy-')} (50; up to 13.0 points)" in said and SETS[1] not in said
+    plenty = measured(select(load(write(tmp_path / "plenty", *grid()))))
+    assert not any("fewer than 200" in note for note in plenty.notes)

@@ -14,6 +14,7 @@ from bench.record import LATER, Confusion, Hashes, Outcome, Point, Record
 from bench.report.export import export, tidy
 from bench.report.faults import faults_of
 from bench.report.frame import load
+from bench.report.kinds import Told
 from bench.report.verify import read
 from bench.resolve import Known, known_of
 
@@ -195,3 +196,42 @@ def test_an_export_to_an_unknown_format_is_refused(tmp_path: Path) -> None:
     results = load(write(tmp_path, record()))
     with pytest.raises(UserError, match=r"end its name in \.csv or \.parquet"):
         export(results, tmp_path / "all.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("flipped", "precision", "said"),
+    [
+        (0.5, "float32", "run.flipped is 0.5, but run.precision is 'float32'"),
+        (0.5, "fp16-pixels", "run.precision is 'fp16-pixels'"),
+        (101.0, "fp16-scores", "run.flipped is 101.0, but must be between 0 and 100 %"),
+        (0.5, "fp16-text+fp16-scores", ""),
+        (None, "float32", ""),
+    ],
+)
+def test_rough_scores_need_the_precision_of_rough_scores(
+    flipped: float | None, precision: str, said: str
+) -> None:
+    made = record()
+    changed = replace(made, run=replace(made.run, flipped=flipped, precision=precision))
+    found = [fault for fault in faults_of(changed, KNOWN) if "flipped" in fault]
+    assert len(found) == bool(said) and said in "".join(found)
+
+
+def test_lines_of_one_kind_are_counted_and_told_up_to_a_limit() -> None:
+    lines: list[str] = []
+    told = Told(lines.append, 2)
+    for seed in range(5):
+        told.add(f"runs/a-seed{seed}.json: {100 + seed} queries were spent, but the budget is 100")
+    told.add("runs/b.json: made with another version of method 'zip': run the cell again with this version")
+    told.add("seeds are incomplete: mini / few-shot / budget 5 / zip / digits / seed 1 is missing")
+    assert len(lines) == 4
+    assert list(told.summary()) == [
+        "5 x … queries were spent, but the budget is …",
+        "1 x made with another version of method …: run the cell again with this version",
+        "1 x seeds are incomplete",
+        "3 lines not shown: --all shows every line",
+    ]
+    everything = Told(lines.append, None)
+    for seed in range(5):
+        everything.add(f"runs/a-seed{seed}.json: the trace is empty")
+    assert len(lines) == 9 and list(everything.summary()) == []

@@ -14,6 +14,8 @@ import torch
 from wired import cell_of, streamed
 
 from bench.answered import parse
+from bench.bill import Bill, Part
+from bench.commands.wire import leave_some_for_queries
 from bench.errors import UserError
 from bench.lab import Lab, Settings
 from bench.remote import Endpoint, Price, Wiring
@@ -418,3 +420,25 @@ def test_drift_is_seen(tmp_path: Any) -> None:
         one.close()
     assert found.tolist() == [[1.0, 2.0, 3.0]]
     assert (tally.hits, tally.checked, tally.drifted, tally.requests) == (1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 422])
+def test_a_server_of_another_dialect_is_asked_about_it(status: int) -> None:
+    transport = httpx2.MockTransport(lambda _: streamed(httpx2.Response(status)))
+    with pytest.raises(WireFailed, match="asked in the dialect hf, and may speak oip, rank, chat"):
+        Client(Wiring(), "", transport, dialect="hf").post("http://server/hf", b"{}", "one")
+    one = connect.connected(at("hf"), Wiring())
+    one.close()
+    assert one.client.dialect == "hf"
+
+
+def test_a_limit_that_scoring_eats_is_refused_or_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """Scoring an untuned prompt costs $1 on one data set and $3 on the other."""
+    price = Price("2026-01-31", image=0.001)
+    found = Bill(price, Part(5000, 200), Part(12000, 300), (Part(1000, 20), Part(3000, 60)))
+    with pytest.raises(UserError, match=r"costs \$4\.0000 for 2 data sets, so nothing would be left"):
+        leave_some_for_queries(found, 1.0, 0.0)
+    for spend, paid, warned in ((1.5, 0.0, True), (1.0, 0.5, True), (5.0, 0.0, False), (5.0, 2.0, True)):
+        leave_some_for_queries(found, spend, paid)
+        assert ("costs $4.0000 for 2 data sets unless earlier runs paid" in capsys.readouterr().err) == warned
+    leave_some_for_queries(Bill(price, Part(), Part(12000, 300)), 0.1, 0.0)  # nothing is tuned

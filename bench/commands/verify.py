@@ -34,9 +34,7 @@ class Verification:
     most: lines of one kind of finding that are told; None for all.
     """
 
-    def __init__(
-        self, path: Path, root: Path | None, device: str, by: str, most: int | None = LINES
-    ) -> None:
+    def __init__(self, path: Path, root: Path | None, device: str, by: str, most: int | None = LINES) -> None:
         self.reading = read(path)
         self._root, self._device = root, pick_device(device, local=True, elsewhere=False)
         day = datetime.now(timezone.utc).date().isoformat()

@@ -101,10 +101,10 @@ def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> 
         most = paid + found.total
         before = f", and ${paid:,.2f} are paid" if paid else ""
         raise UserError(f"this run may cost ${found.total:,.2f}{before}: add --spend {most:.2f} or less.")
-    _leave_some_for_queries(found, wiring.spend, paid)
+    leave_some_for_queries(found, wiring.spend, paid)
 
 
-def _leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
+def leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
     """Warn if scoring the untuned prompts takes the dollars of --spend. Raises UserError if none are left.
 
     Answers that earlier runs have paid for cost nothing, so after these it only warns.
@@ -116,7 +116,9 @@ def _leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
     cost = f"which costs ${sum(first):,.4f} for {counted(len(first), 'data set')}"
     if not paid and min(first) >= spend:
         raise UserError(f"{said}, {cost}, so nothing would be left for queries: give more, or --score val.")
-    click.echo(f"warning: {said}, {cost} unless earlier runs paid for it. Give more, or --score val.", err=True)
+    click.echo(
+        f"warning: {said}, {cost} unless earlier runs paid for it. Give more, or --score val.", err=True
+    )
 
 
 def paid_before(wiring: Wiring) -> float:

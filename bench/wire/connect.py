@@ -61,4 +61,6 @@ def _told(client: Client, found: Declared, url: str) -> Any:
 
 def connected(found: Endpoint, wiring: Wiring) -> Asker:
     """What asks it. Raises UserError."""
-    return Asker(found, wiring, Client(wiring, key_for(found.url), dialect=found.dialect), Answers(wiring.store))
+    return Asker(
+        found, wiring, Client(wiring, key_for(found.url), dialect=found.dialect), Answers(wiring.store)
+    )
