@@ -148,7 +148,11 @@ def _not_taken(path: Path) -> str:
     if path.name.startswith("."):
         return "with a name that begins with a dot"
     if not path.name.lower().endswith(IMAGES):
-        return "inside another one" if path.is_dir() else f"whose ending is none of {', '.join(IMAGES)}"
+        return (
+            "inside the folder of a class"
+            if path.is_dir()
+            else f"whose ending is none of {', '.join(IMAGES)}"
+        )
     return ""
 
 
@@ -186,7 +190,9 @@ def _divided(images: list[Entry]) -> Listing:
 
 # What a reader of a card advises, and what the owner of a folder can do, who has no card and no archive yet.
 ADVICE = {
-    "add its images, remove the folder, or list it in the card's layout.ignore": "add its images, or remove it",
+    "add its images, remove the folder, or list it in the card's layout.ignore": (
+        "add its images, or remove it"
+    ),
     "restore it from the data set's archive": "replace the image, or remove it",
     "correct one of them, or, if the data set has both, list the name in the card's shared_names": (
         "rename one of the folders"

@@ -153,8 +153,8 @@ def _made(record: Record) -> Iterator[str]:
         types = types_of(made.precision or "float32")
         if made.flipped is not None and types.scored == types.moved:
             yield (
-                f"run.flipped is {made.flipped}, but run.precision is {made.precision!r}, with which no prompt "
-                "is scored in float16 (fp16-scores)"
+                f"run.flipped is {made.flipped}, but run.precision is {made.precision!r}, with which no "
+                "prompt is scored in float16 (fp16-scores)"
             )
     except UserError:
         yield f"run.precision is {made.precision!r}, which bench does not have"

@@ -21,9 +21,9 @@ def few_images_said(cells: pd.DataFrame) -> list[str]:
         off = max(_off(*one) for one in part[["accuracy", "n_test"]].itertuples(index=False))
         listed.append(f"{shown(suite, dataset)}{side} ({int(part['n_test'].min())}; up to {off:.1f} points)")
     return [
-        f"Test sets of fewer than {stats.SMALL} images: {'; '.join(listed)}. In brackets: the images, and how "
-        "far an end of the binomial 95 % interval (Wilson) lies from an accuracy on them. ± does not contain "
-        "that, because all seeds have the same test images."
+        f"Test sets of fewer than {stats.SMALL} images: {'; '.join(listed)}. In brackets: the images, and "
+        "how far an end of the binomial 95 % interval (Wilson) lies from an accuracy on them. ± does not "
+        "contain that, because all seeds have the same test images."
     ]
 
 
