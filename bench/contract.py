@@ -423,7 +423,7 @@ def learns(record: Record, lab: Lab) -> Verdict:
 
 def z_of(change: Tensor) -> float:
     """By how many standard errors the mean of a change [N] over images is above 0."""
-    return (change.mean() / (change.std() / len(change) ** 0.5 + 1e-12)).item()
+    return float(change.mean() / (change.std() / len(change) ** 0.5 + 1e-12))
 
 
 def scored(trial: Trial, prompt: Prompt) -> Tensor:
