@@ -160,7 +160,8 @@ def endpoint_of(found: Declared, told: Mapping[str, Any]) -> Endpoint:
     facts |= {name: value for name, value in given.items() if value not in ("", None, ())}
     if "image_size" not in facts:
         raise UserError(
-            f"{found.url} does not say how large its images are: declare the endpoint in a TOML file with "
+            f"{found.url} does not say how large its images are (it was asked in the dialect "
+            f"{found.dialect}, and may speak another: see --dialect): declare the endpoint in a TOML file with "
             "image_size = 224 and give that file as --backbone (see docs/serve.md)."
         )
     if found.dialect == "chat" and "name" not in facts:

@@ -437,8 +437,8 @@ def test_a_limit_that_scoring_eats_is_refused_or_warned_of(capsys: pytest.Captur
     price = Price("2026-01-31", image=0.001)
     found = Bill(price, Part(5000, 200), Part(12000, 300), (Part(1000, 20), Part(3000, 60)))
     with pytest.raises(UserError, match=r"costs \$4\.0000 for 2 data sets, so nothing would be left"):
-        leave_some_for_queries(found, 1.0, 0.0)
+        leave_some_for_queries(found, 1.0, 0.0, "give more")
     for spend, paid, warned in ((1.5, 0.0, True), (1.0, 0.5, True), (5.0, 0.0, False), (5.0, 2.0, True)):
-        leave_some_for_queries(found, spend, paid)
+        leave_some_for_queries(found, spend, paid, "give more")
         assert ("costs $4.0000 for 2 data sets unless earlier runs paid" in capsys.readouterr().err) == warned
-    leave_some_for_queries(Bill(price, Part(), Part(12000, 300)), 0.1, 0.0)  # nothing is tuned
+    leave_some_for_queries(Bill(price, Part(), Part(12000, 300)), 0.1, 0.0, "")  # nothing is tuned

@@ -101,10 +101,11 @@ def agree_on_dollars(todo: "Sequence[Resolved]", lab: "Lab", wiring: Wiring) -> 
         most = paid + found.total
         before = f", and ${paid:,.2f} are paid" if paid else ""
         raise UserError(f"this run may cost ${found.total:,.2f}{before}: add --spend {most:.2f} or less.")
-    leave_some_for_queries(found, wiring.spend, paid)
+    fewer = any(one.cell.score == "test" for one in todo)
+    leave_some_for_queries(found, wiring.spend, paid, "give more, or --score val" if fewer else "give more")
 
 
-def leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
+def leave_some_for_queries(found: "Bill", spend: float, paid: float, advice: str) -> None:
     """Warn if scoring the untuned prompts takes the dollars of --spend. Raises UserError if none are left.
 
     Answers that earlier runs have paid for cost nothing, so after these it only warns.
@@ -115,10 +116,8 @@ def leave_some_for_queries(found: "Bill", spend: float, paid: float) -> None:
     said = f"--spend {spend:g} is little: before its first query, each data set's untuned prompt is scored"
     cost = f"which costs ${sum(first):,.4f} for {counted(len(first), 'data set')}"
     if not paid and min(first) >= spend:
-        raise UserError(f"{said}, {cost}, so nothing would be left for queries: give more, or --score val.")
-    click.echo(
-        f"warning: {said}, {cost} unless earlier runs paid for it. Give more, or --score val.", err=True
-    )
+        raise UserError(f"{said}, {cost}, so nothing would be left for queries: {advice}.")
+    click.echo(f"warning: {said}, {cost} unless earlier runs paid for it: {advice}.", err=True)
 
 
 def paid_before(wiring: Wiring) -> float:
