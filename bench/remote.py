@@ -161,7 +161,7 @@ def endpoint_of(found: Declared, told: Mapping[str, Any]) -> Endpoint:
     if "image_size" not in facts:
         raise UserError(
             f"{found.url} does not say how large its images are (it was asked in the dialect "
-            f"{found.dialect}, and may speak another: see --dialect): declare the endpoint in a TOML file with "
+            f"{found.dialect}, and may speak another): declare the endpoint in a TOML file with "
             "image_size = 224 and give that file as --backbone (see docs/serve.md)."
         )
     if found.dialect == "chat" and "name" not in facts:
