@@ -1,9 +1,11 @@
 """Pictures: text stays text, the same records give the same bytes, nothing overlaps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fabricate import grid, record, write
 from matplotlib.figure import Figure
@@ -137,13 +139,19 @@ def overlaps(figure: Figure) -> list[str]:
     ]
 
 
+def with_labels(results: Results) -> Results:
+    """The same records once more, as if the black box had answered with labels alone."""
+    frames = {"cells": results.cells, "trace": results.trace}
+    return replace(results, **{n: pd.concat([f, f.assign(answers="label")]) for n, f in frames.items()})
+
+
 DRAWN: dict[str, Callable[..., Figure]] = {
     "curves": plots.curves,
     "linear": lambda results, width: plots.curves(results, log=False, width=width),
     "efficiency": plots.efficiency_plot,
     "params": plots.params,
     "cd": cd,
-    "answers": lambda results, width: plots.answers(by_answers(results, protocol="few-shot"), width),
+    "answers": lambda results, width: plots.answers(by_answers(with_labels(results)), width),
 }
 
 
