@@ -60,16 +60,8 @@ ACCESS, BUDGET, RUNS = "access: public names only", "budget kept", "runs"
 REPORTS = "reports a prompt"
 SAME, REBUILT = "same record in another process", "prompt rebuilt from its record"
 ONE_BY_ONE, LEARNS = "images one by one", "learns more than noise"
-POINTS = (
-    ACCESS,
-    BUDGET,
-    RUNS,
-    REPORTS,
-    SAME,
-    REBUILT,
-    ONE_BY_ONE,
-    LEARNS,
-)  # in the order in which they are checked
+# In the order in which they are checked.
+POINTS = (ACCESS, BUDGET, RUNS, REPORTS, SAME, REBUILT, ONE_BY_ONE, LEARNS)
 LEAST_Z = -2.0  # of the change of the validation accuracy: chance alone goes below it in 2 of 100 runs
 
 
@@ -187,21 +179,14 @@ class Reading(ast.NodeVisitor):
         dotted, owner = self._dotted(node), self._dotted(node.value)
         private = _hidden(node.attr) and ast.unparse(node.value) not in ("self", "cls", "super()")
         if owner in ("self.box", "box") and node.attr not in PUBLIC:
-            self._note(
-                node,
-                f"reaches for {ast.unparse(node)}, which the black box does not have. {_like(node.attr)}",
-            )
+            said = f"reaches for {ast.unparse(node)}, which the black box does not have"
+            self._note(node, f"{said}. {did_you_mean(node.attr, PUBLIC)}")
         elif private:
             self._note(node, f"reaches for {ast.unparse(node)}")
         elif _barred(real := _real(dotted)) or (real.startswith("bench.") and not _allowed(real)):
             self._note(node, f"uses {real}")
         else:
             self.generic_visit(node)
-
-
-def _like(name: str) -> str:
-    """The public names of the black box, and the closest one."""
-    return did_you_mean(name, PUBLIC)
 
 
 def _source(node: ast.ImportFrom) -> str:

@@ -50,14 +50,8 @@ def run(methods: list[str], results: Path) -> None:
     """Run every trial with `bench run --score val`. Finished trials are not run again."""
     settings = [part for m in methods for part in ("--set", f"{m}.{GRIDS[m][0]}={','.join(GRIDS[m][1])}")]
     command = [sys.executable, "-m", "bench", "run", "--score", "val", "--methods", ",".join(methods)]
-    command += [
-        "--datasets",
-        ",".join(DATASETS),
-        "--seeds",
-        ",".join(map(str, SEEDS)),
-        "--budget",
-        str(BUDGET),
-    ]
+    command += ["--datasets", ",".join(DATASETS), "--seeds", ",".join(map(str, SEEDS))]
+    command += ["--budget", str(BUDGET)]
     subprocess.run([*command, *settings, "--results", str(results)], check=True)
 
 

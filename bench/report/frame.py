@@ -203,12 +203,10 @@ def select(results: Results, free: str = "", **wanted: Any) -> Results:
     still has two values, or if the records were not made with the same weights and splits.
     """
     asked = {name: value for name, value in wanted.items() if value is not None and not _empty(value)}
-    usual = {
-        name: value for name, value in WIRE.items() if name != free and results.cells[name].nunique() > 1
-    }
+    wire = {name: value for name, value in WIRE.items() if name != free and results.cells[name].nunique() > 1}
     if asked.get("endpoint"):
-        usual.pop("pixels_8bit", None)  # pixels over the wire are bytes
-    wanted = {"score": "test"} | usual | asked
+        wire.pop("pixels_8bit", None)  # pixels over the wire are bytes
+    wanted = {"score": "test"} | wire | asked
     kept = results
     for name, value in wanted.items():
         column = LISTS.get(name, name)
@@ -254,6 +252,14 @@ def where(results: Results, column: str, values: Sequence[Any]) -> Results:
     """The records with one of these values in a column."""
     cells, trace, failed = (f[f[column].isin(values)] for f in (results.cells, results.trace, results.failed))
     return replace(results, cells=cells, trace=trace, failed=failed)
+
+
+def usual(results: Results, free: str = "") -> Results:
+    """The records with the values of WIRE. free: one of its conditions that may have any value."""
+    for name, value in WIRE.items():
+        if name != free:
+            results = where(results, name, [value])
+    return results
 
 
 def _asked(wanted: dict[str, Any]) -> str:

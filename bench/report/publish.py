@@ -10,7 +10,7 @@ from bench.files import read_text
 from bench.report import plots, studies
 from bench.report.diagram import cd
 from bench.report.drawing import save
-from bench.report.frame import WIRE, Results, select, where
+from bench.report.frame import Results, select, usual, where
 from bench.report.leaderboard import HEADLINES, page, without_variants
 from bench.report.order import place_said
 from bench.report.published import TITLES
@@ -55,9 +55,9 @@ def publish(results: Results, folder: Path, readme: Path, page_file: Path, suite
 def _of_suite(results: Results, home: Path, link: str, more: str) -> tuple[list[Path], list[str]]:
     """The files of one suite, and the paragraphs about it. more: what its headings say after the protocol."""
     files, words = [], []
-    for protocol in (p for p in PROTOCOLS if p in set(_usual(results).cells["protocol"])):
+    for protocol in (p for p in PROTOCOLS if p in set(usual(results).cells["protocol"])):
         whole = _largest(results, protocol)
-        chosen = without_variants(_usual(whole))
+        chosen = without_variants(usual(whole))
         budget = int(chosen.cells["budget"].max())
         files += _tables(chosen, home, protocol) + _pictures(chosen, home, protocol, budget)
         words += _section(chosen, TITLES[protocol] + more, budget, f"{link}/{protocol}")
@@ -67,17 +67,10 @@ def _of_suite(results: Results, home: Path, link: str, more: str) -> tuple[list[
     return files, words
 
 
-def _usual(results: Results) -> Results:
-    """The records of models of this process that answer with all logits."""
-    for column, value in WIRE.items():
-        results = where(results, column, [value])
-    return results
-
-
 def _largest(results: Results, protocol: str) -> Results:
     """The records of a protocol with the largest budget that its usual records have."""
     records = where(results, "protocol", [protocol])
-    budgets = without_variants(_usual(records)).cells["budget"]
+    budgets = without_variants(usual(records)).cells["budget"]
     return select(records, free="answers", budget=int(budgets.max()))
 
 
@@ -108,9 +101,9 @@ def _section(results: Results, heading: str, budget: int, stem: str) -> list[str
 
 def _summary(results: Results, stem: str) -> list[str]:
     """The README's part: the table of ranks with few of its columns, and the picture."""
-    if BRIEF not in set(_usual(results).cells["protocol"]):
+    if BRIEF not in set(usual(results).cells["protocol"]):
         return []
-    ranks = ranks_table(without_variants(_usual(_largest(results, BRIEF))))
+    ranks = ranks_table(without_variants(usual(_largest(results, BRIEF))))
     small = narrowed(ranks, ("Method", "Ties", "Sent"), ("Average", "Queries to tune"))
     return [
         markdown(replace(small, notes=())).strip(),

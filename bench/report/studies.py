@@ -9,7 +9,7 @@ from bench.answered import DEFAULT
 from bench.report import plots
 from bench.report.answers import answers_table, by_answers
 from bench.report.drawing import save
-from bench.report.frame import WIRE, Results, select, where
+from bench.report.frame import Results, select, usual
 from bench.report.leaderboard import without_variants
 from bench.report.render import markdown
 from bench.report.table import narrowed
@@ -25,9 +25,8 @@ def answers(results: Results, home: Path, link: Link) -> tuple[list[Path], list[
     results: the records of one protocol, with any answers. Methods that were run on the same data sets and
     seeds share a table. Without coarse answers there is nothing to show.
     """
-    plain = without_variants(results)
-    cells = plain.cells[plain.cells["pixels_8bit"].eq(False) & plain.cells["endpoint"].eq("")]
-    coarse = cells[cells["answers"] != DEFAULT]
+    plain = usual(without_variants(results), free="answers")
+    coarse = plain.cells[plain.cells["answers"] != DEFAULT]
     files: list[Path] = []
     words = ["### Coarser answers"] if len(coarse) else []
     for i, (methods, runs) in enumerate(_by_runs(coarse)):
@@ -38,16 +37,13 @@ def answers(results: Results, home: Path, link: Link) -> tuple[list[Path], list[
             seeds=tuple(sorted({seed for _, seed in runs})),
         )
         name = "answers" if i == 0 else f"answers-{i + 1}"
-        table, picture = home.with_name(f"{home.name}-{name}.md"), f"{home.name}-{name}"
-        table.write_text(markdown(answers_table(found)), encoding="utf-8")
-        files.append(table)
-        for ending in ("png", "svg"):
-            files.append(home.with_name(f"{picture}.{ending}"))
-            save(plots.answers(found), files[-1])
-        words += [
-            markdown(answers_table(found)).rstrip(),
-            f"![Accuracy by answers]({link}-{name}.png)",
-        ]
+        stem, table = f"{home.name}-{name}", markdown(answers_table(found))
+        new = [home.with_name(f"{stem}.{ending}") for ending in ("md", "png", "svg")]
+        new[0].write_text(table, encoding="utf-8")
+        for picture in new[1:]:
+            save(plots.answers(found), picture)
+        files += new
+        words += [table.rstrip(), f"![Accuracy by answers]({link}-{name}.png)"]
     return files, words
 
 
@@ -66,14 +62,12 @@ def variants(results: Results, home: Path, link: Link) -> tuple[list[Path], list
 
     results: the records of one protocol. Returns the file, and paragraphs with its averages for the page.
     """
-    usual = results
-    for column, value in WIRE.items():
-        usual = where(usual, column, [value])
-    changed = usual.cells[~usual.cells["row"].isin(without_variants(usual).cells["row"])]
+    records = usual(results)
+    changed = records.cells[~records.cells["row"].isin(without_variants(records).cells["row"])]
     if changed.empty:
         return [], []
     chosen = select(
-        usual,
+        records,
         methods=tuple(sorted(changed["method"].unique())),
         seeds=_common(changed.groupby("row")["seed"]),
     )
